@@ -1,0 +1,114 @@
+import math
+import random
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+import numpy as np
+
+from beit_mm.registry import TRANSFORMS
+
+from .base_patch_mask import BasePatchMask
+
+TRIES_PER_BLOCK = 10
+
+
+@TRANSFORMS.register_module()
+class BlockwiseMask(BasePatchMask):
+    """Mask rectangular blocks until ``num_masked`` patches are hidden (BEiT paper, Section 2.3).
+
+    Writes mask (h, w) bool, True = masked. A block has an area uniform in [min_block, what is
+    still missing], an aspect ratio log-uniform in ``ratio``, and any position inside the grid, its
+    last row and column included. Of a block that overlaps earlier ones only the new patches
+    count, and a block with too many of them is drawn again; after ten draws without success no
+    more blocks are placed. On a 14 x 14 grid with 75 patches that leaves 74.5 masked on average
+    and exactly 75 in two masks of three.
+
+    Args:
+        grid, num_masked, mask_ratio: As in :class:`BasePatchMask`.
+        mode: 'at_most' stops there, as the first version of BEiT does. 'exactly' then masks
+            single random patches until there are ``num_masked``, as BEiT v2 does.
+        min_block: Patches in the smallest block. The last blocks may be smaller.
+        max_block: Patches in the largest block; None is ``num_masked``.
+        ratio: Range of block height / block width.
+    """
+
+    def __init__(
+        self,
+        grid: int | Sequence[int],
+        num_masked: int | None = None,
+        mask_ratio: float | None = None,
+        mode: str = 'at_most',
+        min_block: int = 16,
+        max_block: int | None = None,
+        ratio: Sequence[float] = (0.3, 1 / 0.3),
+    ):
+        super().__init__(grid, num_masked, mask_ratio)
+        if mode not in ('at_most', 'exactly'):
+            raise ValueError(f"{self.name}.mode={mode!r}: expected 'at_most' or 'exactly'")
+        h, w = self.grid
+        # A block spans neither all rows nor all columns, unless there is just one.
+        self.limits = max(h - 1, 1), max(w - 1, 1)
+        largest = self.limits[0] * self.limits[1]
+        if not isinstance(min_block, Integral) or not 0 < min_block <= largest:
+            raise ValueError(
+                f'{self.name}.min_block={min_block!r}: grid={self.grid} takes blocks of up to '
+                f'{self.limits[0]} x {self.limits[1]} patches; set min_block to an integer in '
+                f'[1, {largest}]'
+            )
+        if max_block is not None and (not isinstance(max_block, Integral) or max_block < min_block):
+            raise ValueError(
+                f'{self.name}.max_block={max_block!r} is below min_block={min_block}; '
+                'raise it, lower min_block, or set it to None for num_masked'
+            )
+        if (
+            not isinstance(ratio, Sequence)
+            or len(ratio) != 2
+            or not all(isinstance(bound, Real) for bound in ratio)
+            or not 0 < ratio[0] <= ratio[1]
+        ):
+            raise ValueError(
+                f'{self.name}.ratio={ratio!r}: expected (min, max) with 0 < min <= max'
+            )
+        self.mode = mode
+        self.min_block = min_block
+        self.max_block = self.num_masked if max_block is None else max_block
+        self.log_ratio = math.log(ratio[0]), math.log(ratio[1])
+
+    def sample(self) -> np.ndarray:
+        mask = np.zeros(self.grid, dtype=bool)
+        missing = self.num_masked
+        while missing > 0:
+            placed = self._place_block(mask, min(missing, self.max_block))
+            if placed == 0:
+                break
+            missing -= placed
+        if self.mode == 'exactly' and missing > 0:
+            visible = np.flatnonzero(~mask)
+            mask.flat[random.sample(visible.tolist(), missing)] = True
+        return mask
+
+    def _place_block(self, mask: np.ndarray, most: int) -> int:
+        """Mask one block with 1 to ``most`` new patches and return their number, 0 if none fits."""
+        h, w = self.grid
+        for _ in range(TRIES_PER_BLOCK):
+            # Near the end most < min_block: areas are then between the two.
+            area = random.uniform(self.min_block, most)
+            aspect = math.exp(random.uniform(*self.log_ratio))
+            rows = round(math.sqrt(area * aspect))
+            columns = round(math.sqrt(area / aspect))
+            if rows > self.limits[0] or columns > self.limits[1]:
+                continue
+            top = random.randint(0, h - rows)
+            left = random.randint(0, w - columns)
+            block = mask[top : top + rows, left : left + columns]
+            new = rows * columns - int(block.sum())
+            if 0 < new <= most:
+                block[:] = True
+                return new
+        return 0
+
+    def __repr__(self) -> str:
+        return (
+            f'{self.name}(grid={self.grid}, num_masked={self.num_masked}, mode={self.mode!r}, '
+            f'min_block={self.min_block}, max_block={self.max_block})'
+        )

@@ -1,0 +1,44 @@
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from torch import Tensor
+
+from beit_mm.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class PackMIMInputs(BaseTransform):
+    """Pack the arguments of the model's ``forward``, ready for ``default_collate``.
+
+    Reads img, and token_img and mask where the pipeline has made them. Returns
+    dict(inputs=(C, H, W), token_inputs=(C, H', W'), mask=(h, w) bool), and nothing else.
+    Images are (H, W) or (H, W, C); uint8 stays uint8, other types become float32.
+    """
+
+    def transform(self, results: dict) -> dict:
+        if results.get('img') is None:
+            raise ValueError(
+                "PackMIMInputs: no 'img' in the results; put LoadImageFromFile before it"
+            )
+        packed = dict(inputs=_to_chw('img', results['img']))
+        if results.get('token_img') is not None:
+            packed['token_inputs'] = _to_chw('token_img', results['token_img'])
+        if results.get('mask') is not None:
+            packed['mask'] = torch.from_numpy(np.array(results['mask'], dtype=bool))
+        return packed
+
+    def __repr__(self) -> str:
+        return 'PackMIMInputs()'
+
+
+def _to_chw(key: str, img: np.ndarray) -> Tensor:
+    """(H, W) -> (1, H, W), (H, W, C) -> (C, H, W)."""
+    if img.ndim not in (2, 3):
+        raise ValueError(
+            f'PackMIMInputs: {key} has shape {img.shape}; expected (H, W) or (H, W, C)'
+        )
+    if img.dtype != np.uint8:
+        img = img.astype(np.float32)
+    planes = img[None] if img.ndim == 2 else img.transpose(2, 0, 1)
+    # A copy of its own: the array may be read-only or part of a larger one.
+    return torch.from_numpy(np.array(planes, order='C'))

@@ -1,0 +1,17 @@
+from .backbones import BEiTEncoder
+from .heads import VisualTokenHead
+from .masked_image_model import MaskedImageModel
+from .necks import MaskedPatchNeck, PatchMeanNeck
+from .tokenizers import BaseTokenizer, DVAETokenizer
+from .two_view_data_preprocessor import TwoViewDataPreprocessor
+
+__all__ = [
+    'BEiTEncoder',
+    'BaseTokenizer',
+    'DVAETokenizer',
+    'MaskedImageModel',
+    'MaskedPatchNeck',
+    'PatchMeanNeck',
+    'TwoViewDataPreprocessor',
+    'VisualTokenHead',
+]

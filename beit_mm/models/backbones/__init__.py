@@ -1,0 +1,3 @@
+from .beit_encoder import BEiTEncoder
+
+__all__ = ['BEiTEncoder']

@@ -1,0 +1,3 @@
+from .visual_token_head import VisualTokenHead
+
+__all__ = ['VisualTokenHead']

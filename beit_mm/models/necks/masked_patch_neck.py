@@ -1,0 +1,23 @@
+import torch.nn as nn
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from beit_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class MaskedPatchNeck(BaseModule):
+    """The masked patches of the last output, then LayerNorm (BEiT section 2.3).
+
+    Only these reach the head, so that the vocabulary projection costs M rows and not B * N.
+    """
+
+    def __init__(self, dims: int, init_cfg: dict | None = None):
+        super().__init__(init_cfg)
+        self.dims = dims
+        self.norm = nn.LayerNorm(dims, eps=1e-6)
+
+    def forward(self, tokens: tuple[Tensor, ...], mask: Tensor) -> Tensor:
+        """(B, 1+N, C) and mask (B, h, w) -> (M, C), in the order of ``mask``."""
+        patches = tokens[-1][:, 1:]  # (B, N, C), class token dropped
+        return self.norm(patches[mask.flatten(1)])  # (M, C)

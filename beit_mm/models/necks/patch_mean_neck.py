@@ -1,0 +1,21 @@
+import torch.nn as nn
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from beit_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class PatchMeanNeck(BaseModule):
+    """Mean over the patch tokens, then LayerNorm: how BEiT classifies (section 2.6).
+
+    It returns a tuple with one element, which is what the heads of mmpretrain take.
+    """
+
+    def __init__(self, dims: int, init_cfg: dict | None = None):
+        super().__init__(init_cfg)
+        self.norm = nn.LayerNorm(dims, eps=1e-6)
+
+    def forward(self, tokens: tuple[Tensor, ...]) -> tuple[Tensor]:
+        """(B, 1+N, C) -> ((B, C),)."""
+        return (self.norm(tokens[-1][:, 1:].mean(1)),)

@@ -1,0 +1,44 @@
+# 500 labelled digit scenes (50 a class), 10 classes; validation on other digits and other photographs.
+classes = tuple('0123456789')
+data_preprocessor = dict(
+    num_classes=10,
+    mean=[127.5, 127.5, 127.5],
+    std=[63.75, 63.75, 63.75],
+    to_rgb=True,
+)
+
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='CustomDataset',
+        data_root='data/digit_scenes',
+        ann_file='meta/train_500.txt',
+        data_prefix='train',
+        metainfo=dict(classes=classes),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='beit_mm.TwoViewResizedCrop', size=32, scale=(0.6, 1.0)),
+            dict(type='PackInputs'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=200,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='CustomDataset',
+        data_root='data/digit_scenes',
+        data_prefix='val',
+        metainfo=dict(classes=classes),
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+    ),
+)
+val_evaluator = dict(type='Accuracy', topk=(1,))
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator

@@ -1,0 +1,80 @@
+# 500 digit scenes with a mask each: background, and the strokes of digit d as class d + 1.
+metainfo = dict(
+    classes=('background', *'0123456789'),
+    palette=[
+        [0, 0, 0],
+        [230, 25, 75],
+        [60, 180, 75],
+        [255, 225, 25],
+        [0, 130, 200],
+        [245, 130, 48],
+        [145, 30, 180],
+        [70, 240, 240],
+        [240, 50, 230],
+        [210, 245, 60],
+        [250, 190, 212],
+    ],
+)
+data_preprocessor = dict(
+    type='SegDataPreProcessor',
+    mean=[127.5, 127.5, 127.5],
+    std=[63.75, 63.75, 63.75],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+    size=(32, 32),
+    test_cfg=dict(size_divisor=4),
+)
+
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    collate_fn=dict(type='pseudo_collate'),
+    dataset=dict(
+        type='BaseSegDataset',
+        data_root='data/digit_scenes',
+        ann_file='meta/seg_500.txt',
+        data_prefix=dict(img_path='train', seg_map_path='masks/train'),
+        img_suffix='.png',
+        seg_map_suffix='.png',
+        metainfo=metainfo,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='mmseg.LoadAnnotations'),
+            dict(
+                type='RandomResize',
+                scale=(32, 32),
+                ratio_range=(1.0, 1.3),
+                keep_ratio=True,
+                backend='pillow',
+                interpolation='bicubic',
+            ),
+            dict(type='RandomCrop', crop_size=(32, 32)),
+            dict(type='PackSegInputs'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='pseudo_collate'),
+    dataset=dict(
+        type='BaseSegDataset',
+        data_root='data/digit_scenes',
+        data_prefix=dict(img_path='val', seg_map_path='masks/val'),
+        img_suffix='.png',
+        seg_map_suffix='.png',
+        metainfo=metainfo,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='mmseg.LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+    ),
+)
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
