@@ -9,9 +9,7 @@ from mmengine.registry import Registry
 
 
 def _child(parent: Registry, location: str) -> Registry:
-    return Registry(
-        parent.name, parent=parent, scope='beit_mm', locations=[f'beit_mm.{location}']
-    )
+    return Registry(parent.name, parent=parent, scope='beit_mm', locations=[f'beit_mm.{location}'])
 
 
 RUNNERS = _child(root.RUNNERS, 'engine')

@@ -51,6 +51,7 @@ class BEiTEncoder(BaseModule):
         drop_rate: Dropout after the attention's projection.
         mlp_drop_rate: Dropout after the MLP.
         final_norm: LayerNorm on the last output. Off where the neck has its own.
+        frozen: No gradients and eval mode for the whole encoder, for probes of its features.
         with_cp: Recompute the blocks in the backward pass to save memory.
         init_std: Weights are Normal(0, init_std) truncated at one sigma; attn.proj and mlp.fc2 of
             layer l, counted from 1, are then divided by sqrt(2 l).
@@ -87,6 +88,7 @@ class BEiTEncoder(BaseModule):
         mlp_drop_rate: float = 0.0,
         qkv_bias: bool = True,
         final_norm: bool = False,
+        frozen: bool = False,
         with_cp: bool = False,
         init_std: float = 0.02,
         init_cfg: dict | None = None,
@@ -146,7 +148,12 @@ class BEiTEncoder(BaseModule):
                 block.attn.register_parameter(TABLE, table)
         self.norm = nn.LayerNorm(dims, eps=1e-6) if final_norm else None
         self.rel_pos_resize = rel_pos_resize
+        self.frozen = frozen
+        self.requires_grad_(not frozen)
         self._own_init()
+
+    def train(self, mode: bool = True) -> 'BEiTEncoder':
+        return super().train(mode and not self.frozen)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """Images (B, C, H, W), mask (B, h, w) -> one output for each of ``out_indices``."""

@@ -1,4 +1,4 @@
-# 500 labelled digit scenes (50 a class), 10 classes; validation on other digits and other photographs.
+# 500 labelled digit scenes (50 a class); validation on other digits and other photographs.
 classes = tuple('0123456789')
 data_preprocessor = dict(
     num_classes=10,

@@ -23,7 +23,7 @@ data_preprocessor = dict(
     pad_val=0,
     seg_pad_val=255,
     size=(32, 32),
-    test_cfg=dict(size_divisor=4),
+    test_cfg=dict(size_divisor=8),
 )
 
 train_dataloader = dict(

@@ -1,4 +1,4 @@
-# Unlabelled digit scenes in two views of the same crop: patches and tokens, both on an 8 x 8 grid.
+# Unlabelled digit scenes in two views of the same crop: patches and tokens, both on an 4 x 4 grid.
 data_preprocessor = dict(
     type='TwoViewDataPreprocessor',
     mean=[127.5, 127.5, 127.5],
@@ -7,7 +7,7 @@ data_preprocessor = dict(
 )
 
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=48,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -25,7 +25,7 @@ train_dataloader = dict(
                 interpolation='bicubic',
                 token_interpolation='bicubic',
             ),
-            dict(type='BlockwiseMask', grid=8, num_masked=26, min_block=4),
+            dict(type='BlockwiseMask', grid=4, num_masked=6, min_block=2),
             dict(type='PackMIMInputs'),
         ],
     ),
@@ -48,7 +48,7 @@ val_dataloader = dict(
                 ratio=(1.0, 1.0),
                 token_interpolation='bicubic',
             ),
-            dict(type='BlockwiseMask', grid=8, num_masked=26, min_block=4),
+            dict(type='BlockwiseMask', grid=4, num_masked=6, min_block=2),
             dict(type='PackMIMInputs'),
         ],
     ),

@@ -1,11 +1,11 @@
-# A small dVAE for 32-pixel images: 4 pixels per token, a vocabulary of 256, all residual blocks on
+# A small dVAE for 32-pixel images: 8 pixels per token, a vocabulary of 256, all residual blocks on
 # the token grid. `logit_scale` standardises each code's logits, which keeps the vocabulary in use.
 model = dict(
     type='DVAETokenizer',
     vocab_size=256,
     in_channels=3,
-    stride=4,
-    width=96,
+    stride=8,
+    width=128,
     num_blocks=2,
     code_dim=64,
     temperature=1.0,

@@ -1,0 +1,4 @@
+from .hooks import TokenizerScheduleHook
+from .optim_wrappers import AutocastOptimWrapper, BEiTOptimWrapperConstructor
+
+__all__ = ['AutocastOptimWrapper', 'BEiTOptimWrapperConstructor', 'TokenizerScheduleHook']

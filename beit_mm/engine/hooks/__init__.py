@@ -1,0 +1,3 @@
+from .tokenizer_schedule_hook import TokenizerScheduleHook
+
+__all__ = ['TokenizerScheduleHook']

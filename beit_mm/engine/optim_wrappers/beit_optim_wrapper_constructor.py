@@ -1,0 +1,111 @@
+from collections import defaultdict
+
+import torch.nn as nn
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from torch import Tensor
+
+from beit_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+
+NO_DECAY_TOKENS = ('pos_embed', 'cls_token')
+TABLE = 'relative_position_bias_table'
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class BEiTOptimWrapperConstructor:
+    """Layer-wise learning rates and BEiT's weight decay, for every task.
+
+    The backbone says how deep a parameter is (``get_layer_depth``); a parameter of depth i of n
+    gets ``lr * layer_decay_rate ** (n - 1 - i)``, and all outside of the backbone ``lr``. No
+    weight decay for tensors of at most one dimension, biases, ``pos_embed`` and ``cls_token``;
+    ``mask_token`` and the relative position tables are decayed (unilm beit/optim_factory.py).
+    Parameters without gradient don't reach the optimizer.
+
+    Args:
+        optim_wrapper_cfg: With ``optimizer``, as MMEngine's.
+        paramwise_cfg: ``layer_decay_rate`` (1.0), ``decay_rel_pos`` (True: as the original) and
+            ``no_decay_names``, more parameters without decay, by the last part of their names.
+
+    Raises:
+        ValueError: An unknown key, or a layer decay for a model whose backbone can't tell depths.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
+        self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
+        given = dict(paramwise_cfg or {})
+        self.layer_decay_rate = given.pop('layer_decay_rate', 1.0)
+        self.decay_rel_pos = given.pop('decay_rel_pos', True)
+        self.no_decay_names = (*NO_DECAY_TOKENS, *given.pop('no_decay_names', ()))
+        if given:
+            raise ValueError(
+                f'optim_wrapper.paramwise_cfg: unknown {sorted(given)}; this constructor takes '
+                'layer_decay_rate, decay_rel_pos and no_decay_names'
+            )
+        if not 0 < self.layer_decay_rate <= 1:
+            raise ValueError(
+                'optim_wrapper.paramwise_cfg.layer_decay_rate='
+                f'{self.layer_decay_rate}: expected a number in (0, 1]'
+            )
+
+    def __call__(self, model: nn.Module):
+        model = model.module if is_model_wrapper(model) else model
+        wrapper_cfg = dict(self.optim_wrapper_cfg)
+        optimizer_cfg = dict(wrapper_cfg.pop('optimizer'))
+        lr, decay = optimizer_cfg.get('lr'), optimizer_cfg.get('weight_decay', 0.0)
+        if lr is None:
+            raise ValueError('optim_wrapper.optimizer has no lr; add one, for example lr=1e-3')
+        groups = self.param_groups(model, lr, decay)
+        _log_table(groups)
+        optimizer_cfg['params'] = groups
+        optimizer = OPTIMIZERS.build(optimizer_cfg)
+        wrapper_cfg.setdefault('type', 'OptimWrapper')
+        return OPTIM_WRAPPERS.build(wrapper_cfg, default_args=dict(optimizer=optimizer))
+
+    def param_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict]:
+        """One group for each depth and kind of decay; ``params``, ``lr``, ``weight_decay``."""
+        members = defaultdict(list)
+        for name, param in model.named_parameters():
+            if param.requires_grad:
+                members[self._lr_scale(model, name), self._is_decayed(name, param)].append(param)
+        return [
+            dict(
+                params=params,
+                lr=lr * scale,
+                weight_decay=weight_decay if decayed else 0.0,
+                lr_scale=scale,
+            )
+            for (scale, decayed), params in sorted(members.items(), key=lambda item: item[0])
+        ]
+
+    def _lr_scale(self, model: nn.Module, name: str) -> float:
+        if self.layer_decay_rate == 1 or not name.startswith('backbone.'):
+            if self.layer_decay_rate != 1 and not hasattr(model, 'backbone'):
+                raise ValueError(
+                    f'optim_wrapper.paramwise_cfg.layer_decay_rate={self.layer_decay_rate}, but '
+                    f'{type(model).__name__} has no backbone; leave it out'
+                )
+            return 1.0
+        if not hasattr(model.backbone, 'get_layer_depth'):
+            raise ValueError(
+                f'optim_wrapper.paramwise_cfg.layer_decay_rate={self.layer_decay_rate} needs a '
+                f'backbone with get_layer_depth(name, prefix), which '
+                f'{type(model.backbone).__name__} lacks; leave layer_decay_rate out'
+            )
+        depth, num_depths = model.backbone.get_layer_depth(name, prefix='backbone.')
+        return self.layer_decay_rate ** (num_depths - 1 - depth)
+
+    def _is_decayed(self, name: str, param: Tensor) -> bool:
+        last = name.rsplit('.', 1)[-1]
+        if last == TABLE:
+            return self.decay_rel_pos
+        return param.ndim > 1 and not name.endswith('.bias') and last not in self.no_decay_names
+
+
+def _log_table(groups: list[dict]) -> None:
+    rows = [
+        f'  lr {group["lr"]:.3g} (x {group["lr_scale"]:.3g}), weight decay '
+        f'{group["weight_decay"]:g}: {len(group["params"])} tensors, '
+        f'{sum(p.numel() for p in group["params"]):,} parameters'
+        for group in groups
+    ]
+    print_log('\n'.join(['Parameter groups:', *rows]), logger='current')

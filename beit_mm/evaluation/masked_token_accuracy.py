@@ -1,0 +1,43 @@
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+
+from beit_mm.registry import METRICS
+
+from .token_histogram import entropy
+
+
+@METRICS.register_module()
+class MaskedTokenAccuracy(BaseMetric):
+    """How well masked tokens are predicted, beside what knowing nothing but their shares gives.
+
+    Over all masked patches: ``accuracy`` (percent), ``loss`` (mean cross-entropy, nats),
+    ``chance`` (entropy of the targets' histogram, nats: the loss of the best constant
+    prediction), ``majority`` (percent: the accuracy of always naming the commonest token),
+    ``target_codes`` (different targets) and ``target_perplexity`` (exp of ``chance``).
+    """
+
+    default_prefix = 'mim'
+
+    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+        """Each sample has ``pred_ids``, ``target_ids`` and ``loss``, of shape (M_i,)."""
+        for sample in data_samples:
+            pred, target, loss = (
+                sample[key].detach().cpu().numpy() for key in ('pred_ids', 'target_ids', 'loss')
+            )
+            self.results.append((pred == target, target, loss.astype(np.float64)))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        correct, targets, losses = (np.concatenate(part) for part in zip(*results, strict=True))
+        if not len(targets):
+            raise ValueError('MaskedTokenAccuracy: no patch is masked in the whole validation set')
+        chance = entropy(targets)
+        return dict(
+            accuracy=100 * float(correct.mean()),
+            loss=float(losses.mean()),
+            chance=chance,
+            majority=100 * float(np.bincount(targets).max() / len(targets)),
+            target_codes=len(np.unique(targets)),
+            target_perplexity=float(np.exp(chance)),
+        )

@@ -1,0 +1,30 @@
+norm_cfg = dict(type='BN', requires_grad=True)
+model = dict(
+    type='EncoderDecoder',
+    backbone=dict(
+        type='beit_mm.BEiTEncoder',
+        arch='micro',
+        img_size=32,
+        patch_size=8,
+        out_type='featmap',
+        out_indices=(0, 1, 2, 3),
+        rel_pos='per_layer',
+        layer_scale_init=0.1,
+        drop_path_rate=0.0,
+    ),
+    neck=dict(type='Feature2Pyramid', embed_dim=128, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg),
+    decode_head=dict(
+        type='UPerHead',
+        in_channels=[128, 128, 128, 128],
+        in_index=[0, 1, 2, 3],
+        pool_scales=(1, 2),
+        channels=64,
+        dropout_ratio=0.0,
+        num_classes=11,
+        norm_cfg=norm_cfg,
+        align_corners=False,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+    ),
+    train_cfg=dict(),
+    test_cfg=dict(mode='whole'),
+)

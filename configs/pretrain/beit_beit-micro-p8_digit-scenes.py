@@ -1,0 +1,19 @@
+"""BEiT (arXiv 2106.08254) on unlabelled digit scenes, with the tokens of the light dVAE.
+
+Train the tokenizer first (configs/tokenizer/dvae_light-v256_digit-scenes.py), then
+    python tools/train.py configs/pretrain/beit_beit-micro-p8_digit-scenes.py
+Results and hardware: see the README's table.
+"""
+
+_base_ = [
+    '../_base_/runtime/pretrain_runtime.py',
+    '../_base_/models/beit_micro-p8_digit-scenes.py',
+    '../_base_/datasets/digit-scenes_pretrain.py',
+    '../_base_/schedules/digit-scenes_pretrain-3000i.py',
+]
+
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=100),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2),
+)
+log_processor = dict(by_epoch=False, window_size=100)

@@ -1,0 +1,102 @@
+"""Train whatever a config describes: a tokenizer, BEiT, a classifier or a segmentor.
+
+python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] [--auto-scale-lr]
+                             [--cfg-options KEY=VALUE ...]
+bash tools/dist_train.sh CONFIG NUM_PROCESSES
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # an uninstalled checkout
+
+import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchvision_cpu.py)
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+from beit_mm.engine.launch import UserError, load_config, start_distributed  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train the model of a config')
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('--work-dir', help='logs and checkpoints (default: work_dirs/CONFIG_NAME)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from a checkpoint; without a path, from the last one in the work dir, '
+        'or from the start if there is none',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: float16 on GPUs, bfloat16 on CPUs'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the total batch over auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override the config, for example optim_wrapper.optimizer.lr=1e-4',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def merge_args(config: Config, args: argparse.Namespace) -> Config:
+    """The command line's say: work dir, resume, precision, learning rate, launcher."""
+    config.launcher = args.launcher
+    if args.work_dir:
+        config.work_dir = args.work_dir
+    elif config.get('work_dir') is None:
+        config.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    if args.resume == 'auto':
+        config.resume = True
+        config.load_from = None
+    elif args.resume:
+        if not Path(args.resume).is_file():
+            raise UserError(f'--resume: there is no checkpoint {args.resume}')
+        config.resume = True
+        config.load_from = args.resume
+    if args.amp:
+        import torch
+
+        given = config.optim_wrapper.get('type', 'OptimWrapper')
+        if given not in ('OptimWrapper', 'AmpOptimWrapper', 'beit_mm.AutocastOptimWrapper'):
+            raise UserError(f'--amp: optim_wrapper.type is {given}, which cannot be replaced')
+        config.optim_wrapper.type = 'beit_mm.AutocastOptimWrapper'
+        dtype = 'float16' if torch.cuda.is_available() else 'bfloat16'
+        config.optim_wrapper.setdefault('dtype', dtype)
+    if args.auto_scale_lr:
+        if not (config.get('auto_scale_lr') or {}).get('base_batch_size'):
+            raise UserError(
+                '--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the total '
+                'batch that its learning rate is made for'
+            )
+        config.auto_scale_lr.enable = True
+    return config
+
+
+def main() -> None:
+    args = parse_args()
+    config = merge_args(load_config(args.config, args.cfg_options), args)
+    start_distributed(config, args.launcher)
+    runner_type = config.get('runner_type')
+    runner = Runner.from_cfg(config) if runner_type is None else RUNNERS.build(config)
+    runner.train()
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f'error: {error}')
