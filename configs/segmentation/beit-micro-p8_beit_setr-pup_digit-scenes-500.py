@@ -1,12 +1,12 @@
-"""UPerNet on the pre-trained encoder, 500 masks: background and the strokes of ten digits.
+"""SETR-PUP on the pre-trained encoder, 500 masks: background and the strokes of ten digits.
 
-    python tools/train.py configs/segmentation/beit-micro-p8_beit_upernet_digit-scenes-500.py
+    python tools/train.py configs/segmentation/beit-micro-p8_beit_setr-pup_digit-scenes-500.py
 Results and hardware: see the README's table.
 """
 
 _base_ = [
     '../_base_/runtime/mmseg_runtime.py',
-    '../_base_/models/beit-micro-p8_upernet.py',
+    '../_base_/models/beit-micro-p8_setr-pup.py',
     '../_base_/datasets/digit-scenes-500_seg.py',
     '../_base_/schedules/digit-scenes_finetune-300i.py',
 ]
