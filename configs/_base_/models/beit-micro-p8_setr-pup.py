@@ -29,7 +29,6 @@ model = dict(
             type='CrossEntropyLoss',
             use_sigmoid=False,
             class_weight=[0.1, *[1.0] * 10],
-            avg_non_ignore=True,
         ),
     ),
     train_cfg=dict(),

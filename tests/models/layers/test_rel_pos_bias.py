@@ -29,7 +29,9 @@ def test_index__same_offset_same_entry():
     assert index[0, 0] == table_length((h, w)) - 1
 
 
-@pytest.mark.parametrize(('source', 'target'), [((4, 4), (6, 6)), ((5, 3), (7, 8)), ((7, 7), (4, 5))])
+@pytest.mark.parametrize(
+    ('source', 'target'), [((4, 4), (6, 6)), ((5, 3), (7, 8)), ((7, 7), (4, 5))]
+)
 def test_geometric_resize__equals_scipy_splines(source, target):
     table = torch.randn(table_length(source), 2, dtype=torch.float64)
     resized = resize_table(table, source, target)
