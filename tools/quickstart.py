@@ -27,8 +27,8 @@ TRAININGS = [
     ('cls_beit', 'classification/beit-micro-p8_beit_ft_digit-scenes-500.py', 35),
     ('cls_scratch', 'classification/beit-micro-p8_scratch_ft_digit-scenes-500.py', 35),
     ('cls_probe', 'classification/beit-micro-p8_beit_linear-probe_digit-scenes-500.py', 25),
-    ('seg_beit', 'segmentation/beit-micro-p8_beit_setr-pup_digit-scenes-500.py', 60),
-    ('seg_scratch', 'segmentation/beit-micro-p8_scratch_setr-pup_digit-scenes-500.py', 60),
+    ('seg_beit', 'segmentation/beit-micro-p8_beit_setr-naive_digit-scenes-500.py', 60),
+    ('seg_scratch', 'segmentation/beit-micro-p8_scratch_setr-naive_digit-scenes-500.py', 60),
 ]
 # Enough to see every stage work; its figures mean nothing.
 SMOKE_OPTIONS = ['train_cfg.max_iters=4', 'train_cfg.val_interval=4']

@@ -1,4 +1,5 @@
 from .base_tokenizer import BaseTokenizer
+from .dalle_tokenizer import DALLETokenizer
 from .dvae_tokenizer import DVAETokenizer
 
-__all__ = ['BaseTokenizer', 'DVAETokenizer']
+__all__ = ['BaseTokenizer', 'DALLETokenizer', 'DVAETokenizer']

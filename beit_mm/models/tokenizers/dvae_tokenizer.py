@@ -88,26 +88,31 @@ class DVAETokenizer(BaseTokenizer):
         self.logit_scale = logit_scale
         self.usage_weight = usage_weight
 
-        self.encoder = conv_encoder(in_channels, vocab_size, stride, width, num_blocks)
+        self._build(width, num_blocks, code_dim)
         if logit_scale is not None:
             self.logit_norm = nn.BatchNorm2d(vocab_size, affine=False)
-        self.codebook = nn.Parameter(torch.randn(vocab_size, code_dim) / math.sqrt(code_dim))
-        self.decoder = conv_decoder(code_dim, in_channels, stride, width, num_blocks)
 
         window = torch.zeros(usage_window, vocab_size, dtype=torch.long)
         self.register_buffer('usage', window, persistent=False)
         self.usage_step = 0
+
+    def _build(self, width: int, num_blocks: int, code_dim: int) -> None:
+        sizes = dict(stride=self.stride, width=width, num_blocks=num_blocks)
+        self.encoder = conv_encoder(self.in_channels, self.vocab_size, **sizes)
+        codes = torch.randn(self.vocab_size, code_dim) / math.sqrt(code_dim)
+        self.codebook = nn.Parameter(codes)
+        self.decoder = conv_decoder(code_dim, self.in_channels, **sizes)
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, V, h, w), float32 whatever autocast says."""
         self.check_divisible(images)
         if images.shape[1] != self.in_channels:
             raise ValueError(
-                f'DVAETokenizer.in_channels={self.in_channels}, but the images have '
+                f'{type(self).__name__}.in_channels={self.in_channels}, but the images have '
                 f'{images.shape[1]} channels; set in_channels={images.shape[1]} or change the '
                 'loading of the images'
             )
-        logits = self.encoder(2 * images - 1).float()
+        logits = self.encoder(self._mapped(images)).float()
         if self.logit_scale is not None:
             logits = self.logit_scale * self.logit_norm(logits)
         return logits
@@ -116,11 +121,22 @@ class DVAETokenizer(BaseTokenizer):
         return self.logits(images).argmax(1)
 
     def decode(self, ids: Tensor) -> Tensor:
-        return self._draw(self.codebook[ids])
+        return self._image(self._draw(self.codebook[ids]))
 
     def _draw(self, codes: Tensor) -> Tensor:
-        """Mixed or chosen codes (B, h, w, code_dim) -> images (B, C, H, W)."""
-        return (self.decoder(codes.permute(0, 3, 1, 2)) + 1) / 2
+        """Mixed or chosen codes (B, h, w, code_dim) -> what the decoder draws of them."""
+        return self.decoder(codes.permute(0, 3, 1, 2))
+
+    def _mapped(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] -> the encoder's range."""
+        return 2 * images - 1
+
+    def _image(self, maps: Tensor) -> Tensor:
+        """The decoder's output -> images (B, C, H, W), nominally in [0, 1]."""
+        return (maps + 1) / 2
+
+    def _recon_loss(self, maps: Tensor, images: Tensor) -> Tensor:
+        return RECON_LOSSES[self.recon_loss](self._image(maps), images)
 
     def loss(self, inputs: Tensor) -> dict[str, Tensor]:
         if self.temperature <= 0:
@@ -133,11 +149,11 @@ class DVAETokenizer(BaseTokenizer):
             log_posterior = logits.log_softmax(-1)
             kl = kl_to_uniform(log_posterior)
             sample = F.gumbel_softmax(logits, self.temperature, hard=self.straight_through)
-        recon = self._draw(sample @ self.codebook).float()
+        maps = self._draw(sample @ self.codebook).float()
         self._count(logits.argmax(-1))
 
         losses = dict(
-            loss_recon=RECON_LOSSES[self.recon_loss](recon, inputs),
+            loss_recon=self._recon_loss(maps, inputs),
             loss_kl=self.kl_weight * kl,
         )
         if self.usage_weight:

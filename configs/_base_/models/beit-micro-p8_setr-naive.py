@@ -1,4 +1,5 @@
-# SETR-PUP, the decoder of the paper's section 3.2: 4 x 4 features, doubled three times.
+# SETR-naive: one 1 x 1 convolution, then the classes of each patch, upsampled eight times. Almost
+# all that tells the digits apart has to come from the encoder.
 model = dict(
     type='EncoderDecoder',
     backbone=dict(
@@ -15,10 +16,10 @@ model = dict(
         type='SETRUPHead',
         in_channels=128,
         in_index=0,
-        channels=48,
-        num_convs=3,
-        up_scale=2,
-        kernel_size=3,
+        channels=128,
+        num_convs=1,
+        up_scale=8,
+        kernel_size=1,
         dropout_ratio=0.0,
         num_classes=11,
         norm_layer=dict(type='LN', eps=1e-6, requires_grad=True),

@@ -1,0 +1,189 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.optim import OptimWrapper
+
+from beit_mm.models import BaseTokenizer, DVAETokenizer
+from beit_mm.models.tokenizers.dvae_tokenizer import kl_to_uniform
+from beit_mm.registry import MODELS
+
+
+def tokenizer(**kwargs) -> DVAETokenizer:
+    settings = dict(vocab_size=16, stride=4, width=8, num_blocks=1, code_dim=6)
+    return DVAETokenizer(**dict(settings, **kwargs))
+
+
+@pytest.mark.parametrize(
+    'stride, channels, height, width', [(2, 1, 8, 8), (4, 3, 8, 20), (8, 5, 24, 16)]
+)
+def test_encode_decode__shapes_and_range(stride, channels, height, width):
+    model = tokenizer(stride=stride, in_channels=channels).eval()
+    ids = model.encode(torch.rand(2, channels, height, width))
+    assert ids.shape == (2, height // stride, width // stride)
+    assert ids.dtype == torch.long and ids.min() >= 0 and ids.max() < 16
+    assert model.decode(ids).shape == (2, channels, height, width)
+
+
+def test_encode__is_the_argmax_of_the_posterior():
+    model = tokenizer().eval()
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(model.encode(images), model.logits(images).argmax(1))
+
+
+def test_encode__refuses_other_sizes_and_channels():
+    with pytest.raises(ValueError, match=r'stride=4 does not divide the images of 10 x 8'):
+        tokenizer().encode(torch.rand(1, 3, 10, 8))
+    with pytest.raises(ValueError, match=r'in_channels=3, but the images have 4 channels'):
+        tokenizer().encode(torch.rand(1, 4, 8, 8))
+
+
+@pytest.mark.parametrize(
+    'wrong, message',
+    [
+        (dict(stride=6), 'stride=6: expected a power of two'),
+        (dict(recon_loss='cosine'), "recon_loss='cosine': expected one of"),
+        (dict(vocab_size=1), 'vocab_size=1: expected an integer >= 2'),
+        (dict(vocab_size=8.5), 'vocab_size=8.5: expected an integer'),
+    ],
+)
+def test_arguments__named_in_errors(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        tokenizer(**wrong)
+
+
+def test_kl__closed_form():
+    log_p = torch.randn(3, 5, 7, 11).log_softmax(-1)
+    uniform = torch.full_like(log_p, 1 / 11)
+    expected = F.kl_div(uniform.log(), log_p, log_target=True, reduction='none').sum(-1).mean()
+    torch.testing.assert_close(kl_to_uniform(log_p), expected)
+    one_hot = F.one_hot(torch.tensor([3]), 11).float().clamp(min=1e-30).log()
+    assert kl_to_uniform(one_hot).item() == pytest.approx(math.log(11), rel=1e-6)
+    assert kl_to_uniform(uniform.log()).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_loss__kl_does_not_depend_on_batch_or_image_size():
+    model = tokenizer(kl_weight=1.0)
+    # A constant image away from the border gives the same logits at all positions; padding breaks
+    # that, so the encoder is replaced by one that sees each patch alone.
+    model.encoder = torch.nn.Conv2d(3, 16, 4, stride=4)
+    small = torch.rand(1, 3, 4, 4)
+    big = small.repeat(6, 1, 3, 5)
+    losses = [model.loss(images) for images in (small, big)]
+    torch.testing.assert_close(losses[0]['loss_kl'], losses[1]['loss_kl'])
+    torch.testing.assert_close(losses[0]['loss_kl'], losses[0]['kl'])
+    assert losses[0]['kl'] > 1e-3
+
+
+def test_loss__straight_through_shows_one_hot_samples_to_the_decoder():
+    seen = {}
+    for hard in (False, True):
+        model = tokenizer(straight_through=hard, temperature=1.0)
+        model.codebook = torch.nn.Parameter(torch.eye(16))
+        model._draw = lambda codes, hard=hard: seen.setdefault(hard, codes).permute(0, 3, 1, 2)
+        model._recon_loss = lambda maps, images: maps.square().mean()
+        model.loss(torch.rand(2, 3, 8, 8))
+    assert torch.equal(seen[True].detach().max(-1).values, torch.ones(2, 2, 2))
+    assert seen[False].max() < 0.999
+    torch.testing.assert_close(seen[False].sum(-1), torch.ones(2, 2, 2))
+
+
+@pytest.mark.parametrize('straight_through', [False, True])
+@pytest.mark.parametrize('logit_scale', [None, 3.0])
+def test_loss__every_parameter_has_a_gradient(straight_through, logit_scale):
+    model = tokenizer(straight_through=straight_through, logit_scale=logit_scale, kl_weight=0.1)
+    losses = model.loss(torch.rand(4, 3, 16, 16))
+    model.parse_losses(losses)[0].backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    # The last bias shifts all logits of a code alike: that is what the standardisation removes.
+    assert [n for n in without if 'encoder' not in n or logit_scale is None] == []
+    assert all(name.endswith('bias') for name in without)
+
+
+def test_loss__only_the_losses_are_summed():
+    losses = tokenizer(kl_weight=0.5, usage_weight=0.1).loss(torch.rand(2, 3, 8, 8))
+    total, _ = BaseTokenizer.parse_losses(DVAETokenizer(**SMALL), losses)
+    expected = losses['loss_recon'] + losses['loss_kl'] + losses['loss_usage']
+    torch.testing.assert_close(total, expected)
+
+
+SMALL = dict(vocab_size=16, stride=4, width=8, num_blocks=1, code_dim=6)
+
+
+def test_loss__usage_term_is_zero_when_the_batch_uses_all_codes():
+    model = tokenizer(usage_weight=1.0)
+    model.encoder = torch.nn.Conv2d(3, 16, 4, stride=4)
+    with torch.no_grad():
+        model.encoder.weight.zero_()
+        model.encoder.bias.zero_()
+        assert model.loss(torch.rand(2, 3, 8, 8))['loss_usage'].item() == pytest.approx(0, abs=1e-6)
+        model.encoder.bias[3] = 100.0
+        collapsed = model.loss(torch.rand(2, 3, 8, 8))['loss_usage'].item()
+    assert collapsed == pytest.approx(math.log(16), rel=1e-4)
+
+
+def test_loss__refuses_a_temperature_of_zero():
+    model = tokenizer()
+    model.temperature = 0.0
+    with pytest.raises(ValueError, match='temperature=0.0: expected a positive number'):
+        model.loss(torch.rand(1, 3, 8, 8))
+
+
+def test_usage__counts_the_latest_steps_only():
+    model = tokenizer(usage_window=2)
+    for step, code in enumerate((1, 2, 3)):
+        model._count(torch.full((4,), code))
+        assert model.usage_step == step + 1
+    usage = model._usage()
+    assert usage['codes_used'] == 2  # 2 and 3; 1 left the window
+    assert usage['perplexity'].item() == pytest.approx(2)
+    assert 'usage' not in model.state_dict()
+
+
+def test_training_one_batch__reconstructs_it():
+    images = torch.rand(1, 3, 1, 1) * torch.ones(8, 3, 8, 8)
+    images[:, :, :4] = torch.rand(8, 3, 1, 1)
+    model = tokenizer(logit_scale=3.0, straight_through=True, vocab_size=32)
+    wrapper = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=5e-3))
+    first = None
+    for _ in range(200):
+        losses = model.loss(images)
+        first = first or losses['loss_recon'].item()
+        wrapper.update_params(losses['loss_recon'])
+    assert losses['loss_recon'].item() < 0.2 * first
+
+
+def test_logits__stay_float32_under_autocast():
+    with torch.autocast('cpu', torch.bfloat16):
+        assert tokenizer().logits(torch.rand(1, 3, 8, 8)).dtype == torch.float32
+
+
+def test_predict__returns_the_reconstruction_of_the_ids():
+    model = tokenizer().eval()
+    images = torch.rand(2, 3, 8, 8)
+    samples = model.predict(images)
+    for image, sample in zip(images, samples, strict=True):
+        assert torch.equal(sample['image'], image)
+        assert torch.equal(sample['ids'], model.encode(image[None])[0])
+        recon = model.decode(sample['ids'][None])[0].clamp(0, 1)
+        torch.testing.assert_close(sample['recon'], recon)
+
+
+def test_plugin_from_outside__fifteen_lines():
+    @MODELS.register_module(name='BrightnessTokenizer', force=True)
+    class BrightnessTokenizer(BaseTokenizer):
+        def encode(self, images):
+            self.check_divisible(images)
+            bright = F.avg_pool2d(images.mean(1, keepdim=True), self.stride)[:, 0]
+            return (bright * self.vocab_size).long().clamp(max=self.vocab_size - 1)
+
+    built = MODELS.build(dict(type='BrightnessTokenizer', vocab_size=4, stride=8))
+    ids = built.encode(torch.linspace(0, 1, 2).view(2, 1, 1, 1).expand(2, 3, 16, 8))
+    assert ids.tolist() == [[[0], [0]], [[3], [3]]]
+    assert not built.can_decode
+    with pytest.raises(ValueError, match='BrightnessTokenizer has no decode'):
+        built.decode(ids)
+    with pytest.raises(ValueError, match='BrightnessTokenizer has no loss'):
+        built.loss(torch.rand(1, 3, 8, 8))
+    MODELS.module_dict.pop('BrightnessTokenizer')
