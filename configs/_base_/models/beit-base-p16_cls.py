@@ -1,0 +1,23 @@
+# Mean of the patch tokens, LayerNorm, linear classifier (unilm beit/modeling_finetune.py).
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='beit_mm.BEiTEncoder',
+        arch='base',
+        img_size=224,
+        patch_size=16,
+        rel_pos='per_layer',
+        layer_scale_init=0.1,
+        drop_path_rate=0.1,
+    ),
+    neck=dict(type='beit_mm.PatchMeanNeck', dims=768),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=1000,
+        in_channels=768,
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+        # BEiT draws the classifier with std 0.02 and multiplies it by 0.001.
+        init_cfg=dict(type='TruncNormal', layer='Linear', std=2e-5),
+    ),
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
+)

@@ -1,0 +1,16 @@
+# 160k iterations at a batch of 16, linear decay to 0 after a warm-up of 1500.
+optim_wrapper = dict(
+    type='beit_mm.AutocastOptimWrapper',
+    dtype='float16',
+    optimizer=dict(type='AdamW', lr=7e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
+    constructor='beit_mm.BEiTOptimWrapperConstructor',
+    paramwise_cfg=dict(layer_decay_rate=0.65),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=1500, end=160_000),
+]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=160_000, val_interval=16_000)
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=16)

@@ -1,0 +1,19 @@
+"""BEiT-S/16 on a folder of your own images, with the tokens of your own dVAE.
+
+Train configs/tokenizer/dvae_light-v1024_folder.py on the same folder first, then
+    python tools/train.py configs/pretrain/beit_beit-small-p16_folder.py \
+        --cfg-options train_dataloader.dataset.data_root=/path/to/images
+"""
+
+_base_ = [
+    '../_base_/runtime/pretrain_runtime.py',
+    '../_base_/models/beit_small-p16_dvae-light.py',
+    '../_base_/datasets/folder_pretrain-224.py',
+    '../_base_/schedules/folder_pretrain-100000i.py',
+]
+
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=50),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5_000, max_keep_ckpts=3),
+)
+log_processor = dict(by_epoch=False, window_size=50)

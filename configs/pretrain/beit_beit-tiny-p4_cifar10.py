@@ -1,0 +1,33 @@
+"""BEiT-Ti/4 on CIFAR-10 with the tokens of its own dVAE.
+
+Train configs/tokenizer/dvae_light-v512_cifar10.py first, then
+    python tools/train.py configs/pretrain/beit_beit-tiny-p4_cifar10.py
+"""
+
+_base_ = [
+    '../_base_/runtime/pretrain_runtime.py',
+    '../_base_/models/beit_micro-p8_digit-scenes.py',
+    '../_base_/datasets/cifar10_pretrain.py',
+    '../_base_/schedules/folder_pretrain-100000i.py',
+]
+
+model = dict(
+    tokenizer=dict(
+        vocab_size=512,
+        stride=4,
+        init_cfg=dict(checkpoint='work_dirs/dvae_light-v512_cifar10/iter_10000.pth'),
+    ),
+    backbone=dict(arch='tiny', patch_size=4),
+    neck=dict(dims=192),
+    head=dict(vocab_size=512, dims=192),
+)
+auto_scale_lr = dict(base_batch_size=256)
+train_cfg = dict(val_interval=10_000)
+val_cfg = dict()
+test_cfg = dict()
+
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=100),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5_000, max_keep_ckpts=3),
+)
+log_processor = dict(by_epoch=False, window_size=100)

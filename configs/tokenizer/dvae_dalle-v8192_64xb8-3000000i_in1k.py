@@ -1,0 +1,20 @@
+"""DALL-E's dVAE trained on ImageNet-1k (arXiv 2102.12092 appendix A; BEiT appendix C).
+
+    bash tools/dist_train.sh configs/tokenizer/dvae_dalle-v8192_64xb8-3000000i_in1k.py 64
+Published (BEiT table 8, trained on ImageNet-1k alone): MAE 0.0880 and 82.70 % top-1 of the BEiT-B
+that learned its tokens, against 0.0856 and 82.86 % with DALL-E's own. 64 V100 (16 GB) in DALL-E.
+Not run here. --auto-scale-lr fits the learning rate to another number of processes.
+"""
+
+_base_ = [
+    '../_base_/runtime/pretrain_runtime.py',
+    '../_base_/models/dvae_dalle.py',
+    '../_base_/datasets/in1k_tokenizer-256.py',
+    '../_base_/schedules/dvae_3000000i.py',
+]
+
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=100),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=10_000, max_keep_ckpts=3),
+)
+log_processor = dict(by_epoch=False)

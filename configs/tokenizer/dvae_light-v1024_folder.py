@@ -1,0 +1,19 @@
+"""A light dVAE for a folder of your own images. Inherit it and set train_dataloader's data_root.
+
+    python tools/train.py configs/tokenizer/dvae_light-v1024_folder.py \
+        --cfg-options train_dataloader.dataset.data_root=/path/to/images
+Watch codes_used and perplexity in the log: a perplexity of a few codes is a collapsed tokenizer.
+"""
+
+_base_ = [
+    '../_base_/runtime/pretrain_runtime.py',
+    '../_base_/models/dvae_light-v1024.py',
+    '../_base_/datasets/folder_tokenizer-112.py',
+    '../_base_/schedules/folder_tokenizer-10000i.py',
+]
+
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=50),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1_000, max_keep_ckpts=3),
+)
+log_processor = dict(by_epoch=False, window_size=50)
