@@ -1,5 +1,7 @@
-# SETR-naive: one 1 x 1 convolution, then the classes of each patch, upsampled eight times. Almost
-# all that tells the digits apart has to come from the encoder.
+# SETR-naive: a 1 x 1 convolution, then the classes of each patch, interpolated to pixels. Almost all
+# that tells the digits apart has to come from the encoder. The last 1 x 1 convolution commutes with
+# the interpolation, so it runs on the patch grid: the same function as mmseg's SETRUPHead with one
+# convolution and up_scale=8, at a fraction of its cost.
 model = dict(
     type='EncoderDecoder',
     backbone=dict(
@@ -11,18 +13,18 @@ model = dict(
         rel_pos='per_layer',
         layer_scale_init=0.1,
         drop_path_rate=0.0,
+        final_norm=True,
     ),
     decode_head=dict(
-        type='SETRUPHead',
+        type='FCNHead',
         in_channels=128,
         in_index=0,
         channels=128,
         num_convs=1,
-        up_scale=8,
         kernel_size=1,
+        concat_input=False,
         dropout_ratio=0.0,
         num_classes=11,
-        norm_layer=dict(type='LN', eps=1e-6, requires_grad=True),
         norm_cfg=dict(type='BN', requires_grad=True),
         align_corners=False,
         # Five of six pixels are background; with equal weights their gradient hides the digits'.
