@@ -29,9 +29,12 @@ class MaskedTokenAccuracy(BaseMetric):
             self.results.append((pred == target, target, loss.astype(np.float64)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
+        if not any(len(target) for _, target, _ in results):
+            raise ValueError(
+                'MaskedTokenAccuracy: no patch is masked in the whole validation set; the mask '
+                "transform of val_dataloader's pipeline decides how many are"
+            )
         correct, targets, losses = (np.concatenate(part) for part in zip(*results, strict=True))
-        if not len(targets):
-            raise ValueError('MaskedTokenAccuracy: no patch is masked in the whole validation set')
         chance = entropy(targets)
         return dict(
             accuracy=100 * float(correct.mean()),

@@ -49,11 +49,10 @@ def segmentation_overlay(
     image: np.ndarray, ids: np.ndarray, palette: Sequence[Sequence[int]], opacity: float = 0.6
 ) -> np.ndarray:
     """Image (H, W, 3) under the colours of ``ids`` (H, W); id 0 and unknown ids are clear."""
-    colours = np.zeros((256, 3), np.float32)
-    colours[: len(palette)] = palette
-    visible = ((ids > 0) & (ids < len(palette)))[..., None]
-    mixed = (1 - opacity) * image + opacity * colours[ids]
-    return np.where(visible, mixed.round(), image).astype(np.uint8)
+    visible = (ids > 0) & (ids < len(palette))
+    colours = np.asarray(palette, np.float32)[np.where(visible, ids, 0)]
+    mixed = (1 - opacity) * image + opacity * colours
+    return np.where(visible[..., None], mixed.round(), image).astype(np.uint8)
 
 
 def _pixels(mask: np.ndarray, image: np.ndarray) -> np.ndarray:

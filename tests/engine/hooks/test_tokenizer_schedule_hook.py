@@ -1,0 +1,106 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch.nn as nn
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import HOOKS
+
+from beit_mm.engine import TokenizerScheduleHook
+
+
+def hook(**schedules):
+    return HOOKS.build(dict(type='beit_mm.TokenizerScheduleHook', schedules=schedules))
+
+
+def runner(model, iteration=0):
+    return SimpleNamespace(model=model, iter=iteration)
+
+
+class Tokenizer(nn.Module):
+    temperature = 1.0
+    kl_weight = 0.0
+
+
+@pytest.mark.parametrize(
+    'schedule, values',
+    [
+        (
+            dict(type='cosine', start=1.0, end=1 / 16, num_steps=100),
+            {
+                0: 1.0,
+                25: 1 / 16 + 15 / 16 * (1 + math.sqrt(0.5)) / 2,
+                50: 17 / 32,
+                100: 1 / 16,
+                999: 1 / 16,
+            },
+        ),
+        (
+            dict(type='linear', start=0.0, end=4.0, begin=10, num_steps=8),
+            {0: 0.0, 10: 0.0, 11: 0.5, 14: 2.0, 18: 4.0, 40: 4.0},
+        ),
+        (
+            dict(type='exponential', start=1.0, end=1 / 16, begin=5, num_steps=4),
+            {0: 1.0, 5: 1.0, 6: 1 / 2, 7: 1 / 4, 8: 1 / 8, 9: 1 / 16, 10: 1 / 16},
+        ),
+        (dict(type='constant', start=0.3), {0: 0.3, 1: 0.3, 1000: 0.3}),
+    ],
+)
+def test_value_of_each_shape(schedule, values):
+    own = hook(temperature=schedule)
+    for iteration, value in values.items():
+        assert own.value('temperature', iteration) == pytest.approx(value, abs=1e-12), iteration
+
+
+def test_each_step_sets_its_own_value__also_after_a_resume():
+    schedules = dict(
+        temperature=dict(type='cosine', start=1.0, end=0.5, num_steps=10),
+        kl_weight=dict(type='linear', start=0.0, end=1.0, begin=2, num_steps=4),
+    )
+    straight = {}
+    model, own = Tokenizer(), hook(**schedules)
+    own.before_train(runner(model))
+    for iteration in range(12):
+        own.before_train_iter(runner(model, iteration), 0)
+        straight[iteration] = model.temperature, model.kl_weight
+    assert straight[4] == pytest.approx((0.75 + 0.25 * math.cos(0.4 * math.pi), 0.5))
+    resumed, fresh = Tokenizer(), hook(**schedules)
+    fresh.before_train(runner(resumed, 7))
+    for iteration in range(7, 12):
+        fresh.before_train_iter(runner(resumed, iteration), 0)
+        assert (resumed.temperature, resumed.kl_weight) == straight[iteration]
+
+
+def test_the_model_inside_a_distributed_wrapper_is_set():
+    inside = Tokenizer()
+    wrapped = MMDistributedDataParallel.__new__(MMDistributedDataParallel)
+    nn.Module.__init__(wrapped)
+    wrapped.module = inside
+    own = hook(temperature=dict(type='constant', start=0.25))
+    own.before_train(runner(wrapped))
+    own.before_train_iter(runner(wrapped), 0)
+    assert inside.temperature == 0.25
+    assert 'temperature' not in vars(wrapped)
+
+
+def test_unknown_attribute__named_before_the_first_step():
+    with pytest.raises(ValueError, match="'temprature'.*Tokenizer has no such attribute"):
+        hook(temprature=dict(type='constant', start=1.0)).before_train(runner(Tokenizer()))
+
+
+@pytest.mark.parametrize(
+    'schedule, message',
+    [
+        (dict(type='step', start=1), "type='step'.*'cosine'"),
+        (dict(start=1), 'type=None'),
+        (dict(type='linear', start=1, end=0), r"\['num_steps'\] missing"),
+        (dict(type='constant', end=1), r"\['start'\] missing"),
+        (dict(type='linear', start=1, end=0, num_steps=5, warmup=3), r"unknown \['warmup'\]"),
+        (dict(type='linear', start=1, end=0, num_steps=0), 'num_steps=0'),
+        (dict(type='exponential', start=0.0, end=1.0, num_steps=5), 'same sign'),
+        (dict(type='exponential', start=-1.0, end=1.0, num_steps=5), 'same sign'),
+    ],
+)
+def test_a_schedule_that_cannot_be_computed_names_itself(schedule, message):
+    with pytest.raises(ValueError, match=rf"schedules\['temperature'\].*{message}"):
+        TokenizerScheduleHook(dict(temperature=schedule))
