@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -20,26 +21,28 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         bgr_to_rgb: Reverse the channels of both views (OpenCV loads BGR).
 
     Raises:
-        ValueError: mean or std fit neither one channel nor those of the images, or std is 0.
+        ValueError: mean or std fit neither one channel nor those of the images, or std is 0; a
+            batch that isn't stacked; or values that ``token_scale`` doesn't bring near [0, 1].
     """
 
     def __init__(
         self,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: float | Sequence[float],
+        std: float | Sequence[float],
         token_scale: float = 255.0,
         bgr_to_rgb: bool = False,
         non_blocking: bool = False,
     ):
         super().__init__(non_blocking)
-        if len(mean) != len(std):
+        mean, std = ([value] if isinstance(value, Real) else list(value) for value in (mean, std))
+        if not mean or len(mean) != len(std):
             raise ValueError(
                 f'data_preprocessor.mean has {len(mean)} values and std has {len(std)}; '
                 'give one for each channel, or one for all'
             )
         if min(std) <= 0 or token_scale <= 0:
             raise ValueError(
-                f'data_preprocessor: std={list(std)} and token_scale={token_scale} must be positive'
+                f'data_preprocessor: std={std} and token_scale={token_scale} must be positive'
             )
         self.token_scale = token_scale
         self.bgr_to_rgb = bgr_to_rgb
@@ -48,6 +51,10 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """``inputs`` (B, C, H, W), and as they come ``token_inputs`` (B, C, H', W'), ``mask``."""
+        for name in ('inputs', 'token_inputs'):
+            self._check_stacked(name, data)
+        if 'token_inputs' in data:
+            self._check_token_scale(data['token_inputs'])
         data = dict(self.cast_data(data))
         data['inputs'] = (self._channels(data['inputs']) - self.mean) / self.std
         if 'token_inputs' in data:
@@ -55,11 +62,40 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         return data
 
     def _channels(self, images: Tensor) -> Tensor:
-        if len(self.mean) not in (1, images.shape[1]):
+        channels = images.shape[1]
+        if len(self.mean) not in (1, channels):
             raise ValueError(
                 f'data_preprocessor.mean and std have {len(self.mean)} values, but the images '
-                f'have {images.shape[1]} channels; give one for each channel, or one for all'
+                f'have {channels} channels; give one for each channel, or one for all'
             )
-        if self.bgr_to_rgb and images.shape[1] == 3:
+        if self.bgr_to_rgb and channels not in (1, 3):
+            raise ValueError(
+                f'data_preprocessor.bgr_to_rgb=True, but the images have {channels} channels, '
+                'which are neither BGR nor grey; set bgr_to_rgb=False'
+            )
+        if self.bgr_to_rgb:
             images = images.flip(1)
         return images.float()
+
+    @staticmethod
+    def _check_stacked(name: str, data: dict) -> None:
+        value = data.get(name)
+        if value is None and name == 'inputs':
+            raise ValueError(
+                f'The batch has {sorted(data)} but no inputs; end the pipeline with PackMIMInputs'
+            )
+        if value is not None and (not isinstance(value, Tensor) or value.ndim != 4):
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f'{name} of the batch is {found}, expected one tensor (B, C, H, W); set '
+                "collate_fn=dict(type='default_collate') in the dataloader"
+            )
+
+    def _check_token_scale(self, images: Tensor) -> None:
+        # uint8 can't be far off. Twice the scale leaves room for the overshoot of a resize filter.
+        if images.is_floating_point() and images.max() > 2 * self.token_scale:
+            raise ValueError(
+                f'data_preprocessor.token_scale={self.token_scale:g}, but token_inputs reach '
+                f'{images.max().item():g}; set it to the largest value that a pixel can have, '
+                '65535 for 16-bit images'
+            )

@@ -9,6 +9,8 @@ class DropPath(nn.Module):
 
     def __init__(self, rate: float = 0.0):
         super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f'drop_path={rate}: expected a rate in [0, 1)')
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:

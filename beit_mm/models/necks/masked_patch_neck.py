@@ -19,5 +19,12 @@ class MaskedPatchNeck(BaseModule):
 
     def forward(self, tokens: tuple[Tensor, ...], mask: Tensor) -> Tensor:
         """(B, 1+N, C) and mask (B, h, w) -> (M, C), in the order of ``mask``."""
-        patches = tokens[-1][:, 1:]  # (B, N, C), class token dropped
+        last, num_patches = tokens[-1], mask.shape[1:].numel()
+        if last.ndim != 3 or last.shape[1] != 1 + num_patches:
+            raise ValueError(
+                f'MaskedPatchNeck got {tuple(last.shape)} from the backbone: expected (B, 1+N, C), '
+                f'a class token and the N={num_patches} patches of the mask; set '
+                "model.backbone.out_type='tokens'"
+            )
+        patches = last[:, 1:]  # (B, N, C), class token dropped
         return self.norm(patches[mask.flatten(1)])  # (M, C)

@@ -18,4 +18,9 @@ class PatchMeanNeck(BaseModule):
 
     def forward(self, tokens: tuple[Tensor, ...]) -> tuple[Tensor]:
         """(B, 1+N, C) -> ((B, C),)."""
+        if tokens[-1].ndim != 3:
+            raise ValueError(
+                f'PatchMeanNeck got {tuple(tokens[-1].shape)} from the backbone: expected '
+                "(B, 1+N, C); set model.backbone.out_type='tokens'"
+            )
         return (self.norm(tokens[-1][:, 1:].mean(1)),)
