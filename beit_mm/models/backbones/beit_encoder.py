@@ -192,7 +192,11 @@ class BEiTEncoder(BaseModule):
                     "pipeline's mask transform, or change the input size"
                 )
             x = torch.where(mask.flatten(1)[..., None], self.mask_token.to(x.dtype), x)
-        x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+        cls_token = self.cls_token
+        if mask is None:
+            # A gradient of zero: DistributedDataParallel stops at a parameter that has none.
+            cls_token = cls_token + 0 * self.mask_token
+        x = torch.cat([cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
         if self.pos_embed is not None:
             x = x + resize_pos_embed(self.pos_embed, self.grid, grid)
         return x

@@ -180,6 +180,18 @@ def test_checkpointing__same_outputs_and_gradients():
             assert torch.allclose(a.grad, b.grad, atol=1e-6), name
 
 
+@pytest.mark.parametrize('masked', [False, True])
+@pytest.mark.parametrize('rel_pos', ['shared', 'per_layer'])
+def test_every_parameter_gets_a_gradient__with_and_without_mask(masked, rel_pos):
+    """DistributedDataParallel stops at the second step if one has none."""
+    ours = encoder(rel_pos=rel_pos, abs_pos=True)
+    mask = torch.rand(2, 4, 4) < 0.5 if masked else None
+    ours(torch.randn(2, 3, 32, 32), mask)[0].square().sum().backward()
+    assert [n for n, p in ours.named_parameters() if p.grad is None] == []
+    if not masked:
+        assert not ours.mask_token.grad.any()
+
+
 @pytest.mark.parametrize('size', [(32, 32), (16, 48), (40, 24)])
 @pytest.mark.parametrize('channels', [1, 3, 5])
 def test_any_size_and_channels(size, channels):
