@@ -2,25 +2,16 @@
 
 Train configs/tokenizer/dvae_light-v512_cifar10.py first, then
     python tools/train.py configs/pretrain/beit_beit-tiny-p4_cifar10.py
+No published counterpart; not run here.
 """
 
 _base_ = [
     '../_base_/runtime/pretrain_runtime.py',
-    '../_base_/models/beit_micro-p8_digit-scenes.py',
+    '../_base_/models/beit_tiny-p4.py',
     '../_base_/datasets/cifar10_pretrain.py',
     '../_base_/schedules/folder_pretrain-100000i.py',
 ]
 
-model = dict(
-    tokenizer=dict(
-        vocab_size=512,
-        stride=4,
-        init_cfg=dict(checkpoint='work_dirs/dvae_light-v512_cifar10/iter_10000.pth'),
-    ),
-    backbone=dict(arch='tiny', patch_size=4),
-    neck=dict(dims=192),
-    head=dict(vocab_size=512, dims=192),
-)
 auto_scale_lr = dict(base_batch_size=256)
 train_cfg = dict(val_interval=10_000)
 val_cfg = dict()

@@ -27,8 +27,9 @@ optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay_rate=0.95),
     accumulative_counts=2,
 )
+# In iterations, of which two make one step of the optimizer.
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=1500, end=320_000),
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=3001),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=0, end=320_001),
 ]
 train_cfg = dict(max_iters=320_000)

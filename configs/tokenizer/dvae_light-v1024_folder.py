@@ -1,5 +1,9 @@
-"""A light dVAE for a folder of your own images. Inherit it and set train_dataloader's data_root.
+"""A light dVAE for a folder of your own images: a config of three lines does it.
 
+    _base_ = 'configs/tokenizer/dvae_light-v1024_folder.py'
+    train_dataloader = dict(dataset=dict(data_root='/path/to/images'))
+
+or, without a file of your own,
     python tools/train.py configs/tokenizer/dvae_light-v1024_folder.py \
         --cfg-options train_dataloader.dataset.data_root=/path/to/images
 Watch codes_used and perplexity in the log: a perplexity of a few codes is a collapsed tokenizer.
@@ -11,6 +15,11 @@ _base_ = [
     '../_base_/datasets/folder_tokenizer-112.py',
     '../_base_/schedules/folder_tokenizer-10000i.py',
 ]
+
+# Where configs/pretrain/beit_beit-small-p16_folder.py looks for the tokenizer, whatever the name of
+# your own config. For a second data set choose another work_dir, and name it there in
+# model.tokenizer.init_cfg.checkpoint.
+work_dir = 'work_dirs/dvae_light-v1024_folder'
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),

@@ -2,16 +2,16 @@
 
 Data:   data/cifar10/{train,test}/CLASS/* as image files
 Train:  python tools/train.py configs/tokenizer/dvae_light-v512_cifar10.py
+No published counterpart; not run here.
 """
 
 _base_ = [
     '../_base_/runtime/pretrain_runtime.py',
-    '../_base_/models/dvae_light-v256.py',
+    '../_base_/models/dvae_light-v512-s4.py',
     '../_base_/datasets/cifar10_tokenizer.py',
     '../_base_/schedules/folder_tokenizer-10000i.py',
 ]
 
-model = dict(vocab_size=512, stride=4)
 train_cfg = dict(val_interval=2_000)
 val_cfg = dict()
 test_cfg = dict()

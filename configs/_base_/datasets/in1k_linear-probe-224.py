@@ -1,4 +1,5 @@
-# ImageNet-1k for a linear probe: crops and mirror images, nothing more.
+# ImageNet-1k for a linear probe: crops and mirror images, nothing more. unilm's
+# run_linear_eval.py resizes bilinearly in training and bicubically in validation.
 data_preprocessor = dict(
     num_classes=1000,
     mean=[123.675, 116.28, 103.53],
@@ -19,7 +20,7 @@ train_dataloader = dict(
         split='train',
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
+            dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bilinear'),
             dict(type='RandomFlip', prob=0.5, direction='horizontal'),
             dict(type='PackInputs'),
         ],

@@ -12,11 +12,14 @@ train_dataloader = dict(
         data_root='data/imagenet/train',
         pipeline=[
             dict(type='LoadImageFromFile'),
-            # DALL-E: a large square near the centre, averaged over areas, and no mirror images.
+            # DALL-E (listing 1): a square of the short side, resized by areas to 288 ... 384 pixels,
+            # of that a crop of 256, and a flip. In one step: squares whose side is 2/3 to 8/9 of the
+            # short side, which is 1/3 to 0.59 of the area of a 4:3 photograph.
+            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
             dict(
                 type='TwoViewResizedCrop',
                 size=256,
-                scale=(0.5, 1.0),
+                scale=(0.33, 0.59),
                 ratio=(1.0, 1.0),
                 interpolation='box',
             ),

@@ -16,8 +16,11 @@ model = dict(
         num_classes=1000,
         in_channels=768,
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
-        # BEiT draws the classifier with std 0.02 and multiplies it by 0.001.
+        # BEiT draws the classifier with std 0.02 (truncated at 2, which is 100 sigma, and zero
+        # biases) and multiplies both by 0.001.
         init_cfg=dict(type='TruncNormal', layer='Linear', std=2e-5),
     ),
+    # One of the two for each batch, as in timm, which mixes with the batch in reversed order where
+    # these draw a permutation.
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
 )

@@ -1,4 +1,5 @@
 # The mean of the patch tokens of layer 9, without norm, and a linear classifier (appendix D).
+# unilm's run_linear_eval.py puts the class token beside the mean and probes every layer at once.
 model = dict(
     type='ImageClassifier',
     backbone=dict(
@@ -8,7 +9,7 @@ model = dict(
         patch_size=16,
         rel_pos='per_layer',
         layer_scale_init=0.1,
-        out_indices=8,
+        out_indices=8,  # counted from 0
         out_type='featmap',
         frozen=True,
     ),

@@ -1,4 +1,6 @@
-# 160k iterations at a batch of 16, linear decay to 0 after a warm-up of 1500.
+# 160k iterations at a batch of 16 (unilm beit/semantic_segmentation). The linear decay starts at
+# iteration 0 and the warm-up of 1500 iterations multiplies it, as in MMCV 1: both schedulers are
+# chained factors, and an end of n + 1 is MMEngine's way to reach the last value at iteration n.
 optim_wrapper = dict(
     type='beit_mm.AutocastOptimWrapper',
     dtype='float16',
@@ -7,8 +9,8 @@ optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay_rate=0.65),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=1500, end=160_000),
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1501),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=0, end=160_001),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=160_000, val_interval=16_000)
 val_cfg = dict()

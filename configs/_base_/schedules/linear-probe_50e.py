@@ -1,4 +1,5 @@
-# unilm beit/run_linear_eval.py with the 50 epochs of the paper's appendix D; batch 1024.
+# unilm beit/run_linear_eval.py with the 50 epochs of the paper's appendix D; batch 1024, and a rate
+# that changes once an epoch. There the classifier runs in float32 and its bias is decayed as well.
 optim_wrapper = dict(
     type='beit_mm.AutocastOptimWrapper',
     dtype='float16',
@@ -6,14 +7,7 @@ optim_wrapper = dict(
     constructor='beit_mm.BEiTOptimWrapperConstructor',
 )
 param_scheduler = [
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=0.0,
-        by_epoch=True,
-        begin=0,
-        end=50,
-        convert_to_iter_based=True,
-    ),
+    dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, begin=0, end=50),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=50, val_interval=1)
 val_cfg = dict()

@@ -1,0 +1,30 @@
+"""SETR-PUP on BEiT-B/16, ADE20K, crops of 512 pixels (arXiv 2106.08254, tables 3, 4 and 14).
+
+    bash tools/dist_train.sh configs/segmentation/beit-base-p16_beit-800e_setr-pup_8xb2-amp-160k_ade20k-512x512.py 8
+The published numbers are those of the paper's own model: see the config of beit-base-p16-abs.
+Not run here.
+"""
+
+_base_ = [
+    '../_base_/runtime/mmseg_runtime.py',
+    '../_base_/models/beit-base-p16_setr-pup.py',
+    '../_base_/datasets/ade20k_512.py',
+    '../_base_/schedules/ade20k_160k.py',
+]
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/beit_beit-base-p16_8xb256-amp-coslr-800e_in1k/epoch_800.pth',
+            prefix='backbone.',
+        )
+    )
+)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=50),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=16_000, max_keep_ckpts=2),
+)
+log_processor = dict(by_epoch=False)
