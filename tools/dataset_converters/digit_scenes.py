@@ -11,7 +11,7 @@ nor photographs. The same arguments give the same files, bit by bit. OUT gets
     masks/train/<digit>/*.png ...    0 = background, d + 1 = strokes of digit d
     meta/train_{100,500,2000,full}.txt   lines `3/00012.png 3`, balanced; the small are in the large
     meta/seg_{100,500,2000,full}.txt     the same scenes as `3/00012`
-    meta/digit_scenes.json           the arguments; written last, so that a broken run is seen
+    meta/digit_scenes.json           the arguments; until all is written, unfinished.json
 """
 
 import argparse
@@ -132,16 +132,22 @@ def write_labelled(
     return [part[i] for i in range(longest) for part in by_class if i < len(part)]
 
 
+def empty_folders(out: Path) -> None:
+    """The folders of the data set, without what an earlier run has written into them."""
+    folders = [out / 'unlabelled', out / 'meta']
+    for split in ('train', 'val', 'masks/train', 'masks/val'):
+        folders += [out / split / str(digit) for digit in range(10)]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        for pattern in ('[0-9]*.png', 'train_*.txt', 'val_*.txt', 'seg_*.txt'):
+            for path in folder.glob(pattern):
+                path.unlink()
+
+
 def make(out: Path, args: argparse.Namespace) -> None:
     """Write the whole data set; see the module's docstring."""
-    for split in ('train', 'val'):
-        for digit in range(10):
-            (out / split / str(digit)).mkdir(parents=True, exist_ok=True)
-            (out / 'masks' / split / str(digit)).mkdir(parents=True, exist_ok=True)
-    (out / 'unlabelled').mkdir(exist_ok=True)
-    (out / 'meta').mkdir(exist_ok=True)
-
     digits, photos = load_digits(), load_photos()
+    empty_folders(out)
     bar = ProgressBar(args.unlabelled + args.train + args.val)
     rngs = [np.random.default_rng([args.seed, part]) for part in range(3)]
     images = digits['train'][0]
@@ -164,42 +170,56 @@ def make(out: Path, args: argparse.Namespace) -> None:
     print()
 
 
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text}: expected at least 1')
+    return int(text)
+
+
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Make the digit scenes data set')
     parser.add_argument('out', type=Path)
-    parser.add_argument('--size', type=int, default=32, help='pixels of a side')
+    parser.add_argument('--size', type=positive, default=32, help='pixels of a side')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--unlabelled', type=int, default=8000)
-    parser.add_argument('--train', type=int, default=4000)
-    parser.add_argument('--val', type=int, default=1000)
+    parser.add_argument('--unlabelled', type=positive, default=8000)
+    parser.add_argument('--train', type=positive, default=4000)
+    parser.add_argument('--val', type=positive, default=1000)
     parser.add_argument('--fade', type=float, default=0.2, help='contrast left in photographs')
     parser.add_argument('--paper', type=float, default=190, help='lowest mean brightness, to 255')
     parser.add_argument('--ink', type=float, default=50, help='brightest ink, of 0 to 255')
     parser.add_argument('--min-scale', type=float, default=0.6, help='digit box over image side')
     parser.add_argument('--max-scale', type=float, default=0.85)
     parser.add_argument('--rotation', type=float, default=15, help='degrees, to both sides')
-    parser.add_argument('--overwrite', action='store_true', help='write over other parameters')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace scenes of other arguments'
+    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
-    out, marker = args.out, args.out / 'meta' / 'digit_scenes.json'
+    out, meta = args.out, args.out / 'meta'
+    finished, unfinished = meta / 'digit_scenes.json', meta / 'unfinished.json'
     wanted = {k: v for k, v in vars(args).items() if k not in ('out', 'overwrite')}
+    marker = finished if finished.is_file() else unfinished
     if marker.is_file():
         made = json.loads(marker.read_text())
-        if made == wanted:
+        if made == wanted and marker is finished:
             print(f'{out} is complete already')
             return
-        if not args.overwrite:
+        if made != wanted and not args.overwrite:
             different = [f'{k}={made.get(k)}' for k in wanted if made.get(k) != wanted[k]]
             raise ValueError(
                 f'{out} was made with {", ".join(different)}; name another folder, or pass '
                 '--overwrite'
             )
-        marker.unlink()
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f'{out} is not empty and has no digit scenes; name a new folder')
+    meta.mkdir(parents=True, exist_ok=True)
+    unfinished.write_text(json.dumps(wanted, indent=2) + '\n')
+    finished.unlink(missing_ok=True)
     make(out, args)
-    marker.write_text(json.dumps(wanted, indent=2) + '\n')
+    unfinished.rename(finished)
 
 
 if __name__ == '__main__':
@@ -207,3 +227,5 @@ if __name__ == '__main__':
         main()
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f'error: {error}')
+    except ModuleNotFoundError as error:
+        sys.exit(f'error: {error}; pip install -r requirements/demo.txt')
