@@ -1,6 +1,6 @@
 """The results of tools/quickstart.py as a table, pictures and one self-contained page.
 
-python tools/make_report.py work_dirs/quickstart [--data data/digit_scenes]
+python tools/make_report.py work_dirs/quickstart [--data data/digit_scenes] [--figure FILE.svg]
 python tools/make_report.py --table work_dirs/quickstart work_dirs/quickstart_seed1 ...
 
 The second form prints mean and range over several runs.
@@ -32,9 +32,12 @@ from beit_mm.visualization import (  # noqa: E402
     paste_patches,
     read_scalars,
     segmentation_overlay,
+    svg_grid,
 )
 from quickstart import TRAININGS, last_checkpoint  # noqa: E402
 
+PREDICTION_TITLES = ['image', 'masked', 'predicted', 'true tokens']
+SEGMENTATION_TITLES = ['image', 'truth', 'pre-trained', 'scratch']
 ROWS = [  # stage, key of its metrics.json, what it is
     ('tokenizer', 'tokenizer/codes_used_percent', 'tokenizer: codes used (%)'),
     ('tokenizer', 'tokenizer/perplexity', 'tokenizer: perplexity (of 256)'),
@@ -82,7 +85,7 @@ def build(run: Path, stage: str):
         if part and part.get('init_cfg'):
             part.init_cfg = None
     model = MODELS.build(dict(config.model, data_preprocessor=config.data_preprocessor))
-    load_checkpoint(model, str(last_checkpoint(run / stage)), map_location='cpu')
+    load_checkpoint(model, str(last_checkpoint(run / stage)), map_location='cpu', strict=True)
     return model.eval()
 
 
@@ -115,7 +118,7 @@ def reconstructions(run: Path, data: Path) -> np.ndarray:
 
 
 @torch.no_grad()
-def predictions(run: Path, data: Path) -> np.ndarray:
+def predictions(run: Path, data: Path) -> list[list[np.ndarray]]:
     """Image | masked | masked patches drawn from predicted tokens | the image's own tokens."""
     images, _ = read_val(data, 10)
     model = build(run, 'pretrain')
@@ -136,12 +139,12 @@ def predictions(run: Path, data: Path) -> np.ndarray:
     ):
         hidden = mask_patches(original, one_mask)
         rows.append([original, hidden, paste_patches(original, guess, one_mask), tokens])
-    titles = ['image', 'masked', 'predicted', 'true tokens']
-    return grid([a + b for a, b in zip(rows[::2], rows[1::2], strict=True)], titles * 2, zoom=3)
+    return rows
 
 
 @torch.no_grad()
-def segmentations(run: Path, data: Path) -> np.ndarray:
+def segmentations(run: Path, data: Path) -> list[list[np.ndarray]]:
+    """Image | true classes | predicted after pre-training | predicted from scratch."""
     images, paths = read_val(data, 10)
     truths = [
         cv2.imread(str(data / 'masks' / p.relative_to(data)), cv2.IMREAD_UNCHANGED) for p in paths
@@ -161,9 +164,12 @@ def segmentations(run: Path, data: Path) -> np.ndarray:
         columns.append(
             [segmentation_overlay(i, m, palette) for i, m in zip(columns[0], ids, strict=True)]
         )
-    rows = [list(row) for row in zip(*columns, strict=True)]
-    titles = ['image', 'truth', 'pre-trained', 'scratch']
-    return grid([a + b for a, b in zip(rows[::2], rows[1::2], strict=True)], titles * 2, zoom=3)
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def two_abreast(rows: list[list[np.ndarray]], titles: list[str]) -> np.ndarray:
+    pairs = [a + b for a, b in zip(rows[::2], rows[1::2], strict=True)]
+    return grid(pairs, titles * 2, zoom=3)
 
 
 def curves(run: Path) -> np.ndarray:
@@ -206,20 +212,32 @@ def main() -> None:
     parser.add_argument('runs', type=Path, nargs='+', help='work dirs of tools/quickstart.py')
     parser.add_argument('--data', type=Path, default=Path('data/digit_scenes'))
     parser.add_argument('--table', action='store_true', help='only print the table')
+    parser.add_argument('--figure', type=Path, help='write predictions and masks to this SVG too')
     args = parser.parse_args()
     text = table(args.runs)
     if not args.table:
         run = args.runs[0]
+        predicted, segmented = predictions(run, args.data), segmentations(run, args.data)
         pictures = dict(
             reconstructions=(
                 'Images and what their tokens say, in turn',
                 reconstructions(run, args.data),
             ),
-            predictions=('Tokens predicted for masked patches', predictions(run, args.data)),
-            segmentations=('Segmentation with 500 masks', segmentations(run, args.data)),
+            predictions=(
+                'Tokens predicted for masked patches',
+                two_abreast(predicted, PREDICTION_TITLES),
+            ),
+            segmentations=(
+                'Segmentation with 500 masks',
+                two_abreast(segmented, SEGMENTATION_TITLES),
+            ),
             curves=('Curves', curves(run)),
         )
         page = write_page(run, text, pictures)
+        if args.figure:
+            rows = [a + b for a, b in zip(predicted, segmented, strict=True)][2:8]
+            titles = PREDICTION_TITLES + SEGMENTATION_TITLES
+            args.figure.write_text(svg_grid(rows, titles, breaks=[len(PREDICTION_TITLES)]))
     print(f'\n{text}\n')
     if not args.table:
         print(f'Pictures and curves: {page} (open it in a browser)')

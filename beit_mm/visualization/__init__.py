@@ -1,5 +1,6 @@
 from .curves import draw_curves, read_scalars
 from .image_grid import grid, label, mask_patches, paste_patches, segmentation_overlay
+from .svg_grid import svg_grid
 
 __all__ = [
     'draw_curves',
@@ -9,4 +10,5 @@ __all__ = [
     'paste_patches',
     'read_scalars',
     'segmentation_overlay',
+    'svg_grid',
 ]

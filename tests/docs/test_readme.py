@@ -1,0 +1,108 @@
+"""The code of the README runs as it stands there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+SHORT = ['train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
+
+
+def block(name: str) -> str:
+    """The code block that begins with the comment `# name`."""
+    found = re.search(rf'```python\n# {re.escape(name)}\n(.*?)```', README, re.S)
+    assert found, f'README has no code block {name}'
+    return found[1]
+
+
+def train(config: Path, work_dir: Path, *options: str) -> str:
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
+    command += ['--work-dir', str(work_dir), '--cfg-options', *SHORT, *options]
+    run = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=config.parent,
+        env=dict(PATH='/usr/bin:/bin', PYTHONPATH=str(config.parent), OMP_NUM_THREADS='1'),
+    )
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-3000:]
+    return run.stdout + run.stderr
+
+
+def child(folder: Path, name: str) -> Path:
+    """The README's config, with its base in this checkout."""
+    text = block(name).replace("'./", f"'{(ROOT / name).parent}/")
+    path = folder / Path(name).name
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('images')
+    rng = np.random.default_rng(0)
+    for number, size in enumerate([(40, 60), (33, 32), (64, 48), (50, 50)]):
+        (folder / str(number % 2)).mkdir(exist_ok=True)
+        picture = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), size[::-1])
+        cv2.imwrite(str(folder / str(number % 2) / f'{number}.png'), picture)
+    return folder
+
+
+def test_plugin_from_outside__trains(tmp_path, images):
+    (tmp_path / 'brightness_tokenizer.py').write_text(block('brightness_tokenizer.py'))
+    config = child(tmp_path, 'configs/pretrain/my_brightness.py')
+    printed = train(
+        config,
+        tmp_path / 'work',
+        f'train_dataloader.dataset.data_root={images}',
+        f'val_dataloader.dataset.data_root={images}',
+        'train_dataloader.batch_size=2',
+        'train_cfg.max_iters=2',
+        'train_cfg.val_interval=2',
+    )
+    assert 'mim/accuracy' in printed and 'mim/target_codes' in printed
+    assert (tmp_path / 'work/iter_2.pth').is_file()
+
+
+def test_own_folder__tokenizer_then_pretraining(tmp_path, images):
+    small = [
+        'train_dataloader.batch_size=2',
+        'train_cfg.max_iters=2',
+        'default_hooks.logger.interval=1',
+    ]
+    paths = {}
+    for kind in ('tokenizer', 'pretrain'):
+        (tmp_path / kind).mkdir()
+        paths[kind] = child(tmp_path / kind, f'configs/{kind}/mine.py')
+        text = paths[kind].read_text().replace('/path/to/images', str(images))
+        text = text.replace(
+            'work_dirs/mine_tokenizer/iter_10000.pth', str(tmp_path / 'a/iter_2.pth')
+        )
+        paths[kind].write_text(text)
+    assert 'codes_used' in train(paths['tokenizer'], tmp_path / 'a', *small)
+    backbone = "dict(type='BEiTEncoder', arch='micro', img_size=224, patch_size=16)"
+    with paths['pretrain'].open('a') as file:  # the same chain with a smaller encoder
+        file.write(f"model['backbone'] = {backbone[:-1]}, _delete_=True)\n")
+        file.write("model['neck'] = dict(dims=128)\nmodel['head'] = dict(dims=128)\n")
+    train(paths['pretrain'], tmp_path / 'b', *small)
+    assert (tmp_path / 'b/iter_2.pth').is_file()
+
+
+def test_first_experiment__is_the_papers_encoder(tmp_path):
+    config = Config.fromfile(child(tmp_path, 'configs/pretrain/my_paper-encoder.py'))
+    backbone = config.model.backbone
+    assert (backbone.abs_pos, backbone.rel_pos, backbone.layer_scale_init) == (True, None, None)
+
+
+def test_links_and_paths__exist():
+    for target in re.findall(r'\]\((?!http)([^)#]+)\)', README):
+        assert (ROOT / target).exists(), target
+    for path in re.findall(r'`((?:tools|configs|beit_mm|docs|tests)/[\w./-]+\.\w+)`', README):
+        assert (ROOT / path).exists() or 'my' in path, path
