@@ -1,0 +1,113 @@
+"""The stages of the quickstart: skipped when done, resumed when stopped, repeated when changed."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNT = "import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.write_text(p.read_text() + 'x')"
+CONFIG = 'pretrain/beit_beit-micro-p8_digit-scenes.py'
+
+
+@pytest.fixture(scope='module')
+def quickstart():
+    sys.path.insert(0, str(ROOT / 'tools'))
+    try:
+        spec = importlib.util.spec_from_file_location('quickstart', ROOT / 'tools/quickstart.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    finally:
+        sys.path.remove(str(ROOT / 'tools'))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """A file that gets one x for each time a stage really runs."""
+    path = tmp_path / 'runs'
+    path.write_text('')
+    return path
+
+
+def start(quickstart, tmp_path):
+    return quickstart.Quickstart(tmp_path / 'work', tmp_path / 'data', seed=0, smoke=True)
+
+
+def test_stage__finished_is_skipped_and_changed_is_repeated(quickstart, tmp_path, runs, capsys):
+    for _ in range(2):
+        start(quickstart, tmp_path).stage('one', ['-c', COUNT, str(runs)], seconds=1)
+    assert runs.read_text() == 'x'
+    assert 'one: done before' in capsys.readouterr().out
+    start(quickstart, tmp_path).stage('one', ['-c', COUNT, str(runs), 'more'], seconds=1)
+    assert runs.read_text() == 'xx'
+
+
+def test_stage__a_new_checkpoint_under_the_same_name_repeats_it(quickstart, tmp_path, runs):
+    checkpoint = tmp_path / 'a.pth'
+    command = ['-c', COUNT, str(runs), f'model.init_cfg.checkpoint={checkpoint}']
+    for content in ('first', 'first', 'second'):
+        checkpoint.write_text(content)
+        start(quickstart, tmp_path).stage('one', command, seconds=1)
+    assert runs.read_text() == 'xx'
+
+
+def test_stage__stopped_goes_on_with_resume(quickstart, tmp_path, capsys):
+    words = tmp_path / 'words'
+    code = (
+        'import sys, pathlib; p = pathlib.Path(sys.argv[1]); '
+        "p.write_text(' '.join(sys.argv[2:])); sys.exit('--resume' not in sys.argv)"
+    )
+    with pytest.raises(SystemExit, match='one failed with exit status 1; whole log: .*one.log'):
+        start(quickstart, tmp_path).stage('one', ['-c', code, str(words)], 1, resume=True)
+    assert words.read_text() == ''
+    start(quickstart, tmp_path).stage('one', ['-c', code, str(words)], 1, resume=True)
+    assert words.read_text() == '--resume'
+
+
+def test_stage__progress_is_shown_and_all_output_is_kept(quickstart, tmp_path, capsys):
+    line = 'mmengine - INFO - Iter(train) [  50/400]  lr: 1e-3  eta: 0:00:33  time: 1  loss: 0.08'
+    start(quickstart, tmp_path).stage('one', ['-c', f'print("quiet"); print("{line}")'], seconds=7)
+    shown = capsys.readouterr().out
+    assert 'step 50/400, loss 0.08, ETA 0:00:33' in shown and 'quiet' not in shown
+    assert (tmp_path / 'work/stages/one.log').read_text() == f'quiet\n{line}\n'
+
+
+def test_options__seed_data_and_checkpoints_of_earlier_stages(quickstart, tmp_path):
+    for stage in ('tokenizer', 'pretrain'):
+        (tmp_path / 'work' / stage).mkdir(parents=True)
+        (tmp_path / 'work' / stage / 'last_checkpoint').write_text('/elsewhere/iter_9.pth')
+    chain = start(quickstart, tmp_path)
+    for name, path, _ in quickstart.TRAININGS:
+        config = quickstart.load_config(ROOT / 'configs' / path)
+        given = dict(option.split('=', 1) for option in chain.options(name, config))
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            root = Path(given[f'{loader}.dataset.data_root'])
+            assert root.is_relative_to(tmp_path / 'data')
+        before = {key: value for key, value in given.items() if key.endswith('.checkpoint')}
+        wanted = {'tokenizer': {}, 'cls_scratch': {}, 'seg_scratch': {}}.get(
+            name, {'model.backbone.init_cfg.checkpoint': str(tmp_path / 'work/pretrain/iter_9.pth')}
+        )
+        if name == 'pretrain':
+            wanted = {
+                'model.tokenizer.init_cfg.checkpoint': str(tmp_path / 'work/tokenizer/iter_9.pth')
+            }
+        assert before == wanted
+
+
+def test_both_sides_of_a_comparison__have_the_same_budget(quickstart):
+    for task in ('cls', 'seg'):
+        beit, scratch = (
+            quickstart.load_config(ROOT / 'configs' / path)
+            for kind in ('beit', 'scratch')
+            for name, path, _ in quickstart.TRAININGS
+            if name == f'{task}_{kind}'
+        )
+        assert beit.train_dataloader == scratch.train_dataloader
+        assert beit.train_cfg == scratch.train_cfg
+        assert beit.param_scheduler == scratch.param_scheduler
+        assert beit.optim_wrapper.optimizer == scratch.optim_wrapper.optimizer
+        beit.model.backbone.init_cfg = None
+        assert json.dumps(beit.model) == json.dumps(scratch.model)
