@@ -2,7 +2,11 @@
 
 from .torchvision_cpu import declare_missing_ops
 
+declare_missing_ops()  # before anything imports mmpretrain, whose models import torchvision
+
+from .checkpoints import register_loaders  # noqa: E402
+
+register_loaders()  # whatever MMEngine loads from now on is read without running code
+
 __version__ = '0.1.0'
 __all__ = ['__version__']
-
-declare_missing_ops()  # before anything imports mmpretrain, whose models import torchvision

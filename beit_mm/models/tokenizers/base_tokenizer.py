@@ -5,6 +5,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from beit_mm.checkpoints import check_load
+
 
 class BaseTokenizer(BaseModel):
     """Images -> a grid of visual tokens.
@@ -80,6 +82,14 @@ class BaseTokenizer(BaseModel):
         if mode == 'predict':
             return self.predict(inputs)
         raise ValueError(f"mode={mode!r}: expected 'tensor', 'loss' or 'predict'")
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        """Encoder, decoder and the like are loaded as a whole or not at all.
+
+        As a part of another model a tokenizer may be absent: it has its own checkpoint then.
+        """
+        check_load(self, state_dict, prefix, parts=True, may_be_absent=bool(prefix))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def check_divisible(self, images: Tensor) -> None:
         """ValueError unless ``stride`` divides both sides of the images."""

@@ -1,0 +1,96 @@
+"""One conversion of named tensors, with a line about every tensor it has seen."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass
+class Line:
+    """``sources`` became ``targets``: copied, renamed, joined, split, expanded, resized, made
+    or dropped; ``why`` is said of what a reader would not expect."""
+
+    what: str
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    why: str = ''
+
+
+@dataclass
+class Conversion:
+    """Collects ``result`` out of ``source``; each verb takes tensors and writes its line."""
+
+    source: Mapping[str, Tensor]
+    result: dict[str, Tensor] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+
+    def move(self, name: str, target: str) -> None:
+        self._put(target, self.source[name])
+        self.lines.append(Line('copied' if name == target else 'renamed', (name,), (target,)))
+
+    def join(self, names: Sequence[str], target: str, tensor: Tensor) -> None:
+        self._put(target, tensor)
+        self.lines.append(Line('joined', tuple(names), (target,)))
+
+    def split(self, name: str, parts: Mapping[str, Tensor]) -> None:
+        for target, tensor in parts.items():
+            self._put(target, tensor)
+        self.lines.append(Line('split', (name,), tuple(parts)))
+
+    def expand(self, name: str, targets: Sequence[str]) -> None:
+        for target in targets:
+            self._put(target, self.source[name])
+        self.lines.append(Line('expanded', (name,), tuple(targets), 'one table for every layer'))
+
+    def resize(self, name: str, tensor: Tensor, why: str) -> None:
+        self._put(name, tensor)
+        self.lines.append(Line('resized', (name,), (name,), why))
+
+    def make(self, target: str, tensor: Tensor, why: str) -> None:
+        self._put(target, tensor)
+        self.lines.append(Line('made', (), (target,), why))
+
+    def drop(self, name: str, why: str) -> None:
+        self.lines.append(Line('dropped', (name,), (), why))
+
+    def finish(self) -> 'Conversion':
+        """Itself, after the proof that every source tensor stands in exactly one line."""
+        seen = Counter(name for line in self.lines for name in line.sources)
+        wrong = [name for name in self.source if seen[name] != 1] + list(
+            seen - Counter(seen.keys())
+        )
+        assert not wrong and set(seen) == set(self.source), f'not accounted for once: {wrong}'
+        return self
+
+    def _put(self, target: str, tensor: Tensor) -> None:
+        if target in self.result:
+            raise ValueError(f'Two tensors of the source are {target} in the result')
+        self.result[target] = tensor
+
+    def counts(self) -> dict[str, int]:
+        """Source tensors by what was done with them, and what was made."""
+        return dict(Counter(line.what for line in self.lines for _ in line.sources or line.targets))
+
+    def summary(self) -> str:
+        """Counts, then a line for each reason of a drop, an addition or a change."""
+        parts = [f'{count} {what}' for what, count in self.counts().items()]
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for line in self.lines:
+            if line.why:
+                reasons.setdefault((line.what, line.why), []).extend(line.sources or line.targets)
+        rows = [
+            f'  {what}: {", ".join(names[:4])}{f" and {len(names) - 4} more" * (len(names) > 4)}'
+            f' ({why})'
+            for (what, why), names in reasons.items()
+        ]
+        return '\n'.join([', '.join(parts), *rows])
+
+    def table(self) -> str:
+        """Every line, as text."""
+        return '\n'.join(
+            f'{line.what:9s} {", ".join(line.sources) or "-"} -> {", ".join(line.targets) or "-"}'
+            + (f'  ({line.why})' if line.why else '')
+            for line in self.lines
+        )

@@ -1,0 +1,59 @@
+"""The names that layouts share: ours, which are the original's behind ``backbone.``."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+TABLE = 'relative_position_bias_table'
+INDEX = 'relative_position_index'
+SHARED = f'backbone.rel_pos_bias.{TABLE}'
+NOT_NEEDED = 'a constant that follows from the patch grid'
+TOKENIZER = 'the tokenizer is loaded from its own checkpoint'
+
+# Names of the encoder itself, as the original and timm write them.
+ENCODER = re.compile(
+    r'(cls_token|mask_token|pos_embed|patch_embed\.proj\.(weight|bias)'
+    r'|blocks\.\d+\..+|rel_pos_bias\..+|norm\.(weight|bias))'
+)
+
+
+def num_layers(names: Iterable[str], prefix: str) -> int:
+    """Blocks under ``prefix``, for example ``backbone.blocks.``."""
+    numbers = [n[len(prefix) :].split('.')[0] for n in names if n.startswith(prefix)]
+    return 1 + max(map(int, numbers), default=-1)
+
+
+def task_of(names: Iterable[str]) -> str:
+    """What a checkpoint of ours was trained for, by the head it has."""
+    names = set(names)
+    if 'head.proj.weight' in names:
+        return 'pretrain'
+    if 'head.fc.weight' in names:
+        return 'classification'
+    if any(name.startswith('decode_head.') for name in names):
+        return 'segmentation'
+    return 'backbone'
+
+
+def table_index(length: int) -> Tensor:
+    """(1 + N, 1 + N) entries of a square grid's table with ``length`` rows, [CLS] first."""
+    side = int((length - 3) ** 0.5 + 0.5)
+    if side * side != length - 3 or side % 2 == 0:
+        raise ValueError(
+            f'A table of {length} relative positions is not that of a square patch grid; convert '
+            'to the layout beit_mm with --img-size first'
+        )
+    grid = (side + 1) // 2
+    y, x = (t.flatten() for t in torch.meshgrid(*[torch.arange(grid)] * 2, indexing='ij'))
+    offsets = (y[:, None] - y + grid - 1) * side + x[:, None] - x + grid - 1
+    index = torch.full((1 + grid**2, 1 + grid**2), length - 2)
+    index[0] = length - 3
+    index[0, 0] = length - 1
+    index[1:, 1:] = offsets
+    return index
+
+
+def with_prefix(names: Mapping[str, Tensor], prefix: str) -> list[str]:
+    return [name for name in names if name.startswith(prefix)]

@@ -1,0 +1,28 @@
+"""timm's ``beit_*`` and ``beitv2_*``: fine-tuned models under the original's names.
+
+They are read like the original's. timm keeps no index of the tables in its files and masks no
+patches.
+"""
+
+from collections.abc import Collection, Mapping
+
+from torch import Tensor
+
+from ..conversion import Conversion
+from . import unilm
+from .names import INDEX
+
+NAME = 'timm'
+
+
+def matches(names: Collection[str]) -> bool:
+    apart = any(n.endswith(INDEX) or n.startswith(('lm_head.', 'mask_token')) for n in names)
+    return not apart and unilm.matches(names)
+
+
+to_ours = unilm.to_ours
+
+
+def from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
+    """Always a model for classification, with a table in each block."""
+    return unilm._from_ours(state, 'backbone' if task == 'pretrain' else task, index=False)

@@ -1,0 +1,145 @@
+"""What became of each tensor when a state dict was loaded, and whether that is enough."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch.nn as nn
+from mmengine.logging import print_log
+from torch import Tensor
+
+
+class IncompleteCheckpointError(RuntimeError):
+    """Too little of a module was found in the checkpoint."""
+
+
+@dataclass
+class LoadReport:
+    """Names of a module's tensors and of the checkpoint's, sorted by what fits."""
+
+    matched: list[str] = field(default_factory=list)
+    reshaped: list[str] = field(default_factory=list)  # of another shape in the checkpoint
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, module: nn.Module, state: Mapping[str, Tensor], prefix: str = '') -> 'LoadReport':
+        """Compare ``module`` with the tensors of ``state`` under ``prefix``."""
+        own = {
+            name: tensor
+            for name, tensor in module.state_dict().items()
+            if not name.endswith('num_batches_tracked')
+        }
+        given = {n[len(prefix) :]: t for n, t in state.items() if n.startswith(prefix)}
+        report = cls()
+        for name, tensor in own.items():
+            if name not in given:
+                report.missing.append(name)
+            elif given[name].shape != tensor.shape:
+                report.reshaped.append(
+                    f'{name} {tuple(given[name].shape)} for {tuple(tensor.shape)}'
+                )
+            else:
+                report.matched.append(name)
+        report.unexpected = [
+            n for n in given if n not in own and not n.endswith('num_batches_tracked')
+        ]
+        return report
+
+    def by_module(self, depth: int = 1) -> str:
+        """One line for each module of the first levels, and what doesn't fit in each."""
+        rows: dict[str, dict[str, list[str]]] = {}
+        for kind in ('matched', 'reshaped', 'missing', 'unexpected'):
+            for name in getattr(self, kind):
+                parts = name.split('.')
+                module = '.'.join(parts[: min(depth, len(parts) - 1)]) or '(itself)'
+                rows.setdefault(module, {}).setdefault(kind, []).append(name)
+        lines = []
+        for module, kinds in rows.items():
+            own = sum(len(kinds.get(k, ())) for k in ('matched', 'reshaped', 'missing'))
+            line = f'  {module}: {len(kinds.get("matched", ()))} of {own} tensors matched'
+            for kind in ('reshaped', 'missing', 'unexpected'):
+                if kind in kinds:
+                    line += f'; {kind}: {some(kinds[kind])}'
+            lines.append(line)
+        return '\n'.join(lines)
+
+
+def some(names: list[str], limit: int = 4) -> str:
+    rest = len(names) - limit
+    return ', '.join(names[:limit]) + (f' and {rest} more' if rest > 0 else '')
+
+
+def check_load(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    prefix: str = '',
+    optional: tuple[str, ...] = (),
+    parts: bool = False,
+    may_be_absent: bool = False,
+    depth: int = 1,
+) -> LoadReport:
+    """Report what ``module`` will find in ``state``, into the log, and refuse too little of it.
+
+    A module of ours calls it as it is loaded, whoever loads it, after it has adapted ``state``.
+
+    Args:
+        optional: Tensors whose names contain one of these may be missing.
+        parts: A child may be missing as a whole, where another one is there.
+        may_be_absent: Nothing under ``prefix`` leaves the module as it is.
+        depth: Levels of modules that the report tells apart.
+
+    Raises:
+        IncompleteCheckpointError: Nothing, or only some of what belongs together, is in ``state``.
+    """
+    report = LoadReport.of(module, state, prefix)
+    title = type(module).__name__ + (f' ({prefix[:-1]})' if prefix else '')
+    total = len(report.matched) + len(report.reshaped) + len(report.missing)
+    if total == 0:
+        return report
+    if not report.matched:
+        if may_be_absent and not report.reshaped and not report.unexpected:
+            print_log(f'{title}: not in the checkpoint, left as it is', logger='current')
+            return report
+        raise IncompleteCheckpointError(
+            f'{title}: none of its {total} tensors is in the checkpoint, it would stay untrained. '
+            + _advice(report, prefix)
+        )
+    found = {name.split('.')[0] for name in report.matched}
+    lost = [
+        name
+        for name in report.missing + report.reshaped
+        if not any(part in name for part in optional)
+        and (not parts or name.split('.')[0] in found)
+    ]
+    if lost:
+        raise IncompleteCheckpointError(
+            f'{title}: {len(lost)} of its {total} tensors are not in the checkpoint, or have '
+            f'another shape there: {some(lost)}. Set arch, sizes and options of the module to '
+            'those that the checkpoint was trained with'
+        )
+    changed = report.missing or report.reshaped
+    details = f'\n{report.by_module(depth)}' if changed or report.unexpected else ''
+    print_log(
+        f'{title}: {len(report.matched)} of {total} tensors matched{details}',
+        logger='current',
+        level=logging.WARNING if changed else logging.INFO,
+    )
+    return report
+
+
+def _advice(report: LoadReport, prefix: str) -> str:
+    if not report.unexpected:
+        place = f'under {prefix}' if prefix else 'at all'
+        return (
+            f'It holds no tensor {place}; print the names with tools/model_converters/convert.py '
+            'CHECKPOINT, and give their prefix in init_cfg=dict(prefix=...), or convert them'
+        )
+    firsts = sorted({name.split('.')[0] for name in report.unexpected})
+    if 'backbone' in firsts or 'tokenizer' in firsts:
+        inner = 'backbone.' if 'backbone' in firsts else 'tokenizer.'
+        return f'Its names start with {some(firsts, 6)}: set prefix={inner!r} in init_cfg'
+    return (
+        f'Its names start with {some(firsts, 6)}: give the prefix of the module in '
+        'init_cfg=dict(prefix=...), or convert the file with tools/model_converters/convert.py'
+    )

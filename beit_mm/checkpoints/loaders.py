@@ -1,0 +1,142 @@
+"""MMEngine's own entry for checkpoints, with safe reading behind it.
+
+``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained')`` and inferencers all ask
+``CheckpointLoader``. :func:`register_loaders` gives it these functions for every scheme that it
+knows, in place of those that fall back to running a pickle.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from mmengine.fileio import get_file_backend
+from mmengine.logging import print_log
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from .download import fetch
+from .layouts import LAYOUTS, OURS, detect, weights_of
+from .reading import read_checkpoint
+
+KEEP_VARIABLE = 'BEIT_MM_KEEP_LAYOUT'
+# Their names stay beside ours, so that models of these packages load their own checkpoints.
+KEPT = ('mmpretrain', 'mmseg')
+
+_kept: ContextVar[bool] = ContextVar('kept', default=False)
+
+
+@contextmanager
+def keep_layout() -> Iterator[None]:
+    """Inside of this context, foreign checkpoints are loaded under their own names.
+
+    It is the same as the environment variable ``BEIT_MM_KEEP_LAYOUT=1`` for a few lines.
+    """
+    token = _kept.set(True)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def register_loaders() -> None:
+    """Put safe reading behind every scheme of MMEngine's ``CheckpointLoader``."""
+    register = CheckpointLoader.register_scheme
+    register('', load_from_local, force=True)
+    register(('http://', 'https://'), load_from_http, force=True)
+    register(('modelzoo://', 'torchvision://'), load_from_torchvision, force=True)
+    register(('open-mmlab://', 'openmmlab://'), load_from_openmmlab, force=True)
+    register('mmcls://', load_from_mmcls, force=True)
+    register([r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], load_from_ceph, force=True)
+    register('pavi://', load_from_pavi, force=True)
+
+
+def load_from_local(filename: str, map_location: str | Callable | None = None) -> Any:
+    return in_our_layout(read_checkpoint(filename, map_location), filename)
+
+
+def load_from_http(filename: str, map_location: str | Callable | None = None) -> Any:
+    return in_our_layout(read_checkpoint(fetch(filename), map_location), filename)
+
+
+def load_from_torchvision(filename: str, map_location: str | Callable | None = None) -> Any:
+    urls = mmengine_checkpoint.get_torchvision_models()
+    return _load_named(filename, urls, map_location)
+
+
+def load_from_openmmlab(filename: str, map_location: str | Callable | None = None) -> Any:
+    urls = mmengine_checkpoint.get_external_models()
+    old = mmengine_checkpoint.get_deprecated_model_names()
+    name = filename.split('://', 1)[1]
+    return _load_named(f'open-mmlab://{old.get(name, name)}', urls, map_location)
+
+
+def load_from_mmcls(filename: str, map_location: str | Callable | None = None) -> Any:
+    checkpoint = _load_named(filename, mmengine_checkpoint.get_mmcls_models(), map_location)
+    weights = weights_of(checkpoint)  # the backbone without its prefix, as MMEngine says
+    return dict(
+        state_dict={
+            name.removeprefix('backbone.'): tensor
+            for name, tensor in weights.items()
+            if name.startswith('backbone.')
+        }
+    )
+
+
+def load_from_ceph(filename: str, map_location: str | Callable | None = None) -> Any:
+    backend = get_file_backend(filename, backend_args=dict(backend='petrel'))
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, os.path.basename(filename) or 'checkpoint')
+        with open(path, 'wb') as file:
+            file.write(backend.get(filename))
+        return in_our_layout(read_checkpoint(path, map_location), filename)
+
+
+def load_from_pavi(filename: str, map_location: str | Callable | None = None) -> Any:
+    raise ValueError(f'{filename}: pavi:// is not read; download the file and give its path')
+
+
+def _load_named(filename: str, urls: dict, map_location: str | Callable | None) -> Any:
+    name = filename.split('://', 1)[1]
+    if name not in urls:
+        raise ValueError(f'{filename}: MMEngine knows no model of this name')
+    url = urls[name]
+    if '://' not in url:
+        url = os.path.join(mmengine_checkpoint._get_mmengine_home(), url)
+        return load_from_local(url, map_location)
+    return load_from_http(url.replace('http://', 'https://', 1), map_location)
+
+
+def in_our_layout(checkpoint: Any, source: str) -> Any:
+    """A checkpoint of another code base with names of ours; one of ours as it is.
+
+    MMEngine does not tell a loader which model it loads for, so the names decide.
+    """
+    if _kept.get() or os.environ.get(KEEP_VARIABLE, '0').lower() in ('1', 'true', 'yes'):
+        return checkpoint
+    weights = weights_of(checkpoint)
+    layout = detect(weights)
+    if layout is None:
+        return checkpoint
+    if layout == OURS:
+        if 'state_dict' in checkpoint or not {'model', 'module'} & set(checkpoint):
+            return checkpoint
+        return dict(state_dict=weights)  # MMEngine unwraps state_dict alone
+    conversion = LAYOUTS[layout].to_ours(weights)
+    print_log(
+        f'{source} has the layout of {layout}; its names were converted to those of beit_mm: '
+        f'{conversion.summary()}',
+        logger='current',
+        level=logging.INFO,
+    )
+    converted = dict(conversion.result)
+    if layout in KEPT:
+        for name, tensor in weights.items():
+            converted.setdefault(name, tensor)
+    rest = {}
+    if 'state_dict' in checkpoint:
+        rest = {name: value for name, value in checkpoint.items() if name != 'state_dict'}
+    return dict(rest, state_dict=converted)

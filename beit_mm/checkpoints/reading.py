@@ -1,0 +1,166 @@
+"""Reading and writing of checkpoint files: tensors and plain data, never code."""
+
+import logging
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+from .config_text import drop_code
+from .inert_pickle import read_pickled_module
+from .safe_globals import safe_globals
+from .trust import VARIABLE, is_trusted
+
+# Where OpenAI's pickled modules belong in a tokenizer that has both.
+MODULE_PREFIXES = {'dall_e.encoder.Encoder': 'encoder.', 'dall_e.decoder.Decoder': 'decoder.'}
+WEIGHTS = ('state_dict', 'ema_state_dict', 'model', 'module')
+
+
+class UnsafeCheckpointError(RuntimeError):
+    """The file names code that reading it would run."""
+
+
+def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu') -> Any:
+    """The content of a ``.pth``, ``.pkl``, ``.bin`` or ``.safetensors`` file, running no code.
+
+    A pickled module gives ``dict(state_dict=...)`` of its tensors. Config texts that do more than
+    assign values are left out (see :func:`drop_code`).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        UnsafeCheckpointError: The file can't be read without running code of its choice.
+        ValueError: The file is damaged, or a weight is not finite.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no checkpoint {path} (looked in {Path.cwd()})')
+    if path.suffix == '.safetensors':
+        checkpoint = _read_safetensors(path, map_location)
+    else:
+        checkpoint = _read_pickle(path, map_location)
+    if isinstance(checkpoint, dict):
+        drop_code(checkpoint, str(path))
+        refuse_non_finite(checkpoint, str(path))
+    return checkpoint
+
+
+def _read_pickle(path: Path, map_location: str | Callable | None) -> Any:
+    refused = None
+    try:
+        with torch.serialization.safe_globals(safe_globals()):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = error
+    except (EOFError, RuntimeError, ValueError, OSError, KeyError, IndexError) as error:
+        message = f'{path}: the file is not a checkpoint or is damaged ({_first_line(error)})'
+        if 'TorchScript' in str(error):
+            message = f'{path} is a TorchScript archive, which holds code; save its state_dict()'
+        raise ValueError(message) from error
+    try:
+        name, state_dict = read_pickled_module(path)
+    except pickle.UnpicklingError as error:
+        if is_trusted():
+            print_log(
+                f'{path}: reading it runs code that it names, as {VARIABLE} or '
+                'trust_checkpoints() says',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return torch.load(path, map_location=map_location, weights_only=False)
+        raise UnsafeCheckpointError(
+            f'{path} was not read, because it holds more than tensors and plain data: '
+            f'{_first_line(refused)}. If it is a checkpoint of yours, save it again with tensors, '
+            'numbers, strings, lists and dicts alone. If you trust its author to run code on this '
+            f'machine, set {VARIABLE}=1 or use beit_mm.checkpoints.trust_checkpoints()'
+        ) from error
+    prefix = MODULE_PREFIXES.get(name, '')
+    print_log(
+        f'{path}: a pickled {name}; took its {len(state_dict)} tensors'
+        + (f' as {prefix}*' if prefix else '')
+        + ', nothing of it was run',
+        logger='current',
+    )
+    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
+    return dict(state_dict={prefix + n: t.to(device) for n, t in state_dict.items()})
+
+
+def _read_safetensors(path: Path, map_location: str | Callable | None) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise ImportError(f'{path}: this format needs `pip install safetensors`') from None
+    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
+    try:
+        return dict(load_file(str(path), device=str(device)))
+    except Exception as error:
+        raise ValueError(f'{path}: not a safetensors file, or damaged ({error})') from error
+
+
+def refuse_non_finite(checkpoint: Mapping, source: str) -> None:
+    """ValueError where weights are NaN or infinite; attention masks may hold -inf."""
+    if is_trusted():
+        return
+    groups = [checkpoint[k] for k in WEIGHTS if isinstance(checkpoint.get(k), Mapping)]
+    bad = [
+        name
+        for group in groups or [checkpoint]
+        for name, value in group.items()
+        if isinstance(value, Tensor)
+        and value.is_floating_point()
+        and not str(name).endswith('attn_mask')
+        and not bool(value.isfinite().all())
+    ]
+    if bad:
+        raise ValueError(
+            f'{source}: {len(bad)} tensors hold NaN or infinity, the first is {bad[0]}; the '
+            'training that wrote them has diverged, take an earlier checkpoint'
+        )
+
+
+def write_weights(
+    weights: Mapping[str, Tensor], path: str | Path, metadata: dict[str, str] | None = None
+) -> None:
+    """Write named tensors to a new ``.safetensors`` file, or as ``state_dict`` to a ``.pth``.
+
+    The file appears whole or not at all.
+
+    Raises:
+        FileExistsError: There is a file already; nothing is overwritten.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f'{path} exists already; nothing is overwritten, give another name')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    os.close(handle)
+    try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import save_file
+
+            # The format refuses tensors that share memory, such as one table of many layers.
+            copies = {name: tensor.clone() for name, tensor in weights.items()}
+            save_file(copies, temporary, metadata=dict(format='pt', **(metadata or {})))
+        else:
+            torch.save(dict(state_dict=weights, meta=dict(metadata or {})), temporary)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp lets the owner alone read
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error)
+    if 'WeightsUnpickler error:' in text:
+        text = text.split('WeightsUnpickler error:', 1)[1]
+    lines = text.strip().splitlines()
+    return lines[0].split(' Please use ')[0].rstrip('. ') if lines else type(error).__name__

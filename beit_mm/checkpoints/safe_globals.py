@@ -1,0 +1,66 @@
+"""What a checkpoint may name besides tensors and plain Python types: numpy data, log histories.
+
+PyTorch's ``weights_only`` unpickler calls nothing but what stands on a list. Genuine checkpoints
+of MMEngine need a few entries, for the log scalars that they carry. Each entry here is either a
+class without behaviour of its own, or a function of this file that builds it from data and checks
+the data first. ``getattr``, which MMEngine's own list has, is not one of them.
+"""
+
+import numpy as np
+from mmengine.logging import HistoryBuffer
+
+PLAIN_KINDS = 'biufcSU?'  # no objects, no structures
+
+
+class StoredHistory(HistoryBuffer):
+    """Stands for HistoryBuffer while it is read, and becomes one when its state is in order."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state: dict) -> None:
+        names = ('max_length', '_log_history', '_count_history')
+        if set(state) - set(names) or not isinstance(state.get('max_length'), int):
+            raise ValueError(f'A log history in the checkpoint has the fields {sorted(state)}')
+        for name in names[1:]:
+            if type(state.get(name)) is not np.ndarray:
+                raise ValueError(f'{name} of a log history in the checkpoint is not an array')
+        self.__dict__.update(state)
+        self.__class__ = HistoryBuffer
+        self._set_default_statistics()
+
+
+def plain_dtype(code: str, *_) -> np.dtype:
+    """A new dtype of numbers or text; the arguments that pickle adds say align and copy."""
+    dtype = np.dtype(code if isinstance(code, str) else code.decode('ascii'))
+    if dtype.kind not in PLAIN_KINDS:
+        raise ValueError(f'An array of dtype {dtype} in the checkpoint: expected plain numbers')
+    return np.dtype(dtype.str, copy=True)
+
+
+def empty_array(subtype: type, shape: tuple, code: bytes) -> np.ndarray:
+    """What pickle makes first of an array; shape, dtype and data follow as its state."""
+    return np.empty(0, np.uint8)
+
+
+def plain_scalar(dtype: np.dtype, data: bytes) -> np.generic:
+    if not isinstance(dtype, np.dtype) or dtype.kind not in PLAIN_KINDS:
+        raise ValueError(f'A number of dtype {dtype} in the checkpoint: expected a plain one')
+    if isinstance(data, str):
+        data = data.encode('latin1')
+    return np.frombuffer(data, dtype, count=1)[0]
+
+
+def safe_globals() -> list[tuple]:
+    """(what is called, the name that the checkpoint says), for torch.serialization."""
+    allowed = [
+        (StoredHistory, 'mmengine.logging.history_buffer.HistoryBuffer'),
+        (plain_dtype, 'numpy.dtype'),
+        (np.ndarray, 'numpy.ndarray'),
+    ]
+    for core in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        allowed += [(empty_array, f'{core}._reconstruct'), (plain_scalar, f'{core}.scalar')]
+    # The state of a dtype is its byte order; pickle sets it on an object of these classes.
+    codes = ['?', *np.typecodes['AllInteger'], *np.typecodes['AllFloat'], 'S1', 'U1']
+    classes = {type(np.dtype(code)) for code in codes}
+    return allowed + [(cls, f'numpy.dtypes.{cls.__name__}') for cls in classes]
