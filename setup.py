@@ -52,6 +52,7 @@ setup(
         'numpy',
         'opencv-python',
         'pillow',
+        'tifffile',
         'onedl-mmengine>=0.10.12,<1',
         'onedl-mmcv>=2.3.6,<2.4',
         'onedl-mmpretrain>=1.3.6,<2',

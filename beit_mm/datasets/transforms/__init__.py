@@ -1,7 +1,17 @@
+from .band_jitter import BandJitter
 from .base_patch_mask import BasePatchMask
 from .blockwise_mask import BlockwiseMask
+from .load_multi_band_image import LoadMultiBandImage
 from .pack_mim_inputs import PackMIMInputs
 from .random_mask import RandomMask
 from .two_view_resized_crop import TwoViewResizedCrop
 
-__all__ = ['BasePatchMask', 'BlockwiseMask', 'PackMIMInputs', 'RandomMask', 'TwoViewResizedCrop']
+__all__ = [
+    'BandJitter',
+    'BasePatchMask',
+    'BlockwiseMask',
+    'LoadMultiBandImage',
+    'PackMIMInputs',
+    'RandomMask',
+    'TwoViewResizedCrop',
+]

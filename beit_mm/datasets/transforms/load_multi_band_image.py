@@ -1,0 +1,155 @@
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import PurePath
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine import fileio
+
+from beit_mm.registry import TRANSFORMS
+
+DTYPES = ('uint8', 'uint16', 'int16', 'float16', 'float32', 'float64')
+TIFF = ('.tif', '.tiff')
+
+
+@TRANSFORMS.register_module()
+class LoadMultiBandImage(BaseTransform):
+    """Load an image with all its bands and its own bit depth.
+
+    Reads img_path; writes img (H, W, C), img_shape and ori_shape. Values are as they are in the
+    file: uint8, uint16, int16 or floating point; nothing is scaled or converted to 8 bits. Bands
+    keep the order of the file, so an RGB image is RGB, other than with OpenCV's loaders
+    (``data_preprocessor.bgr_to_rgb`` and ``to_rgb`` stay False).
+
+    Files: .npy arrays; TIFF, where the pages, planes and samples are bands in this order; and all
+    that OpenCV reads, 16-bit PNG among them. Transparency is a band like any other.
+
+    Args:
+        channels: Bands that every image must have, after ``bands``. None takes what comes.
+        bands: Which bands of the file to take, in this order, counted from 0.
+        layout: Of three-dimensional .npy arrays: 'hwc' or 'chw'.
+        backend_args: As in mmcv's LoadImageFromFile.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be decoded, has other bands, another type or values that are not
+            finite. The message names the file.
+    """
+
+    def __init__(
+        self,
+        channels: int | None = None,
+        bands: Sequence[int] | None = None,
+        layout: str = 'hwc',
+        backend_args: dict | None = None,
+    ):
+        if layout not in ('hwc', 'chw'):
+            raise ValueError(f"LoadMultiBandImage.layout={layout!r}: expected 'hwc' or 'chw'")
+        self.bands = None if bands is None else list(bands)
+        if self.bands is not None and (not self.bands or min(self.bands) < 0):
+            raise ValueError(
+                f'LoadMultiBandImage.bands={bands!r}: expected numbers of bands, counted from 0'
+            )
+        if channels is not None and self.bands is not None and channels != len(self.bands):
+            raise ValueError(
+                f'LoadMultiBandImage.channels={channels}, but bands={self.bands} takes '
+                f'{len(self.bands)}; set them equal or leave channels out'
+            )
+        self.channels = channels
+        self.layout = layout
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        path = results['img_path']
+        content = fileio.get(path, backend_args=self.backend_args)
+        img = self._checked(self._decode(path, content), path)
+        results['img'] = img
+        results['img_shape'] = results['ori_shape'] = img.shape[:2]
+        return results
+
+    def _decode(self, path: str, content: bytes) -> np.ndarray:
+        """The whole file as (H, W, C)."""
+        suffix = PurePath(path).suffix.lower()
+        if suffix == '.npy':
+            try:
+                img = np.load(BytesIO(content), allow_pickle=False)
+            except (ValueError, EOFError, OSError) as error:
+                raise ValueError(f'{path} is not a readable .npy array: {error}') from error
+            if img.ndim == 3 and self.layout == 'chw':
+                img = img.transpose(1, 2, 0)
+        elif suffix in TIFF:
+            img = _read_tiff(path, content)
+        else:
+            img = _read_image(path, content)
+        return img[..., None] if img.ndim == 2 else img
+
+    def _checked(self, img: np.ndarray, path: str) -> np.ndarray:
+        if img.ndim != 3 or 0 in img.shape:
+            raise ValueError(f'{path} has shape {img.shape}; expected (H, W) or (H, W, C)')
+        if img.dtype.name not in DTYPES:
+            raise ValueError(
+                f'{path} has values of type {img.dtype}; expected one of {", ".join(DTYPES)}'
+            )
+        count = img.shape[2]
+        if self.bands is not None:
+            if max(self.bands) >= count:
+                raise ValueError(
+                    f'{path} has {count} bands, but LoadMultiBandImage.bands={self.bands}; '
+                    f'take bands from 0 to {count - 1}'
+                    + (", or set layout='chw'" if path.endswith('.npy') else '')
+                )
+            img = img[..., self.bands]
+        elif self.channels not in (None, count):
+            raise ValueError(
+                f'{path} has {count} bands, but LoadMultiBandImage.channels={self.channels}; '
+                'correct channels, choose some with bands, or remove the file'
+            )
+        if img.dtype.kind == 'f' and not np.isfinite(img).all():
+            wrong = int((~np.isfinite(img)).sum())
+            raise ValueError(
+                f'{path}: {wrong} of {img.size} values are not finite; replace them by a number '
+                'in the file'
+            )
+        return np.ascontiguousarray(img)
+
+    def __repr__(self) -> str:
+        return (
+            f'LoadMultiBandImage(channels={self.channels}, bands={self.bands}, '
+            f'layout={self.layout!r})'
+        )
+
+
+def _read_image(path: str, content: bytes) -> np.ndarray:
+    img = None
+    if content:
+        img = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if img is None:
+        raise ValueError(
+            f'{path} ({len(content)} bytes) is not an image that OpenCV can read; repair or remove '
+            'it'
+        )
+    if img.ndim == 3 and img.shape[2] in (3, 4):  # OpenCV: blue first, alpha last
+        img = img[..., [2, 1, 0, 3][: img.shape[2]]]
+    return img
+
+
+def _read_tiff(path: str, content: bytes) -> np.ndarray:
+    """(H, W, C): every axis that is neither a row nor a column becomes bands."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(BytesIO(content)) as file:
+            images = [(series.axes, series.asarray()) for series in file.series]
+    except Exception as error:  # whatever a broken file makes of the parser
+        advice = '; pip install imagecodecs' if 'imagecodecs' in str(error) else ''
+        raise ValueError(f'{path} is not a readable TIFF file: {error}{advice}') from error
+    if len(images) != 1:
+        raise ValueError(
+            f'{path} has {len(images)} images of different sizes or types; expected pages that are '
+            'bands of one image'
+        )
+    axes, img = images[0]
+    y, x = axes.index('Y'), axes.index('X')
+    others = [axis for axis in range(img.ndim) if axis not in (y, x)]
+    return img.transpose(y, x, *others).reshape(img.shape[y], img.shape[x], -1)
