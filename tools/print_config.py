@@ -7,11 +7,12 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # an uninstalled checkout
+ROOT = Path(__file__).resolve().parents[1]  # a checkout, or beit_mm/.mim where it is installed
+sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
 from mmengine.config import DictAction  # noqa: E402
 
-from beit_mm.engine.launch import UserError, load_config  # noqa: E402
+from beit_mm.engine.launch import UserError, load_config, run_tool  # noqa: E402
 
 
 def main() -> None:
@@ -20,16 +21,13 @@ def main() -> None:
     parser.add_argument('--save-path', help='write it to this file as well (.py, .yml or .json)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
     args = parser.parse_args()
+    if args.save_path and Path(args.save_path).exists():
+        raise UserError(f'--save-path: {args.save_path} exists already; name a new file')
     config = load_config(args.config, args.cfg_options)
     print(config.pretty_text)
     if args.save_path:
-        if Path(args.save_path).exists():
-            raise UserError(f'--save-path: {args.save_path} exists already; name a new file')
         config.dump(args.save_path)
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f'error: {error}')
+    run_tool(main)

@@ -6,7 +6,7 @@ partition=${1:?usage: slurm_train.sh PARTITION JOB_NAME CONFIG [arguments]}
 job=${2:?usage: slurm_train.sh PARTITION JOB_NAME CONFIG [arguments]}
 config=${3:?usage: slurm_train.sh PARTITION JOB_NAME CONFIG [arguments]}
 gpus=${GPUS:-8}
-per_node=${GPUS_PER_NODE:-8}
+per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
 # shellcheck disable=SC2086
 exec srun --partition="$partition" --job-name="$job" --gres="gpu:$per_node" \
     --ntasks="$gpus" --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" \

@@ -10,14 +10,20 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # an uninstalled checkout
+ROOT = Path(__file__).resolve().parents[1]  # a checkout, or beit_mm/.mim where it is installed
+sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
 import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchvision_cpu.py)
 from mmengine.config import DictAction  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from beit_mm.engine.launch import UserError, load_config, start_distributed  # noqa: E402
+from beit_mm.engine.launch import (  # noqa: E402
+    UserError,
+    load_config,
+    run_tool,
+    start_distributed,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,11 +42,18 @@ def parse_args() -> argparse.Namespace:
 
 def drop_pretrained(config) -> None:
     """The checkpoint has every weight, so the files that training started from aren't needed."""
-    if isinstance(config, dict):
-        if (config.get('init_cfg') or {}).get('type') == 'Pretrained':
-            config['init_cfg'] = None
-        for value in config.values():
+    for value in config.values() if isinstance(config, dict) else config:
+        if isinstance(value, dict | list | tuple):
             drop_pretrained(value)
+    if isinstance(config, dict) and config.get('init_cfg'):
+        given = config['init_cfg']
+        steps = given if isinstance(given, list | tuple) else [given]
+        config['init_cfg'] = [step for step in steps if step.get('type') != 'Pretrained'] or None
+
+
+def plain(value):
+    """A metric for JSON: numbers of Python, in lists where it has several."""
+    return value.tolist() if hasattr(value, 'tolist') else value
 
 
 def main() -> None:
@@ -51,21 +64,21 @@ def main() -> None:
     config.launcher = args.launcher
     config.load_from = args.checkpoint
     config.resume = False
-    config.work_dir = args.work_dir or config.get(
-        'work_dir', str(Path('work_dirs') / Path(args.config).stem)
-    )
+    default = str(Path('work_dirs') / Path(args.config).stem)
+    config.work_dir = args.work_dir or config.get('work_dir') or default
+    if config.get('test_dataloader') is None:
+        raise UserError(
+            f'{args.config} has no test_dataloader; add one with test_evaluator and test_cfg'
+        )
     drop_pretrained(config.model)
     start_distributed(config, args.launcher)
     metrics = Runner.from_cfg(config).test()
     if args.out and is_main_process():
         out = Path(args.out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        plain = {name: float(value) for name, value in metrics.items()}
-        out.write_text(json.dumps(plain, indent=2) + '\n')
+        metrics = {name: plain(value) for name, value in metrics.items()}
+        out.write_text(json.dumps(metrics, indent=2) + '\n')
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f'error: {error}')
+    run_tool(main)

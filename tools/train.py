@@ -10,14 +10,21 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # an uninstalled checkout
+ROOT = Path(__file__).resolve().parents[1]  # a checkout, or beit_mm/.mim where it is installed
+sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
 import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchvision_cpu.py)
+import torch  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from beit_mm.engine.launch import UserError, load_config, start_distributed  # noqa: E402
+from beit_mm.engine.launch import (  # noqa: E402
+    UserError,
+    load_config,
+    run_tool,
+    start_distributed,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -60,22 +67,16 @@ def merge_args(config: Config, args: argparse.Namespace) -> Config:
     elif config.get('work_dir') is None:
         config.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     if args.resume == 'auto':
-        config.resume = True
-        config.load_from = None
+        config.resume = any(Path(config.work_dir).glob('*.pth'))
+        if config.resume:  # else a new run starts from the config's load_from
+            config.load_from = None
     elif args.resume:
         if not Path(args.resume).is_file():
             raise UserError(f'--resume: there is no checkpoint {args.resume}')
         config.resume = True
         config.load_from = args.resume
     if args.amp:
-        import torch
-
-        given = config.optim_wrapper.get('type', 'OptimWrapper')
-        if given not in ('OptimWrapper', 'AmpOptimWrapper', 'beit_mm.AutocastOptimWrapper'):
-            raise UserError(f'--amp: optim_wrapper.type is {given}, which cannot be replaced')
-        config.optim_wrapper.type = 'beit_mm.AutocastOptimWrapper'
-        dtype = 'float16' if torch.cuda.is_available() else 'bfloat16'
-        config.optim_wrapper.setdefault('dtype', dtype)
+        use_autocast(config.optim_wrapper)
     if args.auto_scale_lr:
         if not (config.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
@@ -83,7 +84,20 @@ def merge_args(config: Config, args: argparse.Namespace) -> Config:
                 'batch that its learning rate is made for'
             )
         config.auto_scale_lr.enable = True
+        # MMEngine leaves accumulated batches out of the total.
+        config.auto_scale_lr.base_batch_size /= config.optim_wrapper.get('accumulative_counts', 1)
     return config
+
+
+def use_autocast(optim_wrapper: dict) -> None:
+    """Mixed precision in the place of an optimizer wrapper of MMEngine."""
+    given = optim_wrapper.get('type', 'OptimWrapper')
+    if given.split('.')[-1] not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
+        raise UserError(f'--amp: optim_wrapper.type is {given}, which cannot be replaced')
+    optim_wrapper.pop('loss_scale', None)  # of AmpOptimWrapper
+    optim_wrapper['type'] = 'beit_mm.AutocastOptimWrapper'
+    dtype = 'float16' if torch.cuda.is_available() else 'bfloat16'
+    optim_wrapper.setdefault('dtype', dtype)
 
 
 def main() -> None:
@@ -96,7 +110,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f'error: {error}')
+    run_tool(main)

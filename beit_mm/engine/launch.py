@@ -1,15 +1,64 @@
 """What the tools need around a Runner: a config that loads or says why, and a launch on CPUs."""
 
 import ast
+import dis
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
+# What torch reads <- what a launcher sets in each of its processes.
+LAUNCHERS = dict(
+    pytorch=dict(RANK='RANK', WORLD_SIZE='WORLD_SIZE'),
+    slurm=dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
+    mpi=dict(
+        RANK='OMPI_COMM_WORLD_RANK',
+        WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
+        LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
+    ),
+)
+RAISE = dis.opmap['RAISE_VARARGS']
+STARTED_BY = dict(pytorch='tools/dist_train.sh', slurm='tools/slurm_train.sh', mpi='mpirun')
+
 
 class UserError(ValueError):
     """Something that the user can mend; the tools print its message without a traceback."""
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Call ``main``; an error that the user can mend ends the program with its message alone.
+
+    Those are the errors of this package and each ValueError that it raises (the text says what to
+    change), a file that isn't there, and a name that no registry has. All others keep their
+    traceback.
+    """
+    try:
+        main()
+    except Exception as error:
+        if not _is_for_the_user(error):
+            raise
+        message = error.args[0] if isinstance(error, KeyError) else error
+        sys.exit(f'error: {message}')
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    if isinstance(error, KeyError):
+        return 'is not in the' in str(error) and 'registry' in str(error)
+    if isinstance(error, FileNotFoundError) or _is_ours(type(error).__module__):
+        return True
+    place = error.__traceback__
+    while place.tb_next is not None:
+        place = place.tb_next
+    frame = place.tb_frame
+    by_raise = frame.f_code.co_code[place.tb_lasti] == RAISE  # not inside a call of C code
+    return isinstance(error, ValueError) and by_raise and _is_ours(frame.f_globals['__name__'])
+
+
+def _is_ours(module: str) -> bool:
+    return module.split('.')[0] == 'beit_mm'
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
@@ -64,14 +113,11 @@ def start_distributed(config: Config, launcher: str) -> None:
     on a machine without CUDA; a group that exists already is taken as it is.
 
     Raises:
-        UserError: Several processes on CPUs, but the config doesn't say ``device_ids=None``.
+        UserError: Several processes on CPUs, but the config doesn't say ``device_ids=None``, or
+            the launcher hasn't started this process.
     """
     if launcher == 'none' or torch.cuda.is_available():
         return
-    if launcher == 'slurm':
-        os.environ.setdefault('RANK', os.environ['SLURM_PROCID'])
-        os.environ.setdefault('WORLD_SIZE', os.environ['SLURM_NTASKS'])
-        os.environ.setdefault('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
     wrapper = config.get('model_wrapper_cfg') or {}
     if wrapper.get('device_ids', 0) is not None:
         raise UserError(
@@ -79,4 +125,17 @@ def start_distributed(config: Config, launcher: str) -> None:
             "'MMDistributedDataParallel', device_ids=None) in the config; configs/_base_/runtime "
             'has it'
         )
+    for name, source in LAUNCHERS[launcher].items():
+        if source not in os.environ:
+            raise UserError(
+                f'--launcher {launcher}: {source} is not set; start this with '
+                f'{STARTED_BY[launcher]}, or leave --launcher out for one process'
+            )
+        os.environ[name] = os.environ[source]
+    if 'MASTER_ADDR' not in os.environ:
+        here = os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE', os.environ['WORLD_SIZE'])
+        if os.environ.get('SLURM_NNODES', '1') != '1' or here != os.environ['WORLD_SIZE']:
+            raise UserError('MASTER_ADDR is not set; name the machine of the first process in it')
+        os.environ['MASTER_ADDR'] = '127.0.0.1'
+    os.environ.setdefault('MASTER_PORT', '29500')
     torch.distributed.init_process_group('gloo')

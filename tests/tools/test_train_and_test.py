@@ -1,0 +1,228 @@
+"""tools/train.py, tools/test.py and their launch scripts, run as a user runs them.
+
+A tiny config derived from a shipped one, on generated images, with masks that depend on the image
+alone: what is trained doesn't depend on how the work is divided among processes.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = """
+_base_ = '{root}/configs/pretrain/beit_beit-micro-p8_digit-scenes.py'
+custom_imports = dict(imports=['probe'])
+model = dict(
+    tokenizer=dict(vocab_size=16, width=8, num_blocks=1, code_dim=4, init_cfg=None),
+    backbone=dict(arch=dict(_delete_=True, embed_dims=16, num_layers=2, num_heads=2)),
+    neck=dict(dims=16),
+    head=dict(vocab_size=16, dims=16),
+)
+pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='TwoViewResizedCrop', size=32, token_size=32, scale=(1.0, 1.0), ratio=(1.0, 1.0)),
+    dict(type='MaskOfImage'),
+    dict(type='PackMIMInputs'),
+]
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root='{data}/train', pipeline=pipeline),
+)
+val_dataloader = dict(batch_size=2, dataset=dict(data_root='{data}/val', pipeline=pipeline))
+test_dataloader = val_dataloader
+param_scheduler = [dict(type='LinearLR', start_factor=0.5, by_epoch=False, begin=0, end=5)]
+train_cfg = dict(max_iters=4, val_interval=2)
+default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
+custom_hooks = [dict(type='Probe')]
+auto_scale_lr = dict(base_batch_size=16)
+"""
+PROBE = """
+import json
+import os
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from beit_mm.registry import HOOKS, TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class MaskOfImage(BaseTransform):
+    def transform(self, results):
+        order = np.random.RandomState(results['sample_idx']).permutation(16)
+        results['mask'] = (order < 6).reshape(4, 4)
+        return results
+
+
+@HOOKS.register_module()
+class Probe(Hook):
+    def before_train(self, runner):
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.model, self.dtypes = model, set()
+        model.backbone.blocks[0].mlp.fc1.register_forward_hook(
+            lambda module, args, out: self.dtypes.add(str(out.dtype))
+        )
+        self.steps = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        lr = runner.optim_wrapper.get_lr()['lr'][0]
+        masked = int(data_batch['mask'].sum())
+        self.steps.append(dict(iter=runner.iter, lr=lr, images=len(data_batch['mask']), masked=masked))
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.metrics = metrics
+
+    def after_train(self, runner):
+        state = {k: v.tolist() for k, v in self.model.state_dict().items() if 'backbone' in k}
+        seen = dict(steps=self.steps, dtypes=sorted(self.dtypes), metrics=self.metrics, state=state)
+        with open(os.path.join(runner.work_dir, f'probe{get_rank()}.json'), 'w') as file:
+            json.dump(seen, file)
+"""
+
+
+def run(command, folder, **environment):
+    environment = dict(
+        os.environ,
+        PYTHONPATH=str(folder),
+        PYTHON=sys.executable,
+        OMP_NUM_THREADS='1',
+        CUDA_VISIBLE_DEVICES='',
+        **environment,
+    )
+    return subprocess.run(
+        [str(part) for part in command], env=environment, cwd=folder, capture_output=True, text=True
+    )
+
+
+def python(folder, tool, *arguments):
+    done = run([sys.executable, ROOT / 'tools' / tool, *arguments], folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def shell(folder, script, *arguments):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    done = run(['bash', ROOT / 'tools' / script, *arguments], folder, PORT=str(port))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def probe(work_dir: Path, rank: int = 0) -> dict:
+    return json.loads((work_dir / f'probe{rank}.json').read_text())
+
+
+def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Images, the config and the module that it imports."""
+    folder = tmp_path_factory.mktemp('tools')
+    rng = np.random.default_rng(0)
+    for split, count in (('train', 24), ('val', 5)):
+        (folder / 'images' / split).mkdir(parents=True)
+        for number in range(count):
+            image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / 'images' / split / f'{number:02d}.png'), image)
+    (folder / 'probe.py').write_text(PROBE)
+    (folder / 'tiny.py').write_text(CONFIG.format(root=ROOT, data=folder / 'images'))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def trained(folder):
+    """Four steps in one process, checkpoints after the second and the fourth."""
+    python(folder, 'train.py', 'tiny.py')
+    return folder / 'work_dirs' / 'tiny'
+
+
+def test_training_follows_its_config(trained):
+    seen = probe(trained)
+    assert [step['iter'] for step in seen['steps']] == [0, 1, 2, 3]
+    assert [step['images'] for step in seen['steps']] == [4] * 4
+    assert seen['dtypes'] == ['torch.float32']
+    rates = [2e-3 * (0.5 + 0.5 * step / 4) for step in range(4)]
+    assert [step['lr'] for step in seen['steps']] == pytest.approx(rates)
+    assert {path.name for path in trained.glob('iter_*.pth')} == {'iter_2.pth', 'iter_4.pth'}
+    first, last = weights(trained / 'iter_2.pth'), weights(trained / 'iter_4.pth')
+    moved = {name for name in first if not torch.equal(first[name], last[name])}
+    assert 'backbone.cls_token' in moved and 'head.proj.weight' in moved
+    assert not any(name.startswith('tokenizer.') for name in moved)
+
+
+def test_resume_goes_on_where_it_stopped(folder, trained, tmp_path):
+    """From the second step to the fourth, with the weights of the run without a break."""
+    shutil.copy(trained / 'iter_2.pth', tmp_path)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
+    python(folder, 'train.py', 'tiny.py', '--work-dir', tmp_path, '--resume')
+    whole, resumed = probe(trained), probe(tmp_path)
+    assert resumed['steps'] == whole['steps'][2:]
+    assert resumed['metrics'] == whole['metrics']
+    expected, got = weights(trained / 'iter_4.pth'), weights(tmp_path / 'iter_4.pth')
+    assert set(got) == set(expected)
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+def test_amp_computes_in_bfloat16_and_the_rate_counts_all_images_of_a_step(folder, tmp_path):
+    options = ['--cfg-options', 'train_cfg.max_iters=2', 'optim_wrapper.accumulative_counts=2']
+    arguments = ['tiny.py', '--work-dir', tmp_path, '--amp', '--auto-scale-lr', *options]
+    python(folder, 'train.py', *arguments)
+    seen = probe(tmp_path)
+    assert seen['dtypes'] == ['torch.bfloat16', 'torch.float32']  # training, validation
+    # 4 images x 2 accumulated of the 16 that the rate is made for, at the start of the warm-up
+    assert seen['steps'][0]['lr'] == pytest.approx(2e-3 * 0.5 * 8 / 16)
+
+
+def test_testing_a_checkpoint_gives_the_metrics_of_its_validation(folder, trained, tmp_path):
+    out = tmp_path / 'new' / 'metrics.json'
+    arguments = [trained / 'iter_4.pth', '--work-dir', tmp_path, '--out', out]
+    python(folder, 'test.py', 'tiny.py', *arguments)
+    metrics = json.loads(out.read_text())
+    assert metrics == probe(trained)['metrics']
+    assert set(metrics) >= {'mim/accuracy', 'mim/loss'}
+
+
+def test_two_processes_train_and_test_like_one(folder, trained, tmp_path):
+    """2 x 2 images are 1 x 4: DDP means the gradients, and the ranks have equally many patches.
+
+    The head's loss is the mean over the masked patches of its process. Where their number differs
+    from rank to rank, the mean of the ranks' means is not that of all patches; BEiT masks the same
+    number in each image.
+    """
+    batch = 'train_dataloader.batch_size=2'
+    work_dir = tmp_path / 'run'
+    arguments = ['--work-dir', work_dir, '--cfg-options', batch]
+    shell(folder, 'dist_train.sh', 'tiny.py', 2, *arguments)
+    ranks = [probe(work_dir, rank) for rank in range(2)]
+    assert ranks[0]['state'] == ranks[1]['state']
+    assert [step['images'] for step in ranks[1]['steps']] == [2] * 4
+    assert [[step['masked'] for step in rank['steps']] for rank in ranks] == [[12] * 4] * 2
+    expected, got = weights(trained / 'iter_4.pth'), weights(work_dir / 'iter_4.pth')
+    assert set(got) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=0, atol=1e-6, msg=name)
+    # 5 validation images are padded to 3 for each process
+    assert ranks[0]['metrics'] == pytest.approx(probe(trained)['metrics'], rel=1e-5)
+
+    out = tmp_path / 'metrics.json'
+    arguments = [trained / 'iter_4.pth', 2, '--work-dir', tmp_path, '--out', out]
+    shell(folder, 'dist_test.sh', 'tiny.py', *arguments)
+    assert json.loads(out.read_text()) == pytest.approx(probe(trained)['metrics'], rel=1e-6)
