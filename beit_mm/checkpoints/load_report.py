@@ -109,8 +109,7 @@ def check_load(
     lost = [
         name
         for name in report.missing + report.reshaped
-        if not any(part in name for part in optional)
-        and (not parts or name.split('.')[0] in found)
+        if not any(part in name for part in optional) and (not parts or name.split('.')[0] in found)
     ]
     if lost:
         raise IncompleteCheckpointError(

@@ -3,7 +3,8 @@
 PyTorch's ``weights_only`` unpickler calls nothing but what stands on a list. Genuine checkpoints
 of MMEngine need a few entries, for the log scalars that they carry. Each entry here is either a
 class without behaviour of its own, or a function of this file that builds it from data and checks
-the data first. ``getattr``, which MMEngine's own list has, is not one of them.
+the data first. ``getattr``, which these checkpoints call for the methods of their histories, is
+answered for these methods alone, and by their names.
 """
 
 import numpy as np
@@ -20,6 +21,7 @@ class StoredHistory(HistoryBuffer):
 
     def __setstate__(self, state: dict) -> None:
         names = ('max_length', '_log_history', '_count_history')
+        state = {name: value for name, value in state.items() if name != 'statistics_methods'}
         if set(state) - set(names) or not isinstance(state.get('max_length'), int):
             raise ValueError(f'A log history in the checkpoint has the fields {sorted(state)}')
         for name in names[1:]:
@@ -28,6 +30,13 @@ class StoredHistory(HistoryBuffer):
         self.__dict__.update(state)
         self.__class__ = HistoryBuffer
         self._set_default_statistics()
+
+
+def name_of_statistic(cls: type, name: str) -> str:
+    """``getattr(HistoryBuffer, 'mean')`` in the file -> 'mean', which is then passed over."""
+    if cls is not StoredHistory or name not in ('min', 'max', 'current', 'mean'):
+        raise ValueError(f'The checkpoint asks for the attribute {name!r:.40}')
+    return name
 
 
 def plain_dtype(code: str, *_) -> np.dtype:
@@ -41,6 +50,11 @@ def plain_dtype(code: str, *_) -> np.dtype:
 def empty_array(subtype: type, shape: tuple, code: bytes) -> np.ndarray:
     """What pickle makes first of an array; shape, dtype and data follow as its state."""
     return np.empty(0, np.uint8)
+
+
+def no_bytes() -> bytes:
+    """Protocol 2 writes empty bytes, the data of an empty array, as a call without arguments."""
+    return b''
 
 
 def plain_scalar(dtype: np.dtype, data: bytes) -> np.generic:
@@ -57,6 +71,8 @@ def safe_globals() -> list[tuple]:
         (StoredHistory, 'mmengine.logging.history_buffer.HistoryBuffer'),
         (plain_dtype, 'numpy.dtype'),
         (np.ndarray, 'numpy.ndarray'),
+        (no_bytes, 'builtins.bytes'),
+        (name_of_statistic, 'builtins.getattr'),
     ]
     for core in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         allowed += [(empty_array, f'{core}._reconstruct'), (plain_scalar, f'{core}.scalar')]
