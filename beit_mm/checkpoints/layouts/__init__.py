@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from . import huggingface, mmpretrain, mmseg, timm, unilm
-from .names import ENCODER, task_of
+from .names import ENCODER, has_beit_blocks, task_of
 
 OURS = 'beit_mm'
 LAYOUTS = {layout.NAME: layout for layout in (huggingface, mmseg, mmpretrain, timm, unilm)}
@@ -24,9 +24,8 @@ def detect(names: Collection[str]) -> str | None:
         if layout.matches(names):
             return layout.NAME
     for prefix in ('backbone.', ''):
-        if f'{prefix}blocks.0.attn.qkv.weight' in names and f'{prefix}cls_token' in names:
-            if prefix or all(map(ENCODER.fullmatch, names)):
-                return OURS
+        if has_beit_blocks(names, prefix) and (prefix or all(map(ENCODER.fullmatch, names))):
+            return OURS
     return None
 
 

@@ -1,7 +1,7 @@
 """The names that layouts share: ours, which are the original's behind ``backbone.``."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -17,6 +17,18 @@ ENCODER = re.compile(
     r'(cls_token|mask_token|pos_embed|patch_embed\.proj\.(weight|bias)'
     r'|blocks\.\d+\..+|rel_pos_bias\..+|norm\.(weight|bias))'
 )
+
+
+def has_beit_blocks(names: Collection[str], prefix: str = '') -> bool:
+    """Blocks with the original's names and BEiT's marks, which other Transformers don't have."""
+    block = f'{prefix}blocks.0.'
+    marks = (f'{block}attn.q_bias', f'{block}gamma_1', f'{block}attn.{TABLE}')
+    return (
+        f'{prefix}patch_embed.proj.weight' in names
+        and f'{block}attn.qkv.weight' in names
+        and f'{block}attn.qkv.bias' not in names  # ViT, DeiT and MAE have a bias of the key
+        and any(mark in names for mark in marks)
+    )
 
 
 def num_layers(names: Iterable[str], prefix: str) -> int:

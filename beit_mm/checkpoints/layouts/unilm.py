@@ -10,7 +10,17 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from ..conversion import Conversion
-from .names import ENCODER, INDEX, NOT_NEEDED, SHARED, TABLE, TOKENIZER, num_layers, table_index
+from .names import (
+    ENCODER,
+    INDEX,
+    NOT_NEEDED,
+    SHARED,
+    TABLE,
+    TOKENIZER,
+    has_beit_blocks,
+    num_layers,
+    table_index,
+)
 
 NAME = 'unilm'
 HEADS = ('norm.', 'lm_head.', 'fc_norm.', 'head.', 'cls_pt_layers.', 'cls_pt_norm.', 'cls_pt_lm')
@@ -18,11 +28,8 @@ HEADS = ('norm.', 'lm_head.', 'fc_norm.', 'head.', 'cls_pt_layers.', 'cls_pt_nor
 
 def matches(names: Collection[str]) -> bool:
     """Not for an encoder of ours without prefix, which has the encoder's names alone."""
-    if 'patch_embed.proj.weight' not in names or 'blocks.0.attn.qkv.weight' not in names:
+    if not has_beit_blocks(names):
         return False
-    marks = ('blocks.0.attn.q_bias', 'blocks.0.gamma_1', f'blocks.0.attn.{TABLE}')
-    if 'blocks.0.attn.qkv.bias' in names or not any(mark in names for mark in marks):
-        return False  # a ViT of timm, DeiT or MAE: the same names but for a bias of the key
     own = [n for n in names if not ENCODER.fullmatch(n)]
     index = any(n.endswith(INDEX) for n in names)
     return index or any(n.startswith(HEADS) for n in own)
