@@ -10,13 +10,14 @@ import shutil
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -81,8 +82,9 @@ class Probe(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         lr = runner.optim_wrapper.get_lr()['lr'][0]
-        masked = int(data_batch['mask'].sum())
-        self.steps.append(dict(iter=runner.iter, lr=lr, images=len(data_batch['mask']), masked=masked))
+        mask = data_batch['mask']
+        step = dict(iter=runner.iter, lr=lr, images=len(mask), masked=int(mask.sum()))
+        self.steps.append(step)
 
     def after_val_epoch(self, runner, metrics=None):
         self.metrics = metrics
@@ -92,6 +94,39 @@ class Probe(Hook):
         seen = dict(steps=self.steps, dtypes=sorted(self.dtypes), metrics=self.metrics, state=state)
         with open(os.path.join(runner.work_dir, f'probe{get_rank()}.json'), 'w') as file:
             json.dump(seen, file)
+"""
+
+
+# Runs each command line of the JSON list in a fork of one process, which has the imports done.
+FORKS = """
+import json
+import os
+import runpy
+import sys
+import traceback
+
+import beit_mm
+import mmengine.runner
+
+for number, (tool, *arguments) in enumerate(json.loads(sys.argv[1])):
+    child = os.fork()
+    if child == 0:
+        status = 0
+        for stream, name in ((1, 'out'), (2, 'err')):
+            os.dup2(os.open(f'{number}.{name}', os.O_CREAT | os.O_WRONLY), stream)
+        sys.argv = [tool, *arguments]
+        try:
+            runpy.run_path(tool, run_name='__main__')
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 1
+            if status and stop.code != status:
+                print(stop.code, file=sys.stderr)
+        except BaseException:
+            status = 1
+            traceback.print_exc()
+        sys.stdout.flush()
+        os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
@@ -226,3 +261,51 @@ def test_two_processes_train_and_test_like_one(folder, trained, tmp_path):
     arguments = [trained / 'iter_4.pth', 2, '--work-dir', tmp_path, '--out', out]
     shell(folder, 'dist_test.sh', 'tiny.py', *arguments)
     assert json.loads(out.read_text()) == pytest.approx(probe(trained)['metrics'], rel=1e-6)
+
+
+def test_what_the_user_can_mend_is_a_message_with_status_1(folder, trained, tmp_path):
+    (tmp_path / 'broken.py').write_text('model = dict(\n')
+    (tmp_path / 'leaf.py').write_text("_base_ = './broken.py'\n")
+    (tmp_path / 'probe.py').write_text(PROBE)
+    tiny, scratch = str(folder / 'tiny.py'), ['--work-dir', str(tmp_path / 'w'), '--cfg-options']
+    cases = [
+        ('There is no config file gone.py', 'train.py', 'gone.py'),
+        ('There is no config file gone.py', 'test.py', 'gone.py', 'x.pth'),
+        ('There is no config file gone.py', 'print_config.py', 'gone.py'),
+        (f'{tmp_path}/broken.py, line 1: ', 'train.py', 'leaf.py'),
+        ('--resume: there is no checkpoint x.pth', 'train.py', tiny, '--resume', 'x.pth'),
+        ('There is no checkpoint x.pth', 'test.py', tiny, 'x.pth'),
+        (
+            "UnlabelledImageFolder.data_root='nowhere' does not exist",
+            *('train.py', tiny, *scratch, 'train_dataloader.dataset.data_root=nowhere'),
+        ),
+        (
+            'BEiTEnkoder is not in the beit_mm::model registry',
+            *('train.py', tiny, *scratch, 'model.backbone.type=BEiTEnkoder'),
+        ),
+        (
+            'model.head.vocab_size=8, but model.tokenizer.vocab_size=16',
+            *('train.py', tiny, *scratch, 'model.head.vocab_size=8'),
+        ),
+        (
+            f'{tiny} has no test_dataloader',
+            *('test.py', tiny, str(trained / 'iter_4.pth'), *scratch, 'test_dataloader=None'),
+        ),
+        (
+            '--save-path: leaf.py exists already',
+            *('print_config.py', tiny, '--save-path', 'leaf.py'),
+        ),
+        ('', 'print_config.py', tiny, '--save-path', 'whole.py'),
+    ]
+    commands = [[str(ROOT / 'tools' / tool), *rest] for _, tool, *rest in cases]
+    done = run([sys.executable, '-c', FORKS, json.dumps(commands)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    *failed, last = map(int, done.stdout.split())
+    assert (failed, last) == ([1] * (len(cases) - 1), 0)
+    for number, (message, *command) in enumerate(cases):
+        error = (tmp_path / f'{number}.err').read_text()
+        assert 'Traceback' not in error, command
+        assert not message or f'error: {message}' in error, command
+    assert (tmp_path / 'leaf.py').read_text() == "_base_ = './broken.py'\n"
+    read = partial(Config.fromfile, import_custom_modules=False)
+    assert read(tmp_path / 'whole.py').model == read(tiny).model

@@ -27,7 +27,12 @@ class VisualTokenHead(BaseModule):
         init_linear_and_norm(self.proj, init_std)
 
     def loss(self, feats: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Features (M, C), ids (M,) -> mean cross-entropy ``loss`` in nats, ``acc`` in percent."""
+        """Features (M, C), ids (M,) -> mean cross-entropy ``loss`` in nats, ``acc`` in percent.
+
+        The mean is over the patches of this process. Distributed training averages the processes,
+        which is the mean over all patches where each process has as many, as with a fixed number
+        of masked patches in each image.
+        """
         logits = self.predict(feats)
         if len(targets) == 0:  # nothing is masked: zero, but connected to the graph
             return dict(loss=logits.sum(), acc=logits.new_zeros(()))

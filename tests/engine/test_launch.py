@@ -1,0 +1,145 @@
+import os
+
+import numpy as np
+import pytest
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS
+
+from beit_mm.engine.launch import UserError, load_config, run_tool, start_distributed
+from beit_mm.visualization import paste_patches
+
+
+def test_config__bases_and_options(tmp_path):
+    (tmp_path / 'base.py').write_text('a = dict(b=1, c=[1, 2])\n')
+    (tmp_path / 'leaf.py').write_text("_base_ = ['./base.py']\na = dict(d=3)\n")
+    config = load_config(tmp_path / 'leaf.py', {'a.b': 5, 'e.f': 'g'})
+    assert config.to_dict() == dict(a=dict(b=5, c=[1, 2], d=3), e=dict(f='g'))
+
+
+def test_config__missing(tmp_path):
+    with pytest.raises(UserError, match='no config file .*nothing.py'):
+        load_config(tmp_path / 'nothing.py')
+    (tmp_path / 'leaf.py').write_text("_base_ = './gone.py'\n")
+    with pytest.raises(FileNotFoundError, match='gone.py'):
+        load_config(tmp_path / 'leaf.py')
+
+
+def test_config__a_syntax_error_deep_in_the_bases_names_file_and_line(tmp_path):
+    (tmp_path / 'sub').mkdir()
+    (tmp_path / 'sub' / 'root.py').write_text('a = 1\nb = dict(c=2\n')
+    (tmp_path / 'sub' / 'middle.py').write_text("_base_ = ['root.py']\n")
+    (tmp_path / 'other.py').write_text('x = 1\n')
+    (tmp_path / 'leaf.py').write_text("_base_ = ['other.py', './sub/middle.py']\n")
+    with pytest.raises(UserError, match=r'root\.py, line 2: .*never closed.*b = dict\(c=2'):
+        load_config(tmp_path / 'leaf.py')
+
+
+def raise_value_error():
+    raise ValueError('plain')
+
+
+def message_of(function) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        run_tool(function)
+    return stopped.value.code
+
+
+def test_messages_for_the_user():
+    assert message_of(lambda: load_config('gone.py')).startswith('error: There is no config file')
+    assert 'gone.txt' in message_of(lambda: open('gone.txt'))
+    wrong = message_of(lambda: MODELS.build(dict(type='beit_mm.BEiTEnkoder')))
+    assert wrong.startswith('error: beit_mm.BEiTEnkoder is not in the')
+    ours = message_of(lambda: MODELS.build(dict(type='beit_mm.BEiTEncoder', arch='huge')))
+    assert ours.startswith("error: backbone.arch='huge': expected one of")
+
+
+@pytest.mark.parametrize(
+    'error, function',
+    [
+        (ValueError, raise_value_error),  # not of this package
+        (KeyError, lambda: {}['model']),
+        (RuntimeError, lambda: load_config(RaisesRuntimeError())),
+        (ZeroDivisionError, lambda: 1 / 0),
+        # In code of this package, but inside a call: nobody wrote this text for the user.
+        (ValueError, lambda: paste_other_sizes()),
+    ],
+)
+def test_other_errors_keep_their_traceback(error, function):
+    with pytest.raises(error):
+        run_tool(function)
+
+
+class RaisesRuntimeError:
+    def __fspath__(self):
+        raise RuntimeError('of a plugin')
+
+
+def paste_other_sizes():
+    paste_patches(np.zeros((4, 4, 3)), np.zeros((5, 5, 3)), np.ones((2, 2)))
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """No GPU, no launcher's variables, and a list of the process groups that would be made."""
+    made = []
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    monkeypatch.setattr('torch.distributed.init_process_group', made.append)
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.setenv(name, '')  # restored afterwards, whatever is set meanwhile
+        monkeypatch.delenv(name)
+    return made
+
+
+ONE_DEVICE = Config(dict(model_wrapper_cfg=dict(device_ids=None)))
+
+
+def environment(names):
+    return [os.environ.get(name) for name in names.split()]
+
+
+def test_slurm_and_mpi_on_cpus_set_what_torch_reads(no_gpu, monkeypatch):
+    monkeypatch.setenv('SLURM_PROCID', '3')
+    monkeypatch.setenv('SLURM_NTASKS', '4')
+    monkeypatch.setenv('SLURM_LOCALID', '1')
+    monkeypatch.setenv('LOCAL_RANK', '0')  # the tools' default
+    start_distributed(ONE_DEVICE, 'slurm')
+    names = 'RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT'
+    assert environment(names) == ['3', '4', '1', '127.0.0.1', '29500']
+    for name, value in (('RANK', '1'), ('SIZE', '2'), ('LOCAL_RANK', '1'), ('LOCAL_SIZE', '2')):
+        monkeypatch.setenv(f'OMPI_COMM_WORLD_{name}', value)
+    start_distributed(ONE_DEVICE, 'mpi')
+    assert environment(names)[:3] == ['1', '2', '1']
+    assert no_gpu == ['gloo', 'gloo']
+
+
+def test_several_machines_need_the_address_of_the_first(no_gpu, monkeypatch):
+    for name, value in (('PROCID', '0'), ('NTASKS', '2'), ('LOCALID', '0'), ('NNODES', '2')):
+        monkeypatch.setenv(f'SLURM_{name}', value)
+    with pytest.raises(UserError, match='MASTER_ADDR'):
+        start_distributed(ONE_DEVICE, 'slurm')
+    monkeypatch.setenv('MASTER_ADDR', 'first')
+    start_distributed(ONE_DEVICE, 'slurm')
+    assert no_gpu == ['gloo']
+
+
+@pytest.mark.parametrize(
+    'launcher, message',
+    [('pytorch', 'RANK.*dist_train.sh'), ('slurm', 'slurm_train.sh'), ('mpi', 'mpirun')],
+)
+def test_a_process_that_no_launcher_started(no_gpu, launcher, message, monkeypatch):
+    for name in ('SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=message):
+        start_distributed(ONE_DEVICE, launcher)
+    assert no_gpu == []
+
+
+@pytest.mark.parametrize('config', [{}, dict(model_wrapper_cfg=dict(type='X'))])
+def test_processes_on_cpus_need_a_wrapper_without_devices(no_gpu, config):
+    with pytest.raises(UserError, match='device_ids=None'):
+        start_distributed(ConfigDict(config), 'pytorch')
+
+
+def test_one_process_needs_nothing(no_gpu):
+    start_distributed(ConfigDict(), 'none')
+    assert no_gpu == []
