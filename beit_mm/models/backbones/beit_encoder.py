@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn as nn
@@ -8,11 +9,13 @@ from mmengine.model import BaseModule
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from beit_mm.checkpoints import check_load
 from beit_mm.models.layers.init import init_linear_and_norm, truncated_normal_
+from beit_mm.models.layers.position_cache import Make, PositionCache
 from beit_mm.models.layers.rel_pos_bias import (
     Grid,
     RelPosBias,
-    bias_of_table,
+    gather_bias,
     resize_table,
     square_grid,
     table_length,
@@ -21,6 +24,11 @@ from beit_mm.models.layers.transformer_block import TransformerBlock
 from beit_mm.registry import MODELS
 
 TABLE = 'relative_position_bias_table'
+# What a checkpoint of another task may lack; zero tables are the same function as none.
+OPTIONAL = ('mask_token', 'pos_embed', 'norm.', TABLE)
+# Names of mmpretrain and mmseg, which stand beside ours in a checkpoint of theirs.
+THEIRS = re.compile(r'(layers\.\d+|patch_embed\.projection|ln[12])\.')
+Kept = Callable[[tuple, Make], Tensor]
 
 
 @MODELS.register_module()
@@ -53,6 +61,8 @@ class BEiTEncoder(BaseModule):
         final_norm: LayerNorm on the last output. Off where the neck has its own.
         frozen: No gradients and eval mode for the whole encoder, for probes of its features.
         with_cp: Recompute the blocks in the backward pass to save memory.
+        position_cache_mb: Outside of training, attention biases and resized positions are kept for
+            the next forward, up to this many megabytes; 0 keeps none.
         init_std: Weights are Normal(0, init_std) truncated at one sigma; attn.proj and mlp.fc2 of
             layer l, counted from 1, are then divided by sqrt(2 l).
 
@@ -90,6 +100,7 @@ class BEiTEncoder(BaseModule):
         final_norm: bool = False,
         frozen: bool = False,
         with_cp: bool = False,
+        position_cache_mb: float = 1024,
         init_std: float = 0.02,
         init_cfg: dict | None = None,
     ):
@@ -127,7 +138,7 @@ class BEiTEncoder(BaseModule):
             self.pos_embed = nn.Parameter(torch.zeros(1, 1 + num_patches, dims))
         self.rel_pos_bias = None
         if rel_pos == 'shared':
-            self.rel_pos_bias = RelPosBias(self.grid, heads, rel_pos_resize)
+            self.rel_pos_bias = RelPosBias(self.grid, heads)
         self.blocks = nn.ModuleList(
             TransformerBlock(
                 dims,
@@ -148,6 +159,7 @@ class BEiTEncoder(BaseModule):
                 block.attn.register_parameter(TABLE, table)
         self.norm = nn.LayerNorm(dims, eps=1e-6) if final_norm else None
         self.rel_pos_resize = rel_pos_resize
+        self.position_cache = PositionCache(int(position_cache_mb * 2**20))
         self.frozen = frozen
         self.requires_grad_(not frozen)
         self._own_init()
@@ -155,17 +167,25 @@ class BEiTEncoder(BaseModule):
     def train(self, mode: bool = True) -> 'BEiTEncoder':
         return super().train(mode and not self.frozen)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Images (B, C, H, W), mask (B, h, w) -> one output for each of ``out_indices``."""
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, return_bias: bool = False
+    ) -> tuple[Tensor, ...] | tuple[tuple[Tensor, ...], Tensor | None]:
+        """Images (B, C, H, W), mask (B, h, w) -> one output for each of ``out_indices``.
+
+        With ``return_bias`` a pair: the outputs, and the shared bias (1, heads, 1+N, 1+N) of the
+        attention logits, None if there is none, for what continues the encoder.
+        """
         grid = self._grid_of(*x.shape[-2:], source='the input')
-        x = self._embed(x, mask, grid)  # (B, 1+N, C)
-        shared_bias = self.rel_pos_bias(grid) if self.rel_pos_bias is not None else None
+        kept = self.position_cache.open(self._tables())
+        x = self._embed(x, mask, grid, kept)  # (B, 1+N, C)
+        shared_bias = None
+        if self.rel_pos == 'shared':
+            shared_bias = self._bias('shared', self.rel_pos_bias, grid, kept)
         outputs = []
         for layer, block in enumerate(self.blocks):
             bias = shared_bias
             if self.rel_pos == 'per_layer':
-                table = block.attn.relative_position_bias_table
-                bias = bias_of_table(table, self.grid, grid, self.rel_pos_resize)
+                bias = self._bias(layer, block.attn, grid, kept)
             if self.with_cp and self.training:
                 x = checkpoint(block, x, bias, use_reentrant=False)
             else:
@@ -175,9 +195,31 @@ class BEiTEncoder(BaseModule):
                 outputs.append(self.norm(x) if last and self.norm is not None else x)
         if self.out_type == 'featmap':
             outputs = [t[:, 1:].transpose(1, 2).unflatten(2, grid).contiguous() for t in outputs]
-        return tuple(outputs)
+        return (tuple(outputs), shared_bias) if return_bias else tuple(outputs)
 
-    def _embed(self, x: Tensor, mask: Tensor | None, grid: Grid) -> Tensor:
+    def _tables(self) -> list[Tensor]:
+        """All that says where patches are."""
+        owners = []
+        if self.rel_pos == 'shared':
+            owners = [self.rel_pos_bias]
+        elif self.rel_pos == 'per_layer':
+            owners = [block.attn for block in self.blocks]
+        tables = [owner.relative_position_bias_table for owner in owners]
+        return tables if self.pos_embed is None else [*tables, self.pos_embed]
+
+    def _bias(self, layer: int | str, owner: nn.Module, grid: Grid, kept: Kept) -> Tensor:
+        """The table of a layer -> (1, heads, 1+N, 1+N)."""
+        table = owner.relative_position_bias_table
+
+        def resized() -> Tensor:
+            return resize_table(table, self.grid, grid, self.rel_pos_resize)
+
+        def bias() -> Tensor:
+            return gather_bias(kept((grid, layer), resized), grid)
+
+        return kept((grid, layer, 'bias'), bias)
+
+    def _embed(self, x: Tensor, mask: Tensor | None, grid: Grid, kept: Kept) -> Tensor:
         if x.shape[1] != self.in_channels:
             raise ValueError(
                 f'backbone.in_channels={self.in_channels}, but the input has {x.shape[1]} '
@@ -198,7 +240,9 @@ class BEiTEncoder(BaseModule):
             cls_token = cls_token + 0 * self.mask_token
         x = torch.cat([cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
         if self.pos_embed is not None:
-            x = x + resize_pos_embed(self.pos_embed, self.grid, grid)
+            x = x + kept(
+                (grid, 'pos_embed'), lambda: resize_pos_embed(self.pos_embed, self.grid, grid)
+            )
         return x
 
     def get_layer_depth(self, name: str, prefix: str = '') -> tuple[int, int]:
@@ -244,7 +288,25 @@ class BEiTEncoder(BaseModule):
             stored = state_dict.get(prefix + name)
             if stored is not None and stored.shape != own.shape:
                 state_dict[prefix + name] = self._resized(name, stored)
+        for name in [n for n in state_dict if THEIRS.match(n[len(prefix) :])]:
+            del state_dict[name]
+        check_load(
+            self,
+            state_dict,
+            prefix,
+            optional=(*OPTIONAL, *self._other_channels(state_dict, prefix)),
+            may_be_absent=prefix != '' and not prefix.endswith('backbone.'),
+            depth=2,
+        )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _other_channels(self, state_dict: dict, prefix: str) -> tuple[str, ...]:
+        """The patch embedding's weight, if it is one for another number of image channels."""
+        name = 'patch_embed.proj.weight'
+        own, stored = self.patch_embed['proj'].weight.shape, state_dict.get(prefix + name)
+        if stored is None or stored.shape[1:2] == own[1:2]:
+            return ()
+        return (name,) if stored.shape[:1] + stored.shape[2:] == own[:1] + own[2:] else ()
 
     def _position_tables(self) -> dict[str, Tensor]:
         return {n: p for n, p in self.named_parameters() if n.endswith((TABLE, 'pos_embed'))}

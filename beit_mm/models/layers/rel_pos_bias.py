@@ -6,6 +6,7 @@ import torch.nn as nn
 from torch import Tensor
 
 Grid = tuple[int, int]
+CPU = torch.device('cpu')
 NUM_CLS_ENTRIES = 3  # class token to patches, patches to class token, class token to itself
 
 
@@ -14,15 +15,17 @@ def table_length(grid: Grid) -> int:
     return (2 * grid[0] - 1) * (2 * grid[1] - 1) + NUM_CLS_ENTRIES
 
 
-@lru_cache(maxsize=64)
-def relative_position_index(grid: Grid) -> Tensor:
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept must be usable with gradients as well
+def relative_position_index(grid: Grid, device: torch.device = CPU) -> Tensor:
     """(1 + N, 1 + N) entries of the table, [CLS] first; row = query, column = key."""
     h, w = grid
-    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing='ij')
+    ys, xs = torch.arange(h, device=device), torch.arange(w, device=device)
+    y, x = torch.meshgrid(ys, xs, indexing='ij')
     dy = y.flatten()[:, None] - y.flatten() + h - 1  # 0 .. 2h-2
     dx = x.flatten()[:, None] - x.flatten() + w - 1
     offsets = (2 * h - 1) * (2 * w - 1)
-    index = torch.empty(1 + h * w, 1 + h * w, dtype=torch.long)
+    index = torch.empty(1 + h * w, 1 + h * w, dtype=torch.long, device=device)
     index[1:, 1:] = dy * (2 * w - 1) + dx
     index[0, :] = offsets
     index[:, 0] = offsets + 1
@@ -42,7 +45,7 @@ def geometric_positions(source: int, target: int) -> Tensor:
         ratio = (low + high) / 2
         reach = (1 - ratio ** (source - 1)) / (1 - ratio)
         low, high = (low, ratio) if reach > target - 1 else (ratio, high)
-    steps = ratio ** torch.arange(source - 1, dtype=torch.float64)
+    steps = ratio ** torch.arange(source - 1, dtype=torch.float64, device=CPU)
     distances = steps.cumsum(0)
     return torch.cat([-distances.flip(0), distances.new_zeros(1), distances])
 
@@ -84,8 +87,9 @@ def cubic_spline_matrix(x: Tensor, t: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _axis_matrix(source: int, target: int) -> Tensor:
-    offsets = torch.arange(-(target - 1), target, dtype=torch.float64)
+    offsets = torch.arange(-(target - 1), target, dtype=torch.float64, device=CPU)
     return cubic_spline_matrix(geometric_positions(source, target), offsets)
 
 
@@ -97,6 +101,12 @@ def resize_table(table: Tensor, source: Grid, target: Grid, method: str = 'geome
     """
     if source == target:
         return table
+    with torch.autocast(table.device.type, enabled=False):  # never in half precision
+        wide = table.to(torch.promote_types(table.dtype, torch.float32))
+        return _resize(wide, source, target, method).to(table.dtype)
+
+
+def _resize(table: Tensor, source: Grid, target: Grid, method: str) -> Tensor:
     offsets, cls_entries = table[:-NUM_CLS_ENTRIES], table[-NUM_CLS_ENTRIES:]
     image = offsets.unflatten(0, (2 * source[0] - 1, 2 * source[1] - 1)).permute(2, 0, 1)
     if method == 'geometric':
@@ -122,27 +132,20 @@ def square_grid(length: int) -> Grid | None:
 
 
 class RelPosBias(nn.Module):
-    """Bias of the attention logits by the offset of two patches; zero at the start.
+    """Holds the table of a bias that all layers share; zero at the start."""
 
-    Args:
-        grid: (h, w) patches that the table is made for. Other grids get a resized table.
-        resize: ``geometric`` or ``bicubic``, see :func:`resize_table`.
-    """
-
-    def __init__(self, grid: Grid, num_heads: int, resize: str = 'geometric'):
+    def __init__(self, grid: Grid, num_heads: int):
         super().__init__()
-        self.grid = grid
-        self.resize = resize
         self.relative_position_bias_table = nn.Parameter(torch.zeros(table_length(grid), num_heads))
 
-    def forward(self, grid: Grid) -> Tensor:
-        """Patch grid (h, w) -> (1, heads, 1 + N, 1 + N)."""
-        return bias_of_table(self.relative_position_bias_table, self.grid, grid, self.resize)
+
+def gather_bias(table: Tensor, grid: Grid) -> Tensor:
+    """Table (table_length(grid), heads) -> attention bias (1, heads, 1 + N, 1 + N)."""
+    index = relative_position_index(grid, table.device)
+    bias = table[index.flatten()].unflatten(0, index.shape)
+    return bias.permute(2, 0, 1)[None].contiguous()
 
 
 def bias_of_table(table: Tensor, source: Grid, target: Grid, resize: str = 'geometric') -> Tensor:
     """Table (table_length(source), heads) -> attention bias (1, heads, 1 + N, 1 + N) of target."""
-    table = resize_table(table, source, target, resize)
-    index = relative_position_index(target).to(table.device)
-    bias = table[index.flatten()].unflatten(0, index.shape)
-    return bias.permute(2, 0, 1)[None].contiguous()
+    return gather_bias(resize_table(table, source, target, resize), target)
