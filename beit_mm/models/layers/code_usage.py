@@ -1,0 +1,31 @@
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+
+class CodeUsage(nn.Module):
+    """Which codes the latest training steps of this process used. Not part of the state dict.
+
+    Args:
+        window: Steps that are counted together.
+    """
+
+    def __init__(self, vocab_size: int, window: int = 50):
+        super().__init__()
+        counts = torch.zeros(window, vocab_size, dtype=torch.long)
+        self.register_buffer('counts', counts, persistent=False)
+        self.step = 0
+
+    @torch.no_grad()
+    def forward(self, ids: Tensor) -> dict[str, Tensor]:
+        """ids of one step, any shape -> ``codes_used`` and ``perplexity`` of the window."""
+        vocab_size = self.counts.shape[1]
+        row = self.step % len(self.counts)
+        self.counts[row] = torch.bincount(ids.flatten(), minlength=vocab_size)
+        self.step += 1
+        total = self.counts.sum(0)
+        share = total / total.sum()
+        return dict(
+            codes_used=(total > 0).sum().float(),
+            perplexity=torch.special.entr(share).sum().exp(),
+        )
