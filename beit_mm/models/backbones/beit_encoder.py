@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from beit_mm.checkpoints import check_load
+from beit_mm.models.layers.adapt_channels import adapt_patch_weight
 from beit_mm.models.layers.init import init_linear_and_norm, truncated_normal_
 from beit_mm.models.layers.position_cache import Make, PositionCache
 from beit_mm.models.layers.rel_pos_bias import (
@@ -53,6 +54,9 @@ class BEiTEncoder(BaseModule):
         rel_pos: ``shared`` (one table, pre-training), ``per_layer`` (fine-tuning) or None.
         rel_pos_resize: ``geometric`` (the original's method) or ``bicubic``.
         pretrained_img_size: Image size of the checkpoint, needed only if that was not square.
+        adapt_channels: How to load a checkpoint for images with other channels: ``mean``, ``tile``,
+            or for each channel the number of one of the checkpoint's, 'mean' or None for zeros
+            (docs/any_channels.md). Without it such a checkpoint is refused.
         layer_scale_init: 0.1 for base, 1e-5 for large; None or 0 for none.
         drop_path_rate: Of the last block; it rises linearly from 0.
         attn_drop_rate: Dropout of the attention weights.
@@ -91,6 +95,7 @@ class BEiTEncoder(BaseModule):
         rel_pos: str | None = 'shared',
         rel_pos_resize: str = 'geometric',
         pretrained_img_size: Sequence[int] | None = None,
+        adapt_channels: str | Sequence[int | str | None] | None = None,
         layer_scale_init: float | None = 0.1,
         drop_path_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
@@ -112,6 +117,7 @@ class BEiTEncoder(BaseModule):
         self.embed_dims = arch['embed_dims']
         self.num_layers = arch['num_layers']
         self.in_channels = in_channels
+        self.adapt_channels = adapt_channels
         self.patch_size = patch_size
         self.grid = self._grid_of(*_pair(img_size), source='img_size')
         self.pretrained_grid = None
@@ -235,7 +241,7 @@ class BEiTEncoder(BaseModule):
                 )
             x = torch.where(mask.flatten(1)[..., None], self.mask_token.to(x.dtype), x)
         cls_token = self.cls_token
-        if mask is None:
+        if mask is None and self.mask_token is not None:
             # A gradient of zero: DistributedDataParallel stops at a parameter that has none.
             cls_token = cls_token + 0 * self.mask_token
         x = torch.cat([cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
@@ -290,23 +296,35 @@ class BEiTEncoder(BaseModule):
                 state_dict[prefix + name] = self._resized(name, stored)
         for name in [n for n in state_dict if THEIRS.match(n[len(prefix) :])]:
             del state_dict[name]
+        self._adapt_channels_of(state_dict, prefix)
         check_load(
             self,
             state_dict,
             prefix,
-            optional=(*OPTIONAL, *self._other_channels(state_dict, prefix)),
+            optional=OPTIONAL,
             may_be_absent=prefix != '' and not prefix.endswith('backbone.'),
             depth=2,
         )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def _other_channels(self, state_dict: dict, prefix: str) -> tuple[str, ...]:
-        """The patch embedding's weight, if it is one for another number of image channels."""
-        name = 'patch_embed.proj.weight'
-        own, stored = self.patch_embed['proj'].weight.shape, state_dict.get(prefix + name)
-        if stored is None or stored.shape[1:2] == own[1:2]:
-            return ()
-        return (name,) if stored.shape[:1] + stored.shape[2:] == own[:1] + own[2:] else ()
+    def _adapt_channels_of(self, state_dict: dict, prefix: str) -> None:
+        name = f'{prefix}patch_embed.proj.weight'
+        stored = state_dict.get(name)
+        if stored is None or stored.ndim != 4 or stored.shape[1] == self.in_channels:
+            return
+        old, new = stored.shape[1], self.in_channels
+        if self.adapt_channels is None:
+            raise ValueError(
+                f'{name} in the checkpoint is for images with {old} channels, but '
+                f"backbone.in_channels={new}; set backbone.adapt_channels to 'mean' or 'tile', or "
+                'say for each channel which one of the checkpoint it takes, for example '
+                f'{[*range(min(old, new)), *[None] * (new - old)]}'
+            )
+        state_dict[name] = adapt_patch_weight(stored, new, self.adapt_channels)
+        print_log(
+            f'{name}: {old} channels made {new} by adapt_channels={self.adapt_channels!r}',
+            logger='current',
+        )
 
     def _position_tables(self) -> dict[str, Tensor]:
         return {n: p for n, p in self.named_parameters() if n.endswith((TABLE, 'pos_embed'))}

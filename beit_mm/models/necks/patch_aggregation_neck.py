@@ -1,0 +1,127 @@
+import torch
+import torch.nn as nn
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from beit_mm.models.layers.init import init_linear_and_norm
+from beit_mm.models.layers.transformer_block import TransformerBlock
+from beit_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class PatchAggregationNeck(BaseModule):
+    """Patch aggregation of BEiT v2 (arXiv 2208.06366, section 3.3): it trains the class token.
+
+    The class token of the last layer is put before the patches of an earlier one, and a few more
+    blocks with the encoder's relative position bias have to predict the masked patches from them:
+    what the later layers know of the image can reach these blocks through the class token alone.
+    Both the last layer's masked patches and theirs go through one norm and to the same head.
+
+    Fine-tuning takes the backbone of such a training and leaves the neck behind.
+
+    Args:
+        dims, num_heads, mlp_ratio, layer_scale_init: Of the extra blocks, as in the encoder.
+        num_layers: Extra blocks.
+        early_layer: Layer of the encoder that the patches come from, counted from 1; 9 for base,
+            21 for large. The encoder needs ``out_indices=(early_layer - 1, -1)``.
+        depth: Layers of the encoder.
+        drop_path_rate: The encoder's. The extra blocks take the rates of the layers that follow
+            ``early_layer``.
+        init_std: As in BEiTEncoder. The extra blocks are divided by depth as its layers
+            ``early_layer + 1`` and on are.
+        original_init: Draw the linear layers of the extra blocks as the released code does, which
+            leaves PyTorch's own init in them (uniform, biases too) and then divides by depth.
+    """
+
+    needs_bias = True
+
+    def __init__(
+        self,
+        dims: int,
+        num_heads: int,
+        num_layers: int = 2,
+        early_layer: int = 9,
+        depth: int = 12,
+        mlp_ratio: float = 4.0,
+        layer_scale_init: float | None = 0.1,
+        drop_path_rate: float = 0.0,
+        init_std: float = 0.02,
+        original_init: bool = False,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        if not 1 <= early_layer < depth:
+            raise ValueError(
+                f'neck.early_layer={early_layer}: expected a layer before the last one of '
+                f'neck.depth={depth}, counted from 1'
+            )
+        self.dims = dims
+        self.early_layer = early_layer
+        self.depth = depth
+        self.init_std = init_std
+        self.original_init = original_init
+        last = max(depth, early_layer + num_layers) - 1
+        self.blocks = nn.ModuleList(
+            TransformerBlock(
+                dims,
+                num_heads,
+                mlp_ratio=mlp_ratio,
+                layer_scale_init=layer_scale_init,
+                drop_path=drop_path_rate * layer / last,
+            )
+            for layer in range(early_layer, early_layer + num_layers)
+        )
+        self.norm = nn.LayerNorm(dims, eps=1e-6)
+        self._own_init()
+
+    def forward(
+        self, tokens: tuple[Tensor, ...], mask: Tensor, bias: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Outputs (B, 1+N, C) of two layers, mask (B, h, w), bias (1, heads, 1+N, 1+N).
+
+        Returns ``main`` and ``aggregation``, each (M, C) in the order of ``mask``.
+        """
+        early, last = tokens
+        aggregated = torch.cat([last[:, :1], early[:, 1:]], dim=1)
+        for block in self.blocks:
+            aggregated = block(aggregated, bias)
+        masked = mask.flatten(1)
+        return dict(
+            main=self.norm(last[:, 1:][masked]),
+            aggregation=self.norm(aggregated[:, 1:][masked]),
+        )
+
+    def check_backbone(self, backbone: nn.Module) -> None:
+        """ValueError unless ``backbone`` gives the two layers and one bias for all of them."""
+        layers = [self.early_layer - 1, self.depth - 1]
+        if backbone.num_layers != self.depth:
+            raise ValueError(
+                f'model.neck.depth={self.depth}, but the backbone has {backbone.num_layers} '
+                f'layers; set model.neck.depth={backbone.num_layers} and early_layer to one of them'
+            )
+        if backbone.out_indices != layers:
+            raise ValueError(
+                f'model.backbone.out_indices={backbone.out_indices}, but the neck takes the '
+                f'patches of layer {self.early_layer} and the last layer; set '
+                f'model.backbone.out_indices={tuple(layers)}'
+            )
+        if backbone.out_type != 'tokens' or backbone.rel_pos == 'per_layer':
+            raise ValueError(
+                f"PatchAggregationNeck takes a backbone with out_type='tokens' and "
+                f"rel_pos='shared' or None, found {backbone.out_type!r} and {backbone.rel_pos!r}"
+            )
+
+    def init_weights(self) -> None:
+        if not self.is_init:
+            self._own_init()
+        super().init_weights()
+
+    def _own_init(self) -> None:
+        self.apply(lambda module: init_linear_and_norm(module, self.init_std))
+        with torch.no_grad():
+            for layer, block in enumerate(self.blocks, start=self.early_layer + 1):
+                if self.original_init:
+                    for linear in (m for m in block.modules() if isinstance(m, nn.Linear)):
+                        linear.reset_parameters()
+                block.attn.proj.weight /= (2 * layer) ** 0.5
+                block.mlp.fc2.weight /= (2 * layer) ** 0.5
