@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 
-class IncompleteCheckpointError(RuntimeError):
+class IncompleteCheckpointError(ValueError):
     """Too little of a module was found in the checkpoint."""
 
 
@@ -135,9 +135,10 @@ def _advice(report: LoadReport, prefix: str) -> str:
             'CHECKPOINT, and give their prefix in init_cfg=dict(prefix=...), or convert them'
         )
     firsts = sorted({name.split('.')[0] for name in report.unexpected})
-    if 'backbone' in firsts or 'tokenizer' in firsts:
-        inner = 'backbone.' if 'backbone' in firsts else 'tokenizer.'
-        return f'Its names start with {some(firsts, 6)}: set prefix={inner!r} in init_cfg'
+    given = set(report.unexpected)
+    for first in firsts:
+        if any(f'{first}.{name}' in given for name in report.missing):
+            return f"Its names start with {some(firsts, 6)}: set prefix='{first}.' in init_cfg"
     return (
         f'Its names start with {some(firsts, 6)}: give the prefix of the module in '
         'init_cfg=dict(prefix=...), or convert the file with tools/model_converters/convert.py'

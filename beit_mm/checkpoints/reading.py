@@ -22,7 +22,7 @@ MODULE_PREFIXES = {'dall_e.encoder.Encoder': 'encoder.', 'dall_e.decoder.Decoder
 WEIGHTS = ('state_dict', 'ema_state_dict', 'model', 'module')
 
 
-class UnsafeCheckpointError(RuntimeError):
+class UnsafeCheckpointError(ValueError):
     """The file names code that reading it would run."""
 
 
@@ -124,11 +124,15 @@ def refuse_non_finite(checkpoint: Mapping, source: str) -> None:
 
 
 def write_weights(
-    weights: Mapping[str, Tensor], path: str | Path, metadata: dict[str, str] | None = None
+    weights: Mapping[str, Tensor],
+    path: str | Path,
+    metadata: dict[str, str] | None = None,
+    key: str | None = 'state_dict',
 ) -> None:
-    """Write named tensors to a new ``.safetensors`` file, or as ``state_dict`` to a ``.pth``.
+    """Write named tensors to a new ``.safetensors`` file, or with pickle to one of another suffix.
 
-    The file appears whole or not at all.
+    The file appears whole or not at all. A pickle holds ``{key: weights, 'meta': metadata}``, or
+    the weights alone where ``key`` is None.
 
     Raises:
         FileExistsError: There is a file already; nothing is overwritten.
@@ -148,7 +152,8 @@ def write_weights(
             copies = {name: tensor.clone() for name, tensor in weights.items()}
             save_file(copies, temporary, metadata=dict(format='pt', **(metadata or {})))
         else:
-            torch.save(dict(state_dict=weights, meta=dict(metadata or {})), temporary)
+            content = weights if key is None else {key: weights, 'meta': dict(metadata or {})}
+            torch.save(content, temporary)
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp lets the owner alone read

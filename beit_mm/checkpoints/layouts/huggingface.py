@@ -68,6 +68,8 @@ HEADS = {  # beside beit., not below it
     'classifier.bias': 'head.fc.bias',
 }
 
+HEAD_OF = dict(pretrain='head.proj.', classification='head.fc.')
+
 
 def hub_name(name: str) -> str:
     """The name that the files on the hub have."""
@@ -163,14 +165,9 @@ def from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
             conversion.move(name, place + layer_names[block[2]])
         elif name.startswith('neck.norm.') and pretrain:
             conversion.move(name, head_names[name])
-        elif (
-            name.startswith('head.proj.')
-            and pretrain
-            or name.startswith('head.fc.')
-            and not pretrain
-        ):
+        elif name.startswith(HEAD_OF.get(task, '(none)')):
             conversion.move(name, head_names[name])
-        elif name in top_names and not (name.startswith('neck.') and task == 'segmentation'):
+        elif name in top_names and (name.startswith('backbone.') or task == 'classification'):
             conversion.move(name, top_names[name])
         elif name.startswith('tokenizer.'):
             conversion.drop(name, TOKENIZER)

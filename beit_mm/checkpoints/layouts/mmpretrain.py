@@ -74,12 +74,12 @@ def from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
         elif name.startswith('neck.blocks.') and pretrain:
             block = theirs(name.removeprefix('neck.blocks.'))
             conversion.move(name, f'neck.patch_aggregation.{block}')
-        elif name.startswith('neck.norm.'):
+        elif name.startswith('neck.norm.') and task != 'backbone':
             norm = 'backbone.ln2' if not pretrain else 'neck.norm' if second else 'backbone.ln1'
             conversion.move(name, name.replace('neck.norm', norm))
         elif name.startswith('head.proj.') and pretrain:
             conversion.move(name, name.replace('proj', 'cls_head'))
-        elif name.startswith('head.fc.') and not pretrain:
+        elif name.startswith('head.fc.') and task == 'classification':
             conversion.move(name, name)
         elif name.startswith('tokenizer.'):
             conversion.drop(name, TOKENIZER)

@@ -76,13 +76,13 @@ def _from_ours(state: Mapping[str, Tensor], task: str, index: bool) -> Conversio
             conversion.drop(name, 'only pre-training masks patches')
         elif short != name:
             conversion.move(name, short)
-        elif name.startswith('neck.norm.'):
+        elif name.startswith('neck.norm.') and task != 'backbone':
             conversion.move(name, name.replace('neck.norm', 'norm' if pretrain else 'fc_norm'))
         elif name.startswith('neck.blocks.') and pretrain:
             conversion.move(name, name.replace('neck.blocks', 'cls_pt_layers', 1))
         elif name.startswith('head.proj.') and pretrain:
             conversion.move(name, name.replace('head.proj', 'lm_head'))
-        elif name.startswith('head.fc.') and not pretrain:
+        elif name.startswith('head.fc.') and task == 'classification':
             conversion.move(name, name.replace('head.fc', 'head'))
         elif name.startswith('tokenizer.'):
             conversion.drop(name, TOKENIZER)

@@ -1,0 +1,234 @@
+"""The converter: proved before anything is written, and refused where that fails."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import timm.models.beit
+import torch
+import torch.nn as nn
+from mmengine.registry import MODELS
+from transformers import BeitConfig, BeitForMaskedImageModeling
+
+from beit_mm.checkpoints import read_checkpoint, weights_of
+from beit_mm.engine.launch import UserError
+from beit_mm.models import BEiTEncoder, MaskedPatchNeck, PatchMeanNeck
+
+FOLDER = Path(__file__).parents[2] / 'tools' / 'model_converters'
+ARCH = dict(embed_dims=32, num_layers=2, num_heads=2)
+
+
+@pytest.fixture(scope='module')
+def convert():
+    sys.path.insert(0, str(FOLDER))
+    spec = importlib.util.spec_from_file_location('convert', FOLDER / 'convert.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(FOLDER))
+
+
+def randomised(module):
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(std=0.2)
+    return module.eval()
+
+
+def pretrained(**kwargs):
+    """A pre-training of ours: names and tensors."""
+    model = nn.ModuleDict(
+        dict(
+            backbone=BEiTEncoder(**{**dict(arch=ARCH, img_size=32, patch_size=8), **kwargs}),
+            neck=MaskedPatchNeck(32),
+            head=nn.ModuleDict(dict(proj=nn.Linear(32, 16))),
+            tokenizer=nn.Linear(2, 2),
+        )
+    )
+    return randomised(model).state_dict()
+
+
+def classifier():
+    model = nn.ModuleDict(
+        dict(
+            backbone=BEiTEncoder(arch=ARCH, img_size=32, patch_size=8, rel_pos='per_layer'),
+            neck=PatchMeanNeck(32),
+            head=nn.ModuleDict(dict(fc=nn.Linear(32, 5))),
+        )
+    )
+    return randomised(model).state_dict()
+
+
+def saved(state, path):
+    torch.save(dict(state_dict=state), path)
+    return str(path)
+
+
+@pytest.mark.parametrize('target', ['unilm', 'huggingface', 'timm', 'mmpretrain', 'mmseg'])
+@pytest.mark.parametrize('task', ['pretrain', 'classification'])
+def test_there_and_back__is_proved_and_changes_no_bit(convert, tmp_path, capsys, target, task):
+    state = pretrained() if task == 'pretrain' else classifier()
+    source = saved(state, tmp_path / 'ours.pth')
+    there, again = str(tmp_path / 'theirs.safetensors'), str(tmp_path / 'again.pth')
+    convert.main([source, there, '--to', target])
+    out = capsys.readouterr().out
+    assert "source (beit_mm) and beit_mm (by the original's steps): equal" in out
+    assert f'beit_mm and target ({target}): equal' in out
+    convert.main([there, again])
+    assert 'equal' in capsys.readouterr().out
+    returned = weights_of(read_checkpoint(again))
+    gone = {name for name in state if name not in returned}
+    assert all(torch.equal(returned[name], state[name]) for name in state if name in returned)
+    allowed = ['tokenizer.']
+    if task == 'classification' or target in ('timm', 'mmseg'):
+        allowed += ['backbone.mask_token']
+        assert 'only pre-training masks patches' in out
+    if target == 'mmseg' or target == 'timm' and task == 'pretrain':
+        allowed += ['neck.', 'head.', 'backbone.rel_pos_bias.']
+        assert task == 'classification' or 'one table for every layer' in out
+    assert all(name.startswith(tuple(allowed)) for name in gone)
+
+
+def test_target__is_what_its_library_loads(convert, tmp_path):
+    """Independently of the converter's own proof."""
+    source = saved(classifier(), tmp_path / 'ours.pth')
+    convert.main([source, str(tmp_path / 'timm.pth'), '--to', 'timm'])
+    model = timm.models.beit.Beit(
+        img_size=32,
+        patch_size=8,
+        num_classes=5,
+        embed_dim=32,
+        depth=2,
+        num_heads=2,
+        init_values=0.1,
+        use_rel_pos_bias=True,
+        use_abs_pos_emb=False,
+    )
+    model.load_state_dict(torch.load(tmp_path / 'timm.pth'), strict=True)
+
+    convert.main([source, str(tmp_path / 'mmpretrain.pth'), '--to', 'mmpretrain'])
+    arch = dict(ARCH, feedforward_channels=128)
+    theirs = MODELS.build(
+        dict(
+            _scope_='mmpretrain',
+            type='ImageClassifier',
+            backbone=dict(type='BEiTViT', arch=arch, img_size=32, patch_size=8),
+            head=dict(type='LinearClsHead', num_classes=5, in_channels=32),
+        )
+    )
+    theirs.load_state_dict(torch.load(tmp_path / 'mmpretrain.pth')['state_dict'], strict=True)
+
+    convert.main([source, str(tmp_path / 'original.pth'), '--to', 'unilm'])
+    content = torch.load(tmp_path / 'original.pth')
+    index = content['model']['blocks.0.attn.relative_position_index']
+    assert torch.equal(index, timm.models.beit.gen_relative_position_index((4, 4)))
+
+
+def test_img_size__equals_resizing_at_run_time(convert, tmp_path, capsys):
+    state = pretrained(abs_pos=True)
+    source = saved(state, tmp_path / 'ours.pth')
+    convert.main([source, str(tmp_path / 'big.pth'), '--img-size', '48', '64'])
+    assert '2 resized' in capsys.readouterr().out
+    x = torch.randn(1, 3, 48, 64)
+    outputs = []
+    for path, size in ((source, 32), (tmp_path / 'big.pth', (48, 64))):
+        model = BEiTEncoder(arch=ARCH, img_size=size, patch_size=8, abs_pos=True).eval()
+        weights = weights_of(read_checkpoint(path))
+        own = {n[9:]: t for n, t in weights.items() if n.startswith('backbone.')}
+        model.load_state_dict(own, strict=True)
+        outputs.append(model(x)[0])
+    assert torch.allclose(*outputs, atol=1e-5)
+
+
+@pytest.mark.parametrize('target', ['timm', 'huggingface', 'mmseg'])
+def test_img_size__and_another_layout(convert, tmp_path, capsys, target):
+    source = saved(classifier(), tmp_path / 'ours.pth')
+    goal = str(tmp_path / 'big.safetensors')
+    convert.main([source, goal, '--img-size', '64', '--to', target])
+    tables = [t for n, t in read_checkpoint(goal).items() if n.endswith('bias_table')]
+    assert [len(table) for table in tables] == [15 * 15 + 3] * 2
+
+
+def test_backbone_not_covered__is_an_error_and_nothing_is_written(convert, tmp_path):
+    target = tmp_path / 'target.pth'
+    state = pretrained()
+    for name in ('backbone.blocks.1.mlp.fc2.bias', 'backbone.blocks.0.gamma_2'):
+        part = {n: t for n, t in state.items() if n != name}
+        source = saved(part, tmp_path / f'{name}.pth')
+        with pytest.raises((ValueError, KeyError), match=name.split('.', 1)[1]):
+            convert.main([source, str(target)])
+    more = dict(state, **{'backbone.blocks.0.attn.extra': torch.ones(1)})
+    with pytest.raises(UserError, match='extra'):
+        convert.main([saved(more, tmp_path / 'more.pth'), str(target)])
+    assert not target.exists()
+
+
+def test_another_function__is_found_out(convert, tmp_path, monkeypatch):
+    """A converter that exchanges two tensors of one shape has the names right."""
+    source, target = saved(classifier(), tmp_path / 'ours.pth'), tmp_path / 'target.pth'
+    layout = convert.LAYOUTS['timm']
+    right = layout.from_ours
+
+    def wrong(state, task):
+        conversion = right(state, task)
+        a, b = 'blocks.0.norm1.weight', 'blocks.0.norm2.weight'
+        result = conversion.result
+        result[a], result[b] = result[b], result[a]
+        return conversion
+
+    monkeypatch.setattr(layout, 'from_ours', wrong)
+    with pytest.raises(UserError, match='differ by'):
+        convert.main([source, str(target), '--to', 'timm'])
+    assert not target.exists()
+
+
+def test_refusals(convert, tmp_path, capsys):
+    source = saved(classifier(), tmp_path / 'ours.pth')
+    before = Path(source).read_bytes()
+    with pytest.raises(UserError, match='exists already'):
+        convert.main([source, source])
+    assert Path(source).read_bytes() == before
+    other = saved(nn.Linear(2, 2).state_dict(), tmp_path / 'other.pth')
+    with pytest.raises(UserError, match='no layout that is known'):
+        convert.main([other, str(tmp_path / 'x.pth')])
+    with pytest.raises(UserError, match='patch size'):
+        convert.main([source, str(tmp_path / 'x.pth'), '--img-size', '50'])
+    with pytest.raises(FileNotFoundError, match='none.pth'):
+        convert.main([str(tmp_path / 'none.pth'), str(tmp_path / 'x.pth')])
+    convert.main([source])
+    assert 'layout: beit_mm' in capsys.readouterr().out
+
+
+def test_hub_model_of_another_size__becomes_ours(convert, tmp_path, capsys):
+    config = BeitConfig(
+        vocab_size=16,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        image_size=24,
+        patch_size=8,
+        use_mask_token=True,
+        use_shared_relative_position_bias=True,
+        layer_scale_init_value=0.0,
+        layer_norm_eps=1e-6,
+    )
+    randomised(BeitForMaskedImageModeling(config)).save_pretrained(tmp_path)
+    convert.main([str(tmp_path / 'model.safetensors'), str(tmp_path / 'ours.pth'), '--report'])
+    out = capsys.readouterr().out
+    assert 'equal logits' in out
+    for name in read_checkpoint(tmp_path / 'model.safetensors'):
+        assert name in out
+    stored = read_checkpoint(tmp_path / 'ours.pth')
+    assert stored['meta'] == dict(layout='beit_mm', source_layout='huggingface', task='pretrain')
+
+
+def test_task_backbone__leaves_the_head(convert, tmp_path):
+    source = saved(classifier(), tmp_path / 'ours.pth')
+    for target in ('beit_mm', 'unilm', 'huggingface', 'mmpretrain', 'timm'):
+        goal = tmp_path / f'{target}.safetensors'
+        convert.main([source, str(goal), '--to', target, '--task', 'backbone'])
+        names = ' '.join(read_checkpoint(goal))
+        assert 'head' not in names and 'neck' not in names and 'fc_norm' not in names
+        assert 'pooler' not in names and 'classifier' not in names

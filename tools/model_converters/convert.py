@@ -1,0 +1,216 @@
+"""Convert a BEiT checkpoint between layouts, and prove that it computes the same.
+
+python tools/model_converters/convert.py SOURCE [SOURCE ...] TARGET [--from LAYOUT] [--to LAYOUT]
+python tools/model_converters/convert.py SOURCE
+
+Layouts: beit_mm, unilm (the original), huggingface, timm, mmpretrain, mmseg. With one path it says
+what the file is. Before TARGET is written, the same random batch goes through a model made of the
+source and one made of the result; nothing is written if they differ, if the backbone is not fully
+covered, or if TARGET exists.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]  # a checkout, or beit_mm/.mim where it is installed
+sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchvision_cpu.py)
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from beit_mm.checkpoints import (  # noqa: E402
+    LAYOUTS,
+    OURS,
+    Conversion,
+    detect,
+    fetch,
+    read_checkpoint,
+    task_of,
+    weights_of,
+    write_weights,
+)
+from beit_mm.engine.launch import UserError, run_tool  # noqa: E402
+from beit_mm.models.backbones.beit_encoder import resize_pos_embed  # noqa: E402
+from beit_mm.models.layers.rel_pos_bias import resize_table  # noqa: E402
+from references import Sizes, outputs_of  # noqa: E402
+
+TASKS = ('pretrain', 'classification', 'segmentation', 'backbone')
+TOLERANCE = 1e-4  # of the largest output, in float32
+# What other code expects around the names in a pickle: the original its 'model', the rest none.
+KEYS = dict(unilm='model', huggingface=None, timm=None)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Convert a BEiT checkpoint between layouts')
+    layouts = [OURS, *LAYOUTS]
+    parser.add_argument('paths', nargs='+', help='sources (paths or https addresses), then target')
+    parser.add_argument('--from', dest='source', choices=['auto', *layouts], default='auto')
+    parser.add_argument('--to', dest='target', choices=layouts, default=OURS)
+    parser.add_argument(
+        '--task',
+        choices=['auto', *TASKS],
+        default='auto',
+        help='what the target is for; backbone leaves the head behind (default: as the source)',
+    )
+    parser.add_argument('--img-size', type=int, nargs='+', help='resize positions to this (H W)')
+    parser.add_argument('--num-heads', type=int, help='where no table of positions tells them')
+    parser.add_argument('--report', action='store_true', help='print every tensor')
+    return parser.parse_args(argv)
+
+
+def read(paths: list[str]) -> dict[str, Tensor]:
+    """The tensors of all sources."""
+    weights: dict[str, Tensor] = {}
+    for path in paths:
+        local = fetch(path) if '://' in path else Path(path)
+        found = weights_of(read_checkpoint(local))
+        if not found:
+            raise UserError(f'{path} holds no named tensors')
+        both = sorted(set(found) & set(weights))
+        if both:
+            raise UserError(f'{path} and another source both hold {both[0]}')
+        weights.update(found)
+    return weights
+
+
+def describe(weights: dict[str, Tensor]) -> str:
+    lines = [f'{len(weights)} tensors, layout: {detect(weights) or "none that is known"}']
+    width = max(map(len, weights))
+    lines += [f'{n:{width}s} {tuple(t.shape)} {t.dtype}' for n, t in weights.items()]
+    return '\n'.join(lines)
+
+
+def to_ours(weights: dict[str, Tensor], layout: str) -> Conversion:
+    if layout != OURS:
+        return LAYOUTS[layout].to_ours(weights)
+    conversion = Conversion(weights)
+    prefix = '' if 'backbone.cls_token' in weights else 'backbone.'  # an encoder alone
+    for name in weights:
+        conversion.move(name, prefix + name)
+    return conversion.finish()
+
+
+def from_ours(weights: dict[str, Tensor], layout: str, task: str) -> Conversion:
+    if layout != OURS:
+        return LAYOUTS[layout].from_ours(weights, task)
+    conversion = Conversion(weights)
+    for name in weights:
+        if task == 'backbone' and not name.startswith('backbone.'):
+            conversion.drop(name, 'the backbone alone is asked for')
+        else:
+            conversion.move(name, name)
+    return conversion.finish()
+
+
+def resize(weights: dict[str, Tensor], sizes: Sizes, grid: tuple[int, int]) -> Conversion:
+    """Positions of another image size, by the same functions as when a model is loaded."""
+    conversion = Conversion(weights)
+    why = f'from {sizes.grid} to {grid} patches'
+    for name, tensor in weights.items():
+        if not name.startswith('backbone.') or sizes.grid == grid:
+            conversion.move(name, name)
+        elif name.endswith('relative_position_bias_table'):
+            table = resize_table(tensor.float(), sizes.grid, grid)
+            conversion.resize(name, table.to(tensor.dtype), why)
+        elif name.endswith('pos_embed'):
+            positions = resize_pos_embed(tensor.float(), sizes.grid, grid)
+            conversion.resize(name, positions.to(tensor.dtype), why)
+        else:
+            conversion.move(name, name)
+    return conversion.finish()
+
+
+def compare(first: dict[str, Tensor], second: dict[str, Tensor], what: str) -> str:
+    """A line about the largest difference; UserError if it is too large."""
+    names = sorted(set(first) & set(second))
+    if not names:
+        raise UserError(f'{what}: no output that both have, so it was not proved')
+    for name in names:
+        a, b = first[name], second[name]
+        scale = b.abs().max().clamp(min=1e-6)
+        error = ((a - b).abs().max() / scale).item() if a.shape == b.shape else float('inf')
+        if not error <= TOLERANCE:
+            raise UserError(
+                f'{what}: {name} differ by {error:.1e} of the largest value, more than '
+                f'{TOLERANCE:.0e}; nothing was written'
+            )
+    return f'{what}: equal {" and ".join(names)} (differences up to {error:.0e} of the largest)'
+
+
+def batch(sizes: Sizes) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, sizes.channels, *sizes.image, generator=generator)
+    return x, torch.rand(2, *sizes.grid, generator=generator) < 0.4
+
+
+def prove(layout, weights, ours: dict[str, Tensor], sizes: Sizes, what: str) -> str:
+    """Compare what ``weights`` compute in the library of ``layout`` with what ours compute."""
+    x, mask = batch(sizes)
+    own = outputs_of(OURS, ours, sizes, x, mask)
+    theirs = None if layout == OURS else outputs_of(layout, weights, sizes, x, mask)
+    if theirs is None:  # its library is not installed, or it is ours
+        plain = LAYOUTS['unilm'].from_ours(ours, task_of(ours)).result
+        theirs = outputs_of('unilm', plain, sizes, x, mask)
+        what += " (by the original's steps)"
+    return compare(theirs, own, what)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    if len(args.paths) == 1:
+        print(describe(read(args.paths)))
+        return
+    *sources, target = args.paths
+    if Path(target).exists():
+        raise UserError(f'{target} exists already; nothing is overwritten, give another name')
+    weights = read(sources)
+    layout = detect(weights) if args.source == 'auto' else args.source
+    if layout is None:
+        raise UserError(
+            f'{sources[0]} has no layout that is known; its first names are '
+            f'{list(weights)[:5]}. Print all with one path, or say --from'
+        )
+    read_in = to_ours(weights, layout)
+    ours = read_in.result
+    if 'backbone.patch_embed.proj.weight' not in ours:
+        raise UserError(f'{sources[0]}: there is no backbone of layout {layout} in it')
+    img_size = None if args.img_size is None else args.img_size[0]
+    sizes = Sizes.of(ours, args.num_heads, img_size)
+    lines = [prove(layout, weights, ours, sizes, f'source ({layout}) and beit_mm')]
+    reports = [read_in]
+    if args.img_size is not None:
+        size = (args.img_size * 2)[:2]
+        if any(side % sizes.patch for side in size):
+            raise UserError(f'--img-size {size}: not a multiple of the patch size {sizes.patch}')
+        reports.append(resize(ours, sizes, (size[0] // sizes.patch, size[1] // sizes.patch)))
+        ours = reports[-1].result
+        sizes.grid = (size[0] // sizes.patch, size[1] // sizes.patch)
+    task = task_of(ours) if args.task == 'auto' else args.task
+    if task == 'backbone':
+        ours = {name: tensor for name, tensor in ours.items() if name.startswith('backbone.')}
+    written = from_ours(reports[-1].result, args.target, task)
+    reports.append(written)
+    if args.target != OURS:
+        lines.append(prove_target(args.target, written.result, ours, sizes, task))
+    metadata = dict(layout=args.target, source_layout=layout, task=task)
+    write_weights(written.result, target, metadata, KEYS.get(args.target, 'state_dict'))
+    steps = ('read', *['resized'] * (len(reports) - 2), 'written')
+    for step, report in zip(steps, reports, strict=True):
+        print(f'{step}: {report.table() if args.report else report.summary()}')
+    print('\n'.join(lines))
+    print(f'wrote {target}: {len(written.result)} tensors, layout {args.target}, task {task}')
+
+
+def prove_target(layout, weights, ours: dict[str, Tensor], sizes: Sizes, task: str) -> str:
+    """The same for the result, whose head may have been left behind."""
+    kept = dict(ours)
+    if task != task_of(ours) or layout in ('timm', 'mmseg') and task == 'pretrain':
+        kept = {name: tensor for name, tensor in ours.items() if name.startswith('backbone.')}
+    return prove(layout, weights, kept, sizes, f'beit_mm and target ({layout})')
+
+
+if __name__ == '__main__':
+    run_tool(main)

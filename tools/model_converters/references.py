@@ -1,0 +1,349 @@
+"""What a checkpoint computes: by our encoder, by plain functions, by the library it belongs to.
+
+Each function takes named tensors, their :class:`Sizes` and a batch, and returns ``tokens``, what
+the last block and the norm after it give (or ``featmap``, the patches among them), and ``logits``
+of the checkpoint's own head if it has one.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from beit_mm.checkpoints import write_weights
+from beit_mm.engine.launch import UserError
+from beit_mm.models.backbones.beit_encoder import BEiTEncoder
+from beit_mm.models.layers.rel_pos_bias import relative_position_index, square_grid
+
+Outputs = dict[str, Tensor]
+TABLE = 'relative_position_bias_table'
+
+
+@dataclass
+class Sizes:
+    """Of a model, as the shapes of its tensors in our layout tell them."""
+
+    dims: int
+    layers: int
+    heads: int
+    hidden: int
+    patch: int
+    channels: int
+    grid: tuple[int, int]
+    shared: bool
+    tables: bool
+    abs_pos: bool
+    layer_scale: bool
+    qkv_bias: bool
+    final_norm: bool
+    classes: int
+    vocab: int
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor], heads: int | None, img_size: int | None) -> 'Sizes':
+        """``heads`` and ``img_size`` are needed only where there are no positions to tell them."""
+        shared = state.get(f'backbone.rel_pos_bias.{TABLE}')
+        table = shared if shared is not None else state.get(f'backbone.blocks.0.attn.{TABLE}')
+        kernel = state['backbone.patch_embed.proj.weight']
+        dims, channels, patch, _ = kernel.shape
+        positions = state.get('backbone.pos_embed')
+        grid = None
+        if table is not None:
+            heads, grid = table.shape[1], square_grid(len(table))
+        elif positions is not None:
+            side = round((positions.shape[1] - 1) ** 0.5)
+            grid = (side, side) if side * side == positions.shape[1] - 1 else None
+        else:
+            grid = ((img_size or 224) // patch,) * 2
+        if grid is None:
+            raise UserError('The positions are not those of a square image, which cannot be told')
+        numbers = {int(n.split('.')[2]) for n in state if n.startswith('backbone.blocks.')}
+        return cls(
+            dims=dims,
+            layers=1 + max(numbers),
+            heads=heads or max(dims // 64, 1),
+            hidden=len(state['backbone.blocks.0.mlp.fc1.weight']),
+            patch=patch,
+            channels=channels,
+            grid=grid,
+            shared=shared is not None,
+            tables=f'backbone.blocks.0.attn.{TABLE}' in state,
+            abs_pos=positions is not None,
+            layer_scale='backbone.blocks.0.gamma_1' in state,
+            qkv_bias='backbone.blocks.0.attn.q_bias' in state,
+            final_norm='backbone.norm.weight' in state,
+            classes=len(state.get('head.fc.bias', ())),
+            vocab=len(state.get('head.proj.bias', ())),
+        )
+
+    @property
+    def image(self) -> tuple[int, int]:
+        return self.grid[0] * self.patch, self.grid[1] * self.patch
+
+    @property
+    def tables_in(self) -> str | None:
+        return 'shared' if self.shared else 'per_layer' if self.tables else None
+
+
+def encoder(sizes: Sizes) -> BEiTEncoder:
+    return BEiTEncoder(
+        arch=dict(
+            embed_dims=sizes.dims,
+            num_layers=sizes.layers,
+            num_heads=sizes.heads,
+            mlp_ratio=sizes.hidden / sizes.dims,
+        ),
+        img_size=sizes.image,
+        patch_size=sizes.patch,
+        in_channels=sizes.channels,
+        abs_pos=sizes.abs_pos,
+        rel_pos=sizes.tables_in,
+        layer_scale_init=0.1 if sizes.layer_scale else None,
+        qkv_bias=sizes.qkv_bias,
+        final_norm=sizes.final_norm,
+    ).eval()
+
+
+def head_logits(tokens: Tensor, state: Mapping[str, Tensor], mask: Tensor) -> Outputs:
+    """Of our neck and head, which are a norm and a linear layer."""
+    if 'neck.norm.weight' not in state:
+        return {}
+    norm = (state['neck.norm.weight'].shape, state['neck.norm.weight'], state['neck.norm.bias'])
+    if 'head.proj.weight' in state:
+        patches = F.layer_norm(tokens[:, 1:][mask.flatten(1)], *norm, 1e-6)
+        return dict(logits=F.linear(patches, state['head.proj.weight'], state['head.proj.bias']))
+    if 'head.fc.weight' in state:
+        mean = F.layer_norm(tokens[:, 1:].mean(1), *norm, 1e-6)
+        return dict(logits=F.linear(mean, state['head.fc.weight'], state['head.fc.bias']))
+    return {}
+
+
+def ours(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+    model = encoder(sizes)
+    own = {n.removeprefix('backbone.'): t for n, t in state.items() if n.startswith('backbone.')}
+    keys = model.load_state_dict(own, strict=False)
+    lost = [name for name in keys.missing_keys if name != 'mask_token']
+    if lost or keys.unexpected_keys:
+        raise UserError(
+            f'The backbone is not fully covered: missing {lost}, unknown {keys.unexpected_keys}'
+        )
+    masked = mask if 'head.proj.weight' in state else None
+    (tokens,) = model(x, masked)
+    return dict(tokens=tokens, **head_logits(tokens, state, mask))
+
+
+def original(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+    """The original's steps on the original's names, without any module of ours."""
+    index = relative_position_index(sizes.grid)
+
+    def bias(table: Tensor | None) -> Tensor | float:
+        return 0.0 if table is None else table[index].permute(2, 0, 1)
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], state[f'{name}.weight'], state[f'{name}.bias'], 1e-6)
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return F.linear(x, state[f'{name}.weight'], state.get(f'{name}.bias'))
+
+    kernel = (state['patch_embed.proj.weight'], state['patch_embed.proj.bias'])
+    x = F.conv2d(x, *kernel, stride=sizes.patch).flatten(2).transpose(1, 2)
+    if 'lm_head.weight' in state:
+        x = torch.where(mask.flatten(1)[..., None], state['mask_token'], x)
+    x = torch.cat([state['cls_token'].expand(len(x), -1, -1), x], 1)
+    x = x + state.get('pos_embed', 0.0)
+    shared = bias(state.get(f'rel_pos_bias.{TABLE}'))
+    for i in range(sizes.layers):
+        block = f'blocks.{i}.'
+        qkv = linear(norm(x, f'{block}norm1'), f'{block}attn.qkv')
+        if f'{block}attn.q_bias' in state:
+            q_bias, v_bias = state[f'{block}attn.q_bias'], state[f'{block}attn.v_bias']
+            qkv = qkv + torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
+        q, k, v = qkv.unflatten(-1, (3, sizes.heads, -1)).permute(2, 0, 3, 1, 4)
+        logits = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+        logits = logits + shared + bias(state.get(f'{block}attn.{TABLE}'))
+        mixed = (logits.softmax(-1) @ v).transpose(1, 2).flatten(2)
+        x = x + state.get(f'{block}gamma_1', 1.0) * linear(mixed, f'{block}attn.proj')
+        hidden = F.gelu(linear(norm(x, f'{block}norm2'), f'{block}mlp.fc1'))
+        x = x + state.get(f'{block}gamma_2', 1.0) * linear(hidden, f'{block}mlp.fc2')
+    if 'lm_head.weight' in state:
+        return dict(tokens=x, logits=linear(norm(x, 'norm')[:, 1:][mask.flatten(1)], 'lm_head'))
+    if 'norm.weight' in state:
+        x = norm(x, 'norm')
+    if 'fc_norm.weight' in state and 'head.weight' in state:
+        return dict(tokens=x, logits=linear(norm(x[:, 1:].mean(1), 'fc_norm'), 'head'))
+    return dict(tokens=x)
+
+
+def timm(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+    from timm.models.beit import Beit
+
+    model = Beit(
+        img_size=sizes.image,
+        patch_size=sizes.patch,
+        in_chans=sizes.channels,
+        num_classes=len(state.get('head.weight', ())),
+        embed_dim=sizes.dims,
+        depth=sizes.layers,
+        num_heads=sizes.heads,
+        qkv_bias=sizes.qkv_bias,
+        mlp_ratio=sizes.hidden / sizes.dims,
+        init_values=0.1 if sizes.layer_scale else None,
+        use_abs_pos_emb=sizes.abs_pos,
+        use_rel_pos_bias=sizes.shared or sizes.tables,
+        use_fc_norm='fc_norm.weight' in state or 'norm.weight' not in state,
+    ).eval()
+    unused = set() if 'fc_norm.weight' in state else {'fc_norm.weight', 'fc_norm.bias'}
+    _load(model, state, unused)
+    outputs = dict(tokens=model.forward_features(x))
+    return dict(outputs, logits=model(x)) if 'head.weight' in state else outputs
+
+
+def huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+    import transformers
+
+    pretrain, classify = 'lm_head.weight' in state, 'classifier.weight' in state
+    mean = not any(name.endswith('layernorm.weight') and 'pooler' not in name for name in state)
+    config = transformers.BeitConfig(
+        **hf_settings(sizes, state),
+        use_mask_token=pretrain,
+        use_mean_pooling=mean or pretrain and 'beit.layernorm.weight' not in state,
+        layer_norm_eps=1e-6,
+    )
+    kind = 'ForMaskedImageModeling' if pretrain else 'ForImageClassification' * classify or 'Model'
+    with tempfile.TemporaryDirectory() as folder:
+        write_weights(state, Path(folder) / 'model.safetensors')
+        config.save_pretrained(folder)
+        model, info = getattr(transformers, f'Beit{kind}').from_pretrained(
+            folder, output_loading_info=True
+        )
+    lost = [n for n in info['missing_keys'] if not n.startswith('pooler.')]
+    if lost or info['unexpected_keys']:
+        raise UserError(f'transformers misses {lost}, ignores {sorted(info["unexpected_keys"])}')
+    model.eval()
+    if pretrain:
+        logits = model(x, bool_masked_pos=mask.flatten(1)).logits
+        return dict(logits=logits[mask.flatten(1)])
+    return dict(logits=model(x).logits) if classify else dict(tokens=model(x).last_hidden_state)
+
+
+def hf_settings(sizes: Sizes, state: Mapping[str, Tensor]) -> dict:
+    """The part of a BeitConfig that follows from the tensors."""
+    names = list(state)
+    return dict(
+        vocab_size=sizes.vocab or 8192,
+        num_labels=sizes.classes or 2,
+        hidden_size=sizes.dims,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        intermediate_size=sizes.hidden,
+        image_size=sizes.image[0] if sizes.image[0] == sizes.image[1] else list(sizes.image),
+        patch_size=sizes.patch,
+        num_channels=sizes.channels,
+        layer_scale_init_value=0.1 if sizes.layer_scale else 0.0,
+        use_absolute_position_embeddings=sizes.abs_pos,
+        use_shared_relative_position_bias=any('encoder.relative_position' in n for n in names)
+        or any('shared_position_bias' in n for n in names),
+        use_relative_position_bias=any(n.endswith(TABLE) and '.0.' in n for n in names),
+    )
+
+
+def mmpretrain(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+    pretrain = 'head.cls_head.weight' in state
+    first = pretrain and 'backbone.ln1.weight' in state and 'neck.norm.weight' not in state
+    model = MODELS.build(
+        dict(
+            type=f'mmpretrain.{"BEiTPretrainViT" if pretrain else "BEiTViT"}',
+            arch=dict(
+                embed_dims=sizes.dims,
+                num_layers=sizes.layers,
+                num_heads=sizes.heads,
+                feedforward_channels=sizes.hidden,
+            ),
+            img_size=sizes.image,
+            patch_size=sizes.patch,
+            in_channels=sizes.channels,
+            out_type='raw' if pretrain or 'backbone.ln2.weight' not in state else 'avg_featmap',
+            final_norm='backbone.ln1.weight' in state,
+            use_abs_pos_emb=sizes.abs_pos,
+            use_rel_pos_bias=any('.attn.' + TABLE in name for name in state),
+            use_shared_rel_pos_bias=f'backbone.rel_pos_bias.{TABLE}' in state,
+            layer_scale_init_value=0.1 if sizes.layer_scale else 0.0,
+        )
+    )
+    model.eval()
+    _load(model, _below(state, 'backbone.'))
+    (features,) = model(x, mask) if pretrain else model(x)
+    head = 'head.cls_head' if pretrain else 'head.fc'
+    if first:
+        features = features[:, 1:][mask.flatten(1)]
+    elif pretrain or 'head.fc.weight' not in state:
+        return {} if features.ndim == 2 else dict(tokens=features)
+    return dict(logits=F.linear(features, state[f'{head}.weight'], state[f'{head}.bias']))
+
+
+def mmseg(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+    prefix = 'backbone.' if 'backbone.cls_token' in state else ''
+    model = MODELS.build(
+        dict(
+            type='mmseg.BEiT',
+            img_size=sizes.image,
+            patch_size=sizes.patch,
+            in_channels=sizes.channels,
+            embed_dims=sizes.dims,
+            num_layers=sizes.layers,
+            num_heads=sizes.heads,
+            mlp_ratio=sizes.hidden // sizes.dims,
+            qv_bias=sizes.qkv_bias,
+            norm_cfg=dict(type='LN', eps=1e-6),
+            final_norm=f'{prefix}ln1.weight' in state,
+            init_values=0.1,
+        )
+    )
+    model.eval()
+    own = _below(state, prefix)
+    _load(model, {n: t for n, t in own.items() if not n.startswith('patch_embed.proj.')})
+    return dict(featmap=model(x)[0])
+
+
+def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n[len(prefix) :]: t for n, t in state.items() if n.startswith(prefix)}
+
+
+def _load(model: torch.nn.Module, state: Mapping[str, Tensor], unused: set | None = None) -> None:
+    keys = model.load_state_dict(dict(state), strict=False)
+    lost = set(keys.missing_keys) - (unused or set())
+    lost = {name for name in lost if not name.endswith('relative_position_index')}
+    extra = [n for n in keys.unexpected_keys if not n.endswith('relative_position_index')]
+    if lost or extra:
+        raise UserError(f'{type(model).__name__} misses {sorted(lost)} and ignores {extra}')
+
+
+REFERENCES = dict(
+    beit_mm=(ours, None),
+    unilm=(original, None),
+    timm=(timm, 'timm'),
+    huggingface=(huggingface, 'transformers'),
+    mmpretrain=(mmpretrain, 'mmpretrain'),
+    mmseg=(mmseg, 'mmseg'),
+)
+
+
+@torch.no_grad()
+def outputs_of(
+    layout: str, state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor
+) -> Outputs | None:
+    """None where the library of the layout is not installed."""
+    function, package = REFERENCES[layout]
+    if package is not None and find_spec(package) is None:
+        return None
+    outputs = function({n: t.float() for n, t in state.items()}, sizes, x, mask)
+    if 'tokens' in outputs:
+        tokens = outputs['tokens'][:, 1:].transpose(1, 2)
+        outputs['featmap'] = tokens.unflatten(2, mask.shape[1:])
+    return outputs
