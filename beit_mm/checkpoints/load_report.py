@@ -75,6 +75,7 @@ def check_load(
     state: Mapping[str, Tensor],
     prefix: str = '',
     optional: tuple[str, ...] = (),
+    needed: tuple[str, ...] = (),
     parts: bool = False,
     may_be_absent: bool = False,
     depth: int = 1,
@@ -84,7 +85,8 @@ def check_load(
     A module of ours calls it as it is loaded, whoever loads it, after it has adapted ``state``.
 
     Args:
-        optional: Tensors whose names contain one of these may be missing.
+        optional: Tensors whose names contain one of these may be missing from the checkpoint.
+        needed: Tensors whose names contain one of these may not be left over in it.
         parts: A child may be missing as a whole, where another one is there.
         may_be_absent: Nothing under ``prefix`` leaves the module as it is.
         depth: Levels of modules that the report tells apart.
@@ -116,6 +118,13 @@ def check_load(
             f'{title}: {len(lost)} of its {total} tensors are not in the checkpoint, or have '
             f'another shape there: {some(lost)}. Set arch, sizes and options of the module to '
             'those that the checkpoint was trained with'
+        )
+    left = [name for name in report.unexpected if any(part in name for part in needed)]
+    if left:
+        raise IncompleteCheckpointError(
+            f'{title}: the checkpoint has {len(left)} tensors that change what it computes, but '
+            f'the module has no place for them: {some(left)}. Set the options of the module, such '
+            'as rel_pos, abs_pos and layer_scale_init, to those of the checkpoint'
         )
     changed = report.missing or report.reshaped
     details = f'\n{report.by_module(depth)}' if changed or report.unexpected else ''

@@ -27,6 +27,8 @@ from beit_mm.registry import MODELS
 TABLE = 'relative_position_bias_table'
 # What a checkpoint of another task may lack; zero tables are the same function as none.
 OPTIONAL = ('mask_token', 'pos_embed', 'norm.', TABLE)
+# What it may not have more of, since the features would be others without it.
+NEEDED = (TABLE, 'pos_embed', 'gamma_', 'q_bias', 'v_bias')
 # Names of mmpretrain and mmseg, which stand beside ours in a checkpoint of theirs.
 THEIRS = re.compile(r'(layers\.\d+|patch_embed\.projection|ln[12])\.')
 Kept = Callable[[tuple, Make], Tensor]
@@ -302,6 +304,7 @@ class BEiTEncoder(BaseModule):
             state_dict,
             prefix,
             optional=OPTIONAL,
+            needed=NEEDED,
             may_be_absent=prefix != '' and not prefix.endswith('backbone.'),
             depth=2,
         )

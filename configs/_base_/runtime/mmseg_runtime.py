@@ -6,6 +6,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    load_report=dict(type='beit_mm.LoadReportHook'),
 )
 env_cfg = dict(
     cudnn_benchmark=False,
