@@ -47,6 +47,8 @@ def run_tool(main: Callable[[], None]) -> None:
 def _is_for_the_user(error: Exception) -> bool:
     if isinstance(error, KeyError):
         return 'is not in the' in str(error) and 'registry' in str(error)
+    if isinstance(error, AssertionError):  # how mmseg says that an ann_file isn't there
+        return str(error).startswith('Failed to load `ann_file`')
     if isinstance(error, FileNotFoundError) or _is_ours(type(error).__module__):
         return True
     place = error.__traceback__

@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import MODELS
+from mmengine.registry import DATASETS, MODELS
 
 from beit_mm.engine.launch import UserError, load_config, run_tool, start_distributed
 from beit_mm.visualization import paste_patches
@@ -38,6 +38,10 @@ def raise_value_error():
     raise ValueError('plain')
 
 
+def raise_assertion():
+    raise AssertionError('only we can break it')
+
+
 def message_of(function) -> str:
     with pytest.raises(SystemExit) as stopped:
         run_tool(function)
@@ -49,6 +53,10 @@ def test_messages_for_the_user():
     assert 'gone.txt' in message_of(lambda: open('gone.txt'))
     wrong = message_of(lambda: MODELS.build(dict(type='beit_mm.BEiTEnkoder')))
     assert wrong.startswith('error: beit_mm.BEiTEnkoder is not in the')
+    missing = dict(type='mmseg.BaseSegDataset', ann_file='gone.txt')
+    assert message_of(lambda: DATASETS.build(missing)).startswith(
+        'error: Failed to load `ann_file`'
+    )
     ours = message_of(lambda: MODELS.build(dict(type='beit_mm.BEiTEncoder', arch='huge')))
     assert ours.startswith("error: backbone.arch='huge': expected one of")
 
@@ -60,6 +68,7 @@ def test_messages_for_the_user():
         (KeyError, lambda: {}['model']),
         (RuntimeError, lambda: load_config(RaisesRuntimeError())),
         (ZeroDivisionError, lambda: 1 / 0),
+        (AssertionError, raise_assertion),
         # In code of this package, but inside a call: nobody wrote this text for the user.
         (ValueError, lambda: paste_other_sizes()),
     ],

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from email import message_from_string
 from pathlib import Path
 from zipfile import ZipFile
@@ -69,6 +70,19 @@ def test_the_wheel_has_the_package_configs_and_tools_and_no_more(source, wheel):
     expected |= {f'beit_mm/.mim/tools/{name}' for name in names(source / 'tools', '*.py', '*.sh')}
     assert inside == expected
     assert f'beit_mm/.mim/{CONFIG}' in inside and 'beit_mm/.mim/tools/dist_train.sh' in inside
+
+
+def test_the_source_archive_has_what_setup_reads(source, wheel, tmp_path):
+    code = f'from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})'
+    subprocess.run([sys.executable, '-c', code], cwd=source, check=True, capture_output=True)
+    (path,) = tmp_path.glob('*.tar.gz')
+    members = tarfile.open(path).getnames()
+    inside = {name.split('/', 1)[1] for name in members if '/' in name}
+    assert not [n for n in inside if re.match(r'tests|work_dirs|data|docs|\.', n) or '.pyc' in n]
+    packed = {name for name in ZipFile(wheel).namelist() if '.dist-info/' not in name}
+    assert {name.replace('beit_mm/.mim/', '') for name in packed} <= inside
+    read = {f'requirements/{name}.txt' for name in ('runtime', 'mminstall', 'demo', 'tests')}
+    assert read | {'LICENSE', 'setup.py'} <= inside
 
 
 def test_metadata(wheel):
