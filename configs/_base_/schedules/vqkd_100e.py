@@ -1,0 +1,29 @@
+# VQ-KD (unilm beit2/run_vqkd_training.py): lr 5e-5 for each 128 images, 2e-4 at a batch of 512.
+optim_wrapper = dict(
+    type='AutocastOptimWrapper',
+    dtype='float16',
+    optimizer=dict(type='AdamW', lr=2e-4, betas=(0.9, 0.99), eps=1e-8, weight_decay=1e-4),
+    constructor='BEiTOptimWrapperConstructor',
+)
+param_scheduler = [
+    dict(  # from 0, as near as a factor can come
+        type='LinearLR',
+        start_factor=1e-6,
+        by_epoch=True,
+        begin=0,
+        end=10,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-5,
+        by_epoch=True,
+        begin=10,
+        end=100,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=512)

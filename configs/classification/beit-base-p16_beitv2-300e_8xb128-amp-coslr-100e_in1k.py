@@ -1,0 +1,34 @@
+"""BEiT v2-B/16 fine-tuned on ImageNet-1k after 300 epochs of pre-training (arXiv 2208.06366).
+
+    bash tools/dist_train.sh configs/classification/beit-base-p16_beitv2-300e_8xb128-amp-coslr-100e_in1k.py 8
+Published: 85.0 % top-1 (unilm beit2/get_started_for_image_classification.md). Not run here.
+"""
+
+_base_ = './beit-base-p16_beit-300e_8xb128-amp-coslr-100e_in1k.py'
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            checkpoint='work_dirs/beitv2_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth'
+        ),
+    )
+)
+optim_wrapper = dict(optimizer=dict(lr=5e-4), paramwise_cfg=dict(layer_decay_rate=0.65))
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-6,
+        by_epoch=True,
+        begin=0,
+        end=20,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=1e-6 / 5e-4,
+        by_epoch=True,
+        begin=20,
+        end=100,
+        convert_to_iter_based=True,
+    ),
+]
