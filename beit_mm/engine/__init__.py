@@ -1,4 +1,10 @@
-from .hooks import TokenizerScheduleHook
+from .hooks import CodebookGuardHook, CollapsedCodebookError, TokenizerScheduleHook
 from .optim_wrappers import AutocastOptimWrapper, BEiTOptimWrapperConstructor
 
-__all__ = ['AutocastOptimWrapper', 'BEiTOptimWrapperConstructor', 'TokenizerScheduleHook']
+__all__ = [
+    'AutocastOptimWrapper',
+    'BEiTOptimWrapperConstructor',
+    'CodebookGuardHook',
+    'CollapsedCodebookError',
+    'TokenizerScheduleHook',
+]

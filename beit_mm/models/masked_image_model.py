@@ -6,6 +6,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from beit_mm.models.layers.chance_level import ChanceLevel
 from beit_mm.registry import MODELS
 
 
@@ -22,12 +23,16 @@ class MaskedImageModel(BaseModel):
         neck: ``forward(outputs, mask) -> (M, C)``, or a dict of several (M, C), each a term of the
             loss with the one head; ``main`` is what is predicted with. One that says
             ``needs_bias`` is given the backbone's shared attention bias as well.
-        head: ``loss(feats, ids)`` and ``predict(feats)``.
+        head: ``loss(feats, ids)`` and ``predict(feats)``. One whose ``positions`` are ``all`` is
+            trained on every patch; one that ``needs`` ``codebook`` or ``posterior`` is given the
+            tokenizer's as well.
+        usage_window: ``target_codes``, ``target_perplexity``, ``chance`` (their entropy, nats) and
+            ``gap_closed`` (1 - loss / chance) describe the targets of this many latest training
+            steps (of this process).
 
     Raises:
         ValueError: Vocabularies, channels, grids or strides of the parts don't agree, the batch
-            isn't what PackMIMInputs and TwoViewDataPreprocessor make, or the tokenizer's
-            checkpoint has nothing for it.
+            isn't what PackMIMInputs and TwoViewDataPreprocessor make.
     """
 
     def __init__(
@@ -36,10 +41,11 @@ class MaskedImageModel(BaseModel):
         backbone: dict,
         neck: dict,
         head: dict,
+        usage_window: int = 50,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
-        if isinstance(data_preprocessor, dict):  # MMEngine would look in the default scope alone
+        if isinstance(data_preprocessor, dict):  # MMEngine's would need a default scope
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
@@ -47,6 +53,9 @@ class MaskedImageModel(BaseModel):
         self.head = MODELS.build(head)
         self.tokenizer = MODELS.build(tokenizer).requires_grad_(False).eval()
         self._check_parts()
+        self.chance = None
+        if self.tokenizer.vocab_size is not None:
+            self.chance = ChanceLevel(self.tokenizer.vocab_size, usage_window)
 
     def forward(
         self,
@@ -66,11 +75,15 @@ class MaskedImageModel(BaseModel):
             raise ValueError(f"mode={mode!r}: expected 'tensor', 'loss' or 'predict'")
         self._check_batch(token_inputs, mask)
         ids = self.encode(token_inputs)  # (B, h, w)
-        feats = self._feats(inputs, mask)  # (M, C); refuses a mask of another grid than its patches
+        everywhere = mode == 'loss' and getattr(self.head, 'positions', 'masked') == 'all'
+        where = torch.ones_like(mask) if everywhere else mask
+        # (M, C); the backbone refuses a mask of another grid than its patches
+        feats = self._feats(inputs, mask, where)
         self._check_grid(ids, mask)
-        targets = ids[mask]  # (M,)
+        targets = ids[where]  # (M,)
         if mode == 'loss':
-            return dict(**self._losses(feats, targets), **_usage(targets, self.head.vocab_size))
+            losses = self._losses(feats, targets, **self._extras(token_inputs, where))
+            return dict(**losses, **self._progress(losses, targets))
         return self._predict(feats if isinstance(feats, Tensor) else feats['main'], targets, mask)
 
     @torch.no_grad()
@@ -85,18 +98,12 @@ class MaskedImageModel(BaseModel):
         return self
 
     def init_weights(self) -> None:
-        """As ``init_cfg`` of the parts says; no tokenizer is left random without a word.
+        """As ``init_cfg`` of the parts says; a tokenizer left random is named in the log.
 
-        MMEngine only logs that the names in a checkpoint fit nothing, and predicting the ids of
-        random weights looks like a training that goes well.
+        Predicting the ids of random weights looks like a training that goes well.
         """
-        init_cfg, is_init = self.tokenizer.init_cfg, self.tokenizer.is_init
-        before = [p.double().sum().item() for p in self.tokenizer.parameters()]
-        super().init_weights()
-        after = [p.double().sum().item() for p in self.tokenizer.parameters()]
-        if is_init or not before:
-            return
-        if not init_cfg:
+        learned = next(self.tokenizer.parameters(), None) is not None
+        if learned and not self.tokenizer.init_cfg and not self.is_init:
             print_log(
                 'model.tokenizer has no init_cfg: unless a checkpoint of the whole model is '
                 'loaded next, its tokens are those of random weights; set '
@@ -104,38 +111,57 @@ class MaskedImageModel(BaseModel):
                 logger='current',
                 level=logging.WARNING,
             )
-        elif before == after:
-            raise ValueError(
-                f"model.tokenizer.init_cfg={init_cfg} has changed none of the tokenizer's "
-                f'{len(before)} parameters; set checkpoint to one of a '
-                f"{type(self.tokenizer).__name__}, and prefix='tokenizer.' if it is the checkpoint "
-                'of a masked image model'
-            )
+        super().init_weights()
 
-    def _feats(self, inputs: Tensor, mask: Tensor) -> Tensor | dict[str, Tensor]:
+    def usage_counts(self) -> Tensor | None:
+        """Counts (V,) of the targets of the latest training steps of this process."""
+        return None if self.chance is None else self.chance.usage.counts.sum(0)
+
+    def _feats(self, inputs: Tensor, mask: Tensor, where: Tensor) -> Tensor | dict[str, Tensor]:
         if getattr(self.neck, 'needs_bias', False):
             outputs, bias = self.backbone(inputs, mask, return_bias=True)
-            return self.neck(outputs, mask, bias)
-        return self.neck(self.backbone(inputs, mask), mask)
+            return self.neck(outputs, where, bias)
+        return self.neck(self.backbone(inputs, mask), where)
 
-    def _losses(self, feats: Tensor | dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def _extras(self, token_inputs: Tensor, where: Tensor) -> dict[str, Tensor]:
+        """What the head needs of the tokenizer beside the ids."""
+        needs = getattr(self.head, 'needs', None)
+        if needs is None:
+            return {}
+        with torch.autocast(token_inputs.device.type, enabled=False):
+            if needs == 'codebook':
+                return dict(codebook=self.tokenizer.code_vectors())
+            return dict(posterior=self.tokenizer.posterior(token_inputs.float())[where])
+
+    def _progress(self, losses: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
+        """How the window's targets are spread, and what part of their entropy is predicted."""
+        if self.chance is None or not self.training:
+            return {}
+        names = ('cross_entropy', 'loss', 'cross_entropy_main', 'loss_main')
+        return self.chance(targets, next(losses[name] for name in names if name in losses))
+
+    def _losses(
+        self, feats: Tensor | dict[str, Tensor], targets: Tensor, **extras: Tensor
+    ) -> dict[str, Tensor]:
         if isinstance(feats, Tensor):
-            return self.head.loss(feats, targets)
+            return self.head.loss(feats, targets, **extras)
         return {
             f'{name}_{term}': value
             for term, term_feats in feats.items()
-            for name, value in self.head.loss(term_feats, targets).items()
+            for name, value in self.head.loss(term_feats, targets, **extras).items()
         }
 
     def _predict(self, feats: Tensor, targets: Tensor, mask: Tensor) -> list[dict[str, Tensor]]:
-        logits = self.head.predict(feats)
-        losses = nn.functional.cross_entropy(logits, targets, reduction='none')
+        pred = self.head.predict(feats)
+        if self.head.vocab_size is None:  # continuous targets
+            parts = dict(pred=pred, target=targets, loss=self.head.error(pred, targets))
+        else:
+            losses = nn.functional.cross_entropy(pred, targets, reduction='none')
+            parts = dict(pred_ids=pred.argmax(-1), target_ids=targets, loss=losses)
         lengths = mask.flatten(1).sum(1).tolist()
-        parts = (t.split(lengths) for t in (logits.argmax(-1), targets, losses))
-        return [
-            dict(pred_ids=pred, target_ids=target, loss=loss, mask=one_mask)
-            for pred, target, loss, one_mask in zip(*parts, mask, strict=True)
-        ]
+        images = zip(*(part.split(lengths) for part in parts.values()), mask, strict=True)
+        return [dict(zip((*parts, 'mask'), image, strict=True)) for image in images]
 
     def _check_parts(self) -> None:
         if hasattr(self.neck, 'check_backbone'):
@@ -145,6 +171,21 @@ class MaskedImageModel(BaseModel):
                 f'model.head.vocab_size={self.head.vocab_size}, but model.tokenizer.vocab_size='
                 f'{self.tokenizer.vocab_size}; the head predicts ids of this tokenizer, set them '
                 'equal'
+            )
+        needs, method = getattr(self.head, 'needs', None), None
+        if needs is not None:
+            method = dict(codebook='code_vectors', posterior='posterior')[needs]
+        if method is not None and not hasattr(self.tokenizer, method):
+            raise ValueError(
+                f"model.head.target needs the tokenizer's {needs}, but "
+                f"{type(self.tokenizer).__name__} has no {method}(); set model.head.target='ids' "
+                'or use a tokenizer that has one, for example a DVAETokenizer'
+            )
+        given = getattr(self.tokenizer, 'target_dims', None)
+        if given is not None and self.head.target_dims != given:
+            raise ValueError(
+                f'model.head.target_dims={self.head.target_dims}, but model.tokenizer gives '
+                f'{given} values for each patch; set model.head.target_dims={given}'
             )
         dims = getattr(self.backbone, 'embed_dims', None)
         for name in ('neck', 'head'):
@@ -186,7 +227,7 @@ class MaskedImageModel(BaseModel):
             )
 
     def _check_grid(self, ids: Tensor, mask: Tensor) -> None:
-        if ids.shape != mask.shape:
+        if ids.shape[:3] != mask.shape:
             h, w = mask.shape[1:]
             stride = self.tokenizer.stride
             raise ValueError(
@@ -194,14 +235,3 @@ class MaskedImageModel(BaseModel):
                 f'backbone has {h} x {w} patches; with model.tokenizer.stride={stride} set '
                 f'token_size=({h * stride}, {w * stride}) in TwoViewResizedCrop'
             )
-
-
-@torch.no_grad()
-def _usage(targets: Tensor, vocab_size: int) -> dict[str, Tensor]:
-    """Different targets of the batch, and exp of the entropy of their histogram."""
-    counts = torch.bincount(targets, minlength=vocab_size).float()
-    share = counts / counts.sum().clamp(min=1)
-    return dict(
-        target_codes=(counts > 0).sum().float(),
-        target_perplexity=torch.special.entr(share).sum().exp(),
-    )

@@ -1,4 +1,10 @@
+from .codebook_guard_hook import CodebookGuardHook, CollapsedCodebookError
 from .load_report_hook import LoadReportHook
 from .tokenizer_schedule_hook import TokenizerScheduleHook
 
-__all__ = ['LoadReportHook', 'TokenizerScheduleHook']
+__all__ = [
+    'CodebookGuardHook',
+    'CollapsedCodebookError',
+    'LoadReportHook',
+    'TokenizerScheduleHook',
+]

@@ -1,3 +1,5 @@
+from .feature_regression_head import FeatureRegressionHead
+from .soft_token_head import SoftTokenHead
 from .visual_token_head import VisualTokenHead
 
-__all__ = ['VisualTokenHead']
+__all__ = ['FeatureRegressionHead', 'SoftTokenHead', 'VisualTokenHead']

@@ -6,6 +6,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from beit_mm.checkpoints import check_load
+from beit_mm.registry import MODELS
 
 
 class BaseTokenizer(BaseModel):
@@ -28,6 +29,8 @@ class BaseTokenizer(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
+        if isinstance(data_preprocessor, dict):  # MMEngine's would need a default scope
+            data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor, init_cfg)
         for name, value, least in (('vocab_size', vocab_size, 2), ('stride', stride, 1)):
             if not isinstance(value, Integral) or value < least:
@@ -54,6 +57,15 @@ class BaseTokenizer(BaseModel):
             f'{type(self).__name__} has no loss(), so it cannot be trained; use it as '
             'model.tokenizer of a masked image model, or train another tokenizer'
         )
+
+    def usage_counts(self) -> Tensor | None:
+        """Counts (vocab_size,) of the tokens of the latest training steps of this process.
+
+        A tokenizer that is trained keeps them in a ``CodeUsage`` named ``usage``; without one
+        there is nothing to watch.
+        """
+        usage = getattr(self, 'usage', None)
+        return None if usage is None else usage.counts.sum(0)
 
     @property
     def can_decode(self) -> bool:

@@ -1,7 +1,6 @@
-import torch
 from torch import Tensor
 
-from beit_mm.models.layers.dalle_blocks import DALLEDecoder, dalle_encoder, logit_laplace_nll
+from beit_mm.models.layers.dalle_blocks import DALLEDecoder, dalle_encoder
 from beit_mm.registry import MODELS
 
 from .dvae_tokenizer import DVAETokenizer
@@ -26,6 +25,7 @@ class DALLETokenizer(DVAETokenizer):
     Args:
         width: Channels at full resolution; they double in each group.
         num_blocks: Residual blocks in each of the four groups.
+        kwargs: Other arguments of :class:`DVAETokenizer`.
         kl_weight: 6.6 / 192 is the paper's 6.6 in the units of :class:`DVAETokenizer`.
     """
 
@@ -42,6 +42,7 @@ class DALLETokenizer(DVAETokenizer):
         usage_window: int = 50,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        **kwargs,
     ):
         super().__init__(
             vocab_size,
@@ -53,9 +54,11 @@ class DALLETokenizer(DVAETokenizer):
             temperature=temperature,
             kl_weight=kl_weight,
             straight_through=straight_through,
+            recon_loss=dict(type='beit_mm.LogitLaplaceReconLoss', eps=EPS),
             usage_window=usage_window,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
+            **kwargs,
         )
 
     def _build(self, width: int, num_blocks: int, code_dim: int) -> None:
@@ -71,12 +74,8 @@ class DALLETokenizer(DVAETokenizer):
     def _mapped(self, images: Tensor) -> Tensor:
         return (1 - 2 * EPS) * images + EPS
 
-    def _image(self, maps: Tensor) -> Tensor:
-        mu = maps.chunk(2, dim=1)[0].float()
-        return ((torch.sigmoid(mu) - EPS) / (1 - 2 * EPS)).clamp(0, 1)
-
-    def _recon_loss(self, maps: Tensor, images: Tensor) -> Tensor:
-        return logit_laplace_nll(maps, self._mapped(images))
+    def _code_rows(self) -> list[Tensor]:
+        return [self.decoder.blocks.input.weight.transpose(0, 1)]
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         # Runs before the children read the same dict, so that they find their names.

@@ -2,15 +2,19 @@ import math
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
+from mmengine.dist import all_reduce, broadcast
 from torch import Tensor
 
+from beit_mm.code_health import dead_codes
+from beit_mm.models.layers.code_usage import CodeUsage
 from beit_mm.models.layers.conv_block import conv_decoder, conv_encoder
+from beit_mm.models.layers.relaxations import RELAXATIONS
 from beit_mm.registry import MODELS
 
 from .base_tokenizer import BaseTokenizer
 
-RECON_LOSSES = dict(mse=F.mse_loss, l1=F.l1_loss, smooth_l1=F.smooth_l1_loss)
+RECON_LOSSES = dict(mse='MSEReconLoss', l1='L1ReconLoss', smooth_l1='SmoothL1ReconLoss')
+REVIVE = dict(share=0.05, min_tokens=10, interval=100)
 
 
 @MODELS.register_module()
@@ -44,13 +48,27 @@ class DVAETokenizer(BaseTokenizer):
         num_blocks: Residual blocks on the token grid, in the encoder and in the decoder.
         temperature: Of the Gumbel-softmax; ``TokenizerScheduleHook`` anneals it by this name,
             and ``kl_weight`` and ``usage_weight`` alike.
-        straight_through: The decoder sees one-hot samples, the gradient the soft ones.
+        straight_through: Short for ``relaxation='straight_through'``.
+        relaxation: ``soft`` (Gumbel-softmax samples), ``straight_through`` (the decoder sees
+            one-hot samples, the gradient the soft ones) or ``reinmax`` (one-hot samples with a
+            second-order gradient, arXiv 2304.08612; keep the temperature at 1 or a little more).
+        recon_loss: ``mse``, ``l1``, ``smooth_l1``, or the config of a loss of ``models/losses``,
+            which also says what the decoder's maps mean.
         logit_scale: A number standardises the logit of each code over batch and positions (batch
             normalisation without affine part, running statistics in eval mode) and multiplies by
             this. No code can then lose all its logits to the others, which is how a vocabulary
             collapses. None takes the logits as they are (DALL-E).
         usage_weight: Weight of ln V minus the entropy of the posterior's mean over the batch: 0
             when the batch uses all codes equally.
+        usage_target: The entropy that is enough, as a share of ln(min(V, positions of the batch)):
+            above it there is no usage term. None takes ln V itself.
+        data_init: Standardise the logit of each code to this standard deviation with the first
+            training batch (of all processes): every code starts with an equal chance. None keeps
+            the random logits.
+        revive: ``dict(share=0.05, min_tokens=10, interval=100)``, any part of it, brings back
+            dead codes each ``interval`` steps: one used less than ``share`` of the window's mean
+            becomes a copy, with a little noise, of one that is drawn by its use. There is none
+            before the window has ``min_tokens`` tokens for each code. None lets them die.
         usage_window: ``codes_used`` and ``perplexity`` describe the argmax tokens of this many
             latest training steps (of this process).
     """
@@ -66,9 +84,13 @@ class DVAETokenizer(BaseTokenizer):
         temperature: float = 1.0,
         kl_weight: float = 0.0,
         straight_through: bool = False,
-        recon_loss: str = 'mse',
+        recon_loss: str | dict = 'mse',
         logit_scale: float | None = None,
         usage_weight: float = 0.0,
+        relaxation: str | None = None,
+        usage_target: float | None = None,
+        data_init: float | None = None,
+        revive: dict | None = None,
         usage_window: int = 50,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -76,32 +98,42 @@ class DVAETokenizer(BaseTokenizer):
         super().__init__(vocab_size, stride, data_preprocessor, init_cfg)
         if stride < 2 or stride & (stride - 1):
             raise ValueError(f'DVAETokenizer.stride={stride}: expected a power of two >= 2')
-        if recon_loss not in RECON_LOSSES:
+        relaxation = relaxation or ('straight_through' if straight_through else 'soft')
+        if relaxation not in RELAXATIONS:
             raise ValueError(
-                f'DVAETokenizer.recon_loss={recon_loss!r}: expected one of {list(RECON_LOSSES)}'
+                f'DVAETokenizer.relaxation={relaxation!r}: expected one of {list(RELAXATIONS)}'
+            )
+        if revive is not None and set(revive) - set(REVIVE):
+            raise ValueError(
+                f'DVAETokenizer.revive has {sorted(set(revive) - set(REVIVE))}: expected '
+                f'{list(REVIVE)}'
             )
         self.in_channels = in_channels
         self.temperature = temperature
         self.kl_weight = kl_weight
-        self.straight_through = straight_through
-        self.recon_loss = recon_loss
+        self.relaxation = relaxation
+        self.recon_loss = build_recon_loss(recon_loss, type(self).__name__)
         self.logit_scale = logit_scale
         self.usage_weight = usage_weight
+        self.usage_target = usage_target
+        self.data_init = data_init
+        self.revive = None if revive is None else dict(REVIVE, **revive)
 
         self._build(width, num_blocks, code_dim)
         if logit_scale is not None:
             self.logit_norm = nn.BatchNorm2d(vocab_size, affine=False)
 
-        window = torch.zeros(usage_window, vocab_size, dtype=torch.long)
-        self.register_buffer('usage', window, persistent=False)
-        self.usage_step = 0
+        if data_init is not None:
+            self.register_buffer('initialised', torch.tensor(False))
+        self.usage = CodeUsage(vocab_size, usage_window)
 
     def _build(self, width: int, num_blocks: int, code_dim: int) -> None:
         sizes = dict(stride=self.stride, width=width, num_blocks=num_blocks)
         self.encoder = conv_encoder(self.in_channels, self.vocab_size, **sizes)
         codes = torch.randn(self.vocab_size, code_dim) / math.sqrt(code_dim)
         self.codebook = nn.Parameter(codes)
-        self.decoder = conv_decoder(code_dim, self.in_channels, **sizes)
+        maps = self.in_channels * self.recon_loss.maps_per_channel
+        self.decoder = conv_decoder(code_dim, maps, **sizes)
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, V, h, w), float32 whatever autocast says."""
@@ -120,6 +152,14 @@ class DVAETokenizer(BaseTokenizer):
     def encode(self, images: Tensor) -> Tensor:
         return self.logits(images).argmax(1)
 
+    def posterior(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> probabilities (B, h, w, V), at temperature 1."""
+        return self.logits(images).permute(0, 2, 3, 1).softmax(-1)
+
+    def code_vectors(self) -> Tensor:
+        """(V, code_dim): codes that are near to each other draw alike."""
+        return self.codebook
+
     def decode(self, ids: Tensor) -> Tensor:
         return self._image(self._draw(self.codebook[ids]))
 
@@ -133,10 +173,10 @@ class DVAETokenizer(BaseTokenizer):
 
     def _image(self, maps: Tensor) -> Tensor:
         """The decoder's output -> images (B, C, H, W), nominally in [0, 1]."""
-        return (maps + 1) / 2
+        return self.recon_loss.image(maps)
 
     def _recon_loss(self, maps: Tensor, images: Tensor) -> Tensor:
-        return RECON_LOSSES[self.recon_loss](self._image(maps), images)
+        return self.recon_loss(maps, images)
 
     def loss(self, inputs: Tensor) -> dict[str, Tensor]:
         if self.temperature <= 0:
@@ -144,13 +184,16 @@ class DVAETokenizer(BaseTokenizer):
                 f'DVAETokenizer.temperature={self.temperature}: expected a positive number; '
                 'check the end value of its schedule'
             )
+        if self.training:
+            self._start(inputs)
+            self._revive()
         logits = self.logits(inputs).permute(0, 2, 3, 1)  # (B, h, w, V)
         with torch.autocast(logits.device.type, enabled=False):
             log_posterior = logits.log_softmax(-1)
             kl = kl_to_uniform(log_posterior)
-            sample = F.gumbel_softmax(logits, self.temperature, hard=self.straight_through)
+            sample = RELAXATIONS[self.relaxation](logits, self.temperature)
         maps = self._draw(sample @ self.codebook).float()
-        self._count(logits.argmax(-1))
+        usage = self.usage(logits.argmax(-1))
 
         losses = dict(
             loss_recon=self._recon_loss(maps, inputs),
@@ -159,31 +202,85 @@ class DVAETokenizer(BaseTokenizer):
         if self.usage_weight:
             positions = log_posterior[..., 0].numel()
             log_mean = log_posterior.logsumexp((0, 1, 2)) - math.log(positions)
-            losses['loss_usage'] = self.usage_weight * kl_to_uniform(log_mean)
+            missing = kl_to_uniform(log_mean)
+            if self.usage_target is not None:
+                enough = self.usage_target * math.log(min(self.vocab_size, positions))
+                missing = (missing - math.log(self.vocab_size) + enough).clamp(min=0)
+            losses['loss_usage'] = self.usage_weight * missing
         number = logits.new_tensor
         return dict(
             **losses,
             kl=kl.detach(),
-            **self._usage(),
+            **usage,
             temperature=number(self.temperature),
             kl_weight=number(self.kl_weight),
         )
 
     @torch.no_grad()
-    def _count(self, ids: Tensor) -> None:
-        """Put the histogram of one step in the place of the oldest one."""
-        ids = ids.flatten()
-        row = self.usage[self.usage_step % len(self.usage)]
-        row.zero_().scatter_add_(0, ids, torch.ones_like(ids))
-        self.usage_step += 1
+    def _start(self, images: Tensor) -> None:
+        """``data_init``: shift and scale the last convolution by what the batch says."""
+        if self.data_init is None or self.initialised:
+            return
+        logits = self.encoder(self._mapped(images)).float()
+        mean, square = logits.mean((0, 2, 3)), logits.square().mean((0, 2, 3))
+        all_reduce(mean, 'mean')
+        all_reduce(square, 'mean')
+        scale = self.data_init / (square - mean.square()).clamp(min=1e-12).sqrt()
+        last = self._last_conv()
+        last.weight.mul_(scale.view(-1, 1, 1, 1))
+        last.bias.sub_(mean).mul_(scale)
+        self.initialised.fill_(True)
 
-    def _usage(self) -> dict[str, Tensor]:
-        counts = self.usage.sum(0)
-        share = counts / counts.sum()
-        return dict(
-            codes_used=(counts > 0).sum().float(),
-            perplexity=torch.special.entr(share).sum().exp(),
+    @torch.no_grad()
+    def _revive(self) -> None:
+        """``revive``: dead codes become noisy copies of living ones, the same in all processes."""
+        if self.revive is None or (self.usage.step + 1) % self.revive['interval']:
+            return
+        counts = self.usage.counts.sum(0)
+        all_reduce(counts)
+        dead = dead_codes(counts, self.revive['share'], self.revive['min_tokens'])
+        dead = dead.nonzero().flatten()
+        if len(dead) == 0:
+            return
+        sources = counts.double().multinomial(len(dead), replacement=True)
+        broadcast(sources, src=0)
+        last = self._last_conv()
+        for rows in (last.weight, last.bias, *self._code_rows()):
+            copies = rows[sources]
+            # A hundredth of the spread: enough that the copies part, too little to be another code.
+            noise = 0.01 * rows.std() * torch.randn_like(copies)
+            broadcast(noise, src=0)
+            rows[dead] = copies + noise
+        if self.logit_scale is not None:
+            for rows in (self.logit_norm.running_mean, self.logit_norm.running_var):
+                rows[dead] = rows[sources]
+        self.usage.counts.zero_()  # the new ones get a window of their own
+
+    def _last_conv(self) -> nn.Conv2d:
+        """The 1x1 convolution to the logits, a row of its weight for each code."""
+        return [module for module in self.encoder.modules() if isinstance(module, nn.Conv2d)][-1]
+
+    def _code_rows(self) -> list[Tensor]:
+        """Parameters with a row for each code that :meth:`codebook` is made of."""
+        return [self.codebook]
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
+        trained = any(name.startswith(f'{prefix}encoder.') for name in state_dict)
+        if self.data_init is not None and trained:
+            state_dict.setdefault(f'{prefix}initialised', torch.tensor(True))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def build_recon_loss(config: str | dict, owner: str) -> nn.Module:
+    """The loss of a short name or of a config."""
+    if isinstance(config, dict):
+        return MODELS.build(config)
+    if config not in RECON_LOSSES:
+        raise ValueError(
+            f'{owner}.recon_loss={config!r}: expected one of {list(RECON_LOSSES)}, or the config '
+            "of a loss such as dict(type='LogitLaplaceReconLoss')"
         )
+    return MODELS.build(dict(type=f'beit_mm.{RECON_LOSSES[config]}'))
 
 
 def kl_to_uniform(log_p: Tensor) -> Tensor:

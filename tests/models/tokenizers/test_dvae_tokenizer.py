@@ -132,13 +132,12 @@ def test_loss__refuses_a_temperature_of_zero():
 
 def test_usage__counts_the_latest_steps_only():
     model = tokenizer(usage_window=2)
-    for step, code in enumerate((1, 2, 3)):
-        model._count(torch.full((4,), code))
-        assert model.usage_step == step + 1
-    usage = model._usage()
+    for code in (1, 2, 3):
+        usage = model.usage(torch.full((4,), code))
     assert usage['codes_used'] == 2  # 2 and 3; 1 left the window
     assert usage['perplexity'].item() == pytest.approx(2)
-    assert 'usage' not in model.state_dict()
+    assert model.usage_counts().tolist() == [0, 0, 4, 4] + 12 * [0]
+    assert not [name for name in model.state_dict() if 'usage' in name]
 
 
 def test_training_one_batch__reconstructs_it():
@@ -187,3 +186,92 @@ def test_plugin_from_outside__fifteen_lines():
     with pytest.raises(ValueError, match='BrightnessTokenizer has no loss'):
         built.loss(torch.rand(1, 3, 8, 8))
     MODELS.module_dict.pop('BrightnessTokenizer')
+
+
+@pytest.mark.parametrize('relaxation', ['soft', 'straight_through', 'reinmax'])
+@pytest.mark.parametrize('loss', ['MSEReconLoss', 'LogitLaplaceReconLoss'])
+def test_loss__of_each_relaxation_and_recon_loss(relaxation, loss):
+    model = tokenizer(relaxation=relaxation, recon_loss=dict(type=f'beit_mm.{loss}'))
+    losses = model.loss(torch.rand(2, 3, 8, 8))
+    model.parse_losses(losses)[0].backward()
+    assert all(p.grad.abs().sum() > 0 for p in (model.codebook, model._last_conv().weight))
+    images = model.decode(model.encode(torch.rand(2, 3, 8, 8)))
+    assert images.shape == (2, 3, 8, 8)
+
+
+def test_recon_loss__a_short_name_is_the_plugin():
+    image, maps = torch.rand(1, 3, 8, 8), torch.randn(1, 3, 8, 8)
+    short, long = (
+        tokenizer(recon_loss=loss)._recon_loss(maps, image)
+        for loss in ('l1', dict(type='beit_mm.L1ReconLoss'))
+    )
+    assert short == long == F.l1_loss((maps + 1) / 2, image)
+
+
+def test_state_dict__options_add_nothing_but_their_own():
+    plain = tokenizer().state_dict()
+    assert tokenizer(relaxation='reinmax', revive=dict(), usage_target=0.5).state_dict().keys() == (
+        plain.keys()
+    )
+    later = tokenizer(data_init=3.0)
+    assert later.load_state_dict(plain).missing_keys == []
+    assert later.initialised  # what was trained is not started again
+
+
+def test_data_init__first_batch_has_the_asked_spread_and_argmax_stays_spread():
+    model = tokenizer(data_init=3.0, kl_weight=0.1)
+    images = torch.rand(8, 3, 16, 16)
+    logits = {}
+    model._recon_loss = lambda maps, images: maps.square().mean()
+    model.loss(images)
+    logits = model.logits(images)
+    torch.testing.assert_close(logits.mean((0, 2, 3)), torch.zeros(16), atol=1e-4, rtol=0)
+    spread = logits.std((0, 2, 3), correction=0)
+    torch.testing.assert_close(spread, torch.full((16,), 3.0), atol=1e-3, rtol=0)
+    weight = model._last_conv().weight.clone()
+    model.loss(torch.rand(8, 3, 16, 16))
+    assert torch.equal(weight, model._last_conv().weight)
+
+
+def test_usage_target__zero_once_the_entropy_is_enough():
+    images = torch.rand(2, 3, 8, 8)  # 8 positions, fewer than codes
+    model = tokenizer(usage_weight=1.0, usage_target=0.9)
+    assert model.loss(images)['loss_usage'] == 0
+    with torch.no_grad():
+        model._last_conv().weight.zero_()
+        model._last_conv().bias.zero_()[3] = 100.0
+    collapsed = model.loss(images)['loss_usage'].item()
+    assert collapsed == pytest.approx(0.9 * math.log(8), rel=1e-4)
+
+
+@pytest.mark.parametrize('logit_scale', [None, 3.0])
+def test_revive__dead_codes_copy_living_ones_and_living_ones_stay(logit_scale):
+    model = tokenizer(revive=dict(interval=2, min_tokens=1), logit_scale=logit_scale)
+    last = model._last_conv()
+    before = last.weight.detach().clone(), model.codebook.detach().clone()
+    model.usage.counts[0] = torch.tensor([90, 10] + 14 * [0])
+    model._revive()  # the next step
+    assert model.usage.step == 0 and model.usage.counts.sum() == 100
+    model.usage.step = 1
+    model._revive()
+    for old, new in zip(before, (last.weight, model.codebook), strict=True):
+        assert torch.equal(old[:2], new[:2])
+        for row in new[2:]:
+            nearest = (old[:2] - row).flatten(1).norm(dim=1).min()
+            assert 0 < nearest < 0.1 * old.flatten(1).norm(dim=1).mean()
+    assert model.usage.counts.sum() == 0
+
+
+def test_revive__too_few_tokens_to_tell():
+    model = tokenizer(revive=dict(interval=1, min_tokens=10))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.usage.counts[0] = torch.tensor([90, 10] + 14 * [0])
+    model._revive()
+    assert all(torch.equal(before[n], tensor) for n, tensor in model.state_dict().items())
+
+
+def test_options__named_in_errors():
+    with pytest.raises(ValueError, match="relaxation='hard'"):
+        tokenizer(relaxation='hard')
+    with pytest.raises(ValueError, match=r"revive has \['every'\]"):
+        tokenizer(revive=dict(every=3))

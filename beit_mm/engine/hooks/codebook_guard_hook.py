@@ -1,0 +1,124 @@
+import logging
+import math
+
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+
+from beit_mm.code_health import CodeHealth, code_health
+from beit_mm.registry import HOOKS
+
+ADVICE = (
+    'What keeps a vocabulary in use: a higher end value of the temperature (dVAE; a floor of 1/16 '
+    'or more), a smaller kl_weight or none, logit_scale=3.0 or a usage_weight > 0 (dVAE), revival '
+    'of dead codes (revive), an entropy_weight > 0 (LFQ, BSQ), a lower learning rate with a longer '
+    'warm-up, a smaller vocab_size; docs/tokenizers.md has the reasons'
+)
+FROZEN_ADVICE = (
+    'The targets of masked image modelling carry little information: train the tokenizer again '
+    '(its own training shows the same figure), or choose another; docs/tokenizers.md'
+)
+
+
+@HOOKS.register_module()
+class CodebookGuardHook(Hook):
+    """Watches the use of the vocabulary in training, and warns or stops when it collapses.
+
+    Every ``interval`` steps the token counts of all processes are added over the model's window
+    (``model.usage_counts()``: those of a tokenizer in training, those of the targets in
+    pre-training). Their figures are logged as ``codebook/codes_used``, ``codes_used_percent``,
+    ``dead_codes``, ``entropy`` and ``perplexity``.
+
+    Args:
+        min_perplexity: The least that is accepted; a number under 1 is a share of
+            min(vocab_size, tokens in the window).
+        grace: Training steps before the first judgement; a young tokenizer uses few codes.
+        action: ``warn`` writes to the log at each bad check, ``stop`` ends the training with an
+            error.
+        patience: Bad checks in a row before the action.
+        interval: Steps between two checks.
+
+    Raises:
+        CollapsedCodebookError: With action='stop'. The message has figures and advice.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        min_perplexity: float = 0.05,
+        grace: int = 1000,
+        action: str = 'warn',
+        patience: int = 1,
+        interval: int = 50,
+    ):
+        if action not in ('warn', 'stop'):
+            raise ValueError(f"CodebookGuardHook.action={action!r}: expected 'warn' or 'stop'")
+        for name, value, least in (('patience', patience, 1), ('interval', interval, 1)):
+            if value < least:
+                raise ValueError(f'CodebookGuardHook.{name}={value}: expected at least {least}')
+        if min_perplexity <= 0:
+            raise ValueError(
+                f'CodebookGuardHook.min_perplexity={min_perplexity}: expected a share in (0, 1) '
+                'or a number of codes of at least 1'
+            )
+        self.min_perplexity = min_perplexity
+        self.grace = grace
+        self.action = action
+        self.patience = patience
+        self.interval = interval
+        self.bad_checks = 0
+
+    def before_train(self, runner) -> None:
+        model = _unwrapped(runner.model)
+        if not hasattr(model, 'usage_counts'):
+            raise ValueError(
+                f'custom_hooks has a CodebookGuardHook, but {type(model).__name__} has no '
+                'usage_counts(); it watches tokenizers and masked image models, remove it here'
+            )
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        step = runner.iter + 1
+        if step % self.interval:
+            return
+        counts = _unwrapped(runner.model).usage_counts()
+        if counts is None:  # continuous targets
+            return
+        counts = counts.clone()
+        all_reduce(counts)
+        health = code_health(counts)
+        for name, value in health.scalars().items():
+            runner.message_hub.update_scalar(f'train/codebook/{name}', value)
+        if step > self.grace:
+            self._judge(health, step, frozen=hasattr(_unwrapped(runner.model), 'tokenizer'))
+
+    def threshold(self, health: CodeHealth) -> float:
+        """The least perplexity that is accepted of this many tokens."""
+        if self.min_perplexity < 1:
+            return self.min_perplexity * health.possible
+        return self.min_perplexity
+
+    def _judge(self, health: CodeHealth, step: int, frozen: bool) -> None:
+        least = self.threshold(health)
+        # A NaN is bad too.
+        good = math.isfinite(health.perplexity) and health.perplexity >= least
+        self.bad_checks = 0 if good else self.bad_checks + 1
+        if self.bad_checks < self.patience:
+            return
+        message = (
+            f'Step {step}: the vocabulary has collapsed, perplexity {health.perplexity:.1f} is '
+            f'under {least:.1f} (CodebookGuardHook.min_perplexity={self.min_perplexity}). '
+            f'{health}. {FROZEN_ADVICE if frozen else ADVICE}.'
+        )
+        if self.action == 'stop':
+            raise CollapsedCodebookError(message)
+        print_log(message, logger='current', level=logging.WARNING)
+
+
+class CollapsedCodebookError(ValueError):
+    """A training that goes on with a collapsed vocabulary."""
+
+
+def _unwrapped(model):
+    return model.module if is_model_wrapper(model) else model

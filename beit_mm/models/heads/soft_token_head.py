@@ -1,0 +1,89 @@
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from beit_mm.models.layers.soft_targets import neighbour_targets, sharpened
+from beit_mm.registry import MODELS
+
+from .visual_token_head import VisualTokenHead
+
+NEEDS = dict(ids=None, neighbours='codebook', posterior='posterior')
+
+
+@MODELS.register_module()
+class SoftTokenHead(VisualTokenHead):
+    """A VisualTokenHead whose target is a distribution over the vocabulary.
+
+    Tokens that look alike are all right answers to some degree (mc-BEiT, arXiv 2203.15371), and
+    the hard id calls all but one wrong. ``acc`` is that of the ids whatever the target, and
+    ``cross_entropy`` that of the ids as well: the one to compare with the chance level.
+
+    Args:
+        target: ``ids``: label smoothing over the whole vocabulary. ``neighbours``: the mass
+            ``smoothing`` goes to the other codes by their distance in the tokenizer's codebook.
+            ``posterior``: (1 - smoothing) of the id and ``smoothing`` of the distribution that the
+            tokenizer itself has for the patch; with smoothing=1 of that alone.
+        smoothing: In [0, 1]; 0 is the hard id.
+        temperature: Of the neighbours' or the posterior's softmax; smaller is sharper. Squared
+            distances are in units of their mean over all pairs of codes.
+        positions: ``masked`` or ``all`` patches have a loss.
+        kwargs: As :class:`VisualTokenHead`.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        dims: int,
+        target: str = 'ids',
+        smoothing: float = 0.1,
+        temperature: float = 0.1,
+        positions: str = 'masked',
+        **kwargs,
+    ):
+        super().__init__(vocab_size, dims, **kwargs)
+        for name, value, known in (
+            ('target', target, tuple(NEEDS)),
+            ('positions', positions, ('masked', 'all')),
+        ):
+            if value not in known:
+                raise ValueError(f'SoftTokenHead.{name}={value!r}: expected one of {known}')
+        if not 0 <= smoothing <= 1:
+            raise ValueError(f'SoftTokenHead.smoothing={smoothing}: expected a number in [0, 1]')
+        if temperature <= 0:
+            raise ValueError(f'SoftTokenHead.temperature={temperature}: expected a positive number')
+        self.target = target
+        self.smoothing = smoothing
+        self.temperature = temperature
+        self.positions = positions
+        self.needs = NEEDS[target]
+
+    def loss(
+        self,
+        feats: Tensor,
+        targets: Tensor,
+        codebook: Tensor | None = None,
+        posterior: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Features (M, C), ids (M,), codes (V, D) or posterior (M, V) -> ``loss`` and the rest."""
+        logits = self.predict(feats)
+        if len(targets) == 0:
+            zero = logits.new_zeros(())
+            return dict(loss=logits.sum(), cross_entropy=zero, acc=zero)
+        log_p = logits.log_softmax(-1)
+        hard = F.nll_loss(log_p, targets)
+        soft = -(self.distribution(targets, codebook, posterior) * log_p).sum(-1).mean()
+        return dict(
+            loss=(1 - self.smoothing) * hard + self.smoothing * soft,
+            cross_entropy=hard.detach(),
+            acc=(logits.argmax(-1) == targets).float().mean() * 100,
+        )
+
+    def distribution(
+        self, ids: Tensor, codebook: Tensor | None = None, posterior: Tensor | None = None
+    ) -> Tensor:
+        """What the mass ``smoothing`` is spread by: (M, V), rows that sum to 1."""
+        if self.target == 'neighbours':
+            return neighbour_targets(ids, codebook, self.temperature)
+        if self.target == 'posterior':
+            return sharpened(posterior, self.temperature)
+        return torch.full((len(ids), self.vocab_size), 1 / self.vocab_size, device=ids.device)

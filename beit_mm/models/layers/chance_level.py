@@ -1,0 +1,39 @@
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from beit_mm.models.layers.code_usage import CodeUsage
+
+
+class ChanceLevel(nn.Module):
+    """What the loss of a token prediction has to be compared with.
+
+    Knowing nothing but the shares of the tokens, the best prediction has a cross-entropy of their
+    entropy, ``chance``; ``gap_closed`` is the part of it that is predicted, 1 - loss / chance: 0
+    for that prediction, 1 for a perfect one, negative below. Both are over the latest training
+    steps of this process, and nothing is in the state dict.
+
+    Args:
+        window: Steps that are counted together.
+    """
+
+    def __init__(self, vocab_size: int, window: int = 50):
+        super().__init__()
+        self.usage = CodeUsage(vocab_size, window)
+        self.register_buffer('loss_sums', torch.zeros(window), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, ids: Tensor, loss: Tensor) -> dict[str, Tensor]:
+        """Targets (M,) of one step and their mean cross-entropy -> figures of the window."""
+        self.loss_sums[self.usage.step % len(self.loss_sums)] = loss.detach() * len(ids)
+        self.usage(ids)
+        counts = self.usage.counts.sum(0)
+        total = counts.sum().clamp(min=1)
+        chance = torch.special.entr(counts / total).sum()
+        gap_closed = 1 - self.loss_sums.sum() / total / chance
+        return dict(
+            target_codes=(counts > 0).sum().float(),
+            target_perplexity=chance.exp(),
+            chance=chance,
+            gap_closed=torch.where(chance > 0, gap_closed, 0.0),  # one token: nothing to predict
+        )

@@ -1,0 +1,21 @@
+import torch
+from torch import Tensor
+
+
+def neighbour_targets(ids: Tensor, codes: Tensor, temperature: float) -> Tensor:
+    """ids (M,), codes (V, D) -> (M, V): a softmax over the other codes, nearer ones weigh more.
+
+    Logits are minus the squared distances over ``temperature`` times their mean over all pairs, so
+    that the temperature means the same for every codebook. The code itself has 0.
+    """
+    codes = codes.float()
+    mean = 2 * codes.var(0, correction=0).sum()  # of the squared distance of two random codes
+    distances = torch.cdist(codes[ids], codes, compute_mode='donot_use_mm_for_euclid_dist').square()
+    logits = -distances / (temperature * mean.clamp(min=1e-12))
+    return logits.scatter(1, ids[:, None], -torch.inf).softmax(-1)
+
+
+def sharpened(probabilities: Tensor, temperature: float) -> Tensor:
+    """(M, V) rows of probabilities -> p^(1 / temperature), normalised."""
+    tiny = torch.finfo(probabilities.dtype).tiny
+    return (probabilities.clamp(min=tiny).log() / temperature).softmax(-1)

@@ -1,0 +1,72 @@
+from collections.abc import Sequence
+
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from beit_mm.registry import MODELS
+
+from .base_recon_loss import BaseReconLoss
+
+
+@MODELS.register_module()
+class PerceptualReconLoss(BaseReconLoss):
+    """A pixel loss + ``weight`` * distance of the features of a frozen backbone (LPIPS' idea).
+
+    Features of each output are scaled to unit length in the channel direction; the distance is the
+    mean over positions of their squared difference, summed over channels, and the mean over the
+    outputs. It is in [0, 4].
+
+    The backbone is neither in ``parameters()`` nor in the state dict; it moves between devices
+    with the loss.
+
+    Args:
+        backbone: Any registered one, ``mmpretrain.X`` too, whose ``forward`` gives a feature map
+            (B, C, h, w) or a tuple of them. Its weights are those of its ``init_cfg``.
+        pixel_loss: The loss that is added, and what the decoder's maps mean.
+        mean, std: Of the backbone's normalisation, for pixels in [0, 1].
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        weight: float = 1.0,
+        pixel_loss: dict | None = None,
+        mean: Sequence[float] = (0.485, 0.456, 0.406),  # ImageNet
+        std: Sequence[float] = (0.229, 0.224, 0.225),
+    ):
+        super().__init__()
+        self.pixel_loss = MODELS.build(pixel_loss or dict(type='beit_mm.L1ReconLoss'))
+        self.maps_per_channel = self.pixel_loss.maps_per_channel
+        self.weight = weight
+        self.mean, self.std = list(mean), list(std)
+        backbone = MODELS.build(backbone)
+        if hasattr(backbone, 'init_weights'):
+            backbone.init_weights()
+        # Not an attribute that nn.Module registers: no optimizer and no checkpoint has it.
+        self._backbone = (backbone.requires_grad_(False).eval(),)
+
+    def image(self, maps: Tensor) -> Tensor:
+        return self.pixel_loss.image(maps)
+
+    def forward(self, maps: Tensor, images: Tensor) -> Tensor:
+        recon = self.image(maps)
+        pairs = zip(self._features(recon), self._features(images), strict=True)
+        distances = [(a - b).square().sum(1).mean() for a, b in pairs]
+        return self.pixel_loss(maps, images) + self.weight * sum(distances) / len(distances)
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        outputs = self._backbone[0]((images - mean) / std)
+        outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        for features in outputs:
+            if features.ndim != 4:
+                raise ValueError(
+                    f'PerceptualReconLoss: the backbone gives {tuple(features.shape)}, expected '
+                    "(B, C, h, w); most Transformers do with recon_loss.backbone.out_type='featmap'"
+                )
+        return [F.normalize(features.float(), dim=1) for features in outputs]
+
+    def _apply(self, fn, *args, **kwargs) -> nn.Module:
+        self._backbone[0]._apply(fn, *args, **kwargs)  # .to(), .cuda()
+        return super()._apply(fn, *args, **kwargs)

@@ -1,0 +1,35 @@
+import math
+
+import pytest
+import torch
+
+from beit_mm.models.layers.chance_level import ChanceLevel
+
+
+def test_window__weighs_losses_by_their_targets_and_forgets():
+    chance = ChanceLevel(4, window=2)
+    chance(torch.tensor([3, 3, 3]), torch.tensor(9.0))
+    chance(torch.tensor([0, 0, 1]), torch.tensor(0.6))
+    got = chance(torch.tensor([1]), torch.tensor(0.2))
+    entropy = math.log(2)  # two of each; the first step is out of the window
+    assert got['target_codes'] == 2
+    assert got['chance'].item() == pytest.approx(entropy)
+    assert got['target_perplexity'].item() == pytest.approx(2)
+    assert got['gap_closed'].item() == pytest.approx(1 - (3 * 0.6 + 0.2) / 4 / entropy)
+
+
+def test_the_best_constant_prediction__closes_nothing():
+    ids = torch.tensor([0, 0, 0, 1, 2, 2])
+    share = torch.bincount(ids) / len(ids)
+    loss = torch.nn.functional.cross_entropy(share.log().expand(6, 3), ids)
+    assert ChanceLevel(3)(ids, loss)['gap_closed'].item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize('ids', [[], [2, 2, 2]])
+def test_nothing_to_predict__finite(ids):
+    got = ChanceLevel(4)(torch.tensor(ids, dtype=torch.long), torch.tensor(0.5))
+    assert got['gap_closed'] == 0 and got['chance'] == 0
+
+
+def test_nothing_in_the_state_dict():
+    assert not ChanceLevel(4).state_dict()
