@@ -1,8 +1,10 @@
 import random
+from collections import OrderedDict
 
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 import beit_mm  # noqa: F401  (before mmpretrain, see beit_mm/torchvision_cpu.py)
 
@@ -14,3 +16,9 @@ def seeded():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_default_scope(monkeypatch):
+    """No test finds its classes in the scope that a Runner of an earlier one has left."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from beit_mm.models import TwoViewDataPreprocessor
 from beit_mm.registry import MODELS
@@ -123,3 +124,29 @@ def test_batches_that_do_not_fit():
         preprocessor(unstacked)
     with pytest.raises(ValueError, match=r'token_inputs of the batch is \(2, 3, 2\), expected'):
         preprocessor(dict(batch_of(2), token_inputs=torch.zeros(2, 3, 2)))
+
+
+PREPROCESSOR = dict(type='TwoViewDataPreprocessor', mean=0, std=255)
+TOKENIZER = dict(
+    type='DVAETokenizer',
+    vocab_size=4,
+    stride=8,
+    width=8,
+    num_blocks=0,
+    data_preprocessor=PREPROCESSOR,
+)
+MODEL = dict(
+    type='MaskedImageModel',
+    tokenizer=TOKENIZER,
+    backbone=dict(type='BEiTEncoder', arch=dict(embed_dims=4, num_layers=1, num_heads=1)),
+    neck=dict(type='MaskedPatchNeck', dims=4),
+    head=dict(type='VisualTokenHead', vocab_size=4, dims=4),
+    data_preprocessor=PREPROCESSOR,
+)
+
+
+@pytest.mark.parametrize('config', [TOKENIZER, MODEL])
+def test_models_find_it_without_a_default_scope(config):
+    """As where a model is built from its config in Python, without a Runner."""
+    assert DefaultScope.get_current_instance() is None
+    assert isinstance(MODELS.build(config).data_preprocessor, TwoViewDataPreprocessor)

@@ -60,7 +60,7 @@ def test_norm__of_each_row_by_itself():
     torch.testing.assert_close(neck((tokens,), mask), expected)
 
 
-@pytest.mark.parametrize('shape', [(2, 8, 3, 5), (2, 15, 8), (2, 8)])
+@pytest.mark.parametrize('shape', [(2, 16, 3, 5), (2, 8, 3, 5), (2, 15, 8), (2, 16)])
 def test_other_than_tokens(shape):
     mask = torch.ones(2, 3, 5, dtype=torch.bool)
     with pytest.raises(
