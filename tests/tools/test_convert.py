@@ -232,3 +232,15 @@ def test_task_backbone__leaves_the_head(convert, tmp_path):
         names = ' '.join(read_checkpoint(goal))
         assert 'head' not in names and 'neck' not in names and 'fc_norm' not in names
         assert 'pooler' not in names and 'classifier' not in names
+
+
+def test_several_sources__are_read_as_one(convert, tmp_path):
+    state = classifier()
+    names = list(state)
+    first = saved({n: state[n] for n in names[::2]}, tmp_path / 'a.pth')
+    second = saved({n: state[n] for n in names[1::2]}, tmp_path / 'b.pth')
+    convert.main([first, second, str(tmp_path / 'both.pth')])
+    stored = weights_of(read_checkpoint(tmp_path / 'both.pth'))
+    assert all(torch.equal(stored[name], tensor) for name, tensor in state.items())
+    with pytest.raises(UserError, match='another source both hold'):
+        convert.main([first, first, str(tmp_path / 'twice.pth')])
