@@ -1,4 +1,12 @@
 from . import transforms  # noqa: F401
+from .ignore_interrupt import ignore_interrupt
+from .samplers import ResumableSampler
+from .seeded_dataset import SeededDataset
 from .unlabelled_image_folder import UnlabelledImageFolder
 
-__all__ = ['UnlabelledImageFolder']
+__all__ = [
+    'ResumableSampler',
+    'SeededDataset',
+    'UnlabelledImageFolder',
+    'ignore_interrupt',
+]

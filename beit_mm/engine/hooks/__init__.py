@@ -1,10 +1,21 @@
+from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .codebook_guard_hook import CodebookGuardHook, CollapsedCodebookError
+from .eta_timer_hook import EtaTimerHook
+from .graceful_stop_hook import GracefulStopHook
 from .load_report_hook import LoadReportHook
+from .non_finite_guard_hook import NonFiniteError, NonFiniteGuardHook
+from .run_record_hook import RunRecordHook
 from .tokenizer_schedule_hook import TokenizerScheduleHook
 
 __all__ = [
+    'AtomicCheckpointHook',
     'CodebookGuardHook',
     'CollapsedCodebookError',
+    'EtaTimerHook',
+    'GracefulStopHook',
     'LoadReportHook',
+    'NonFiniteError',
+    'NonFiniteGuardHook',
+    'RunRecordHook',
     'TokenizerScheduleHook',
 ]

@@ -1,0 +1,3 @@
+from .resumable_sampler import ResumableSampler, SeededIndex
+
+__all__ = ['ResumableSampler', 'SeededIndex']

@@ -1,0 +1,110 @@
+from collections.abc import Iterator, Sized
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+from beit_mm.registry import DATA_SAMPLERS
+
+
+class SeededIndex(int):
+    """The index of a sample and the seed of its augmentation; to others it is the plain index."""
+
+    def __new__(cls, index: int, seed: int):
+        self = super().__new__(cls, index)
+        self.seed = seed
+        return self
+
+    def __reduce__(self):
+        return SeededIndex, (int(self), self.seed)
+
+
+@DATA_SAMPLERS.register_module()
+class ResumableSampler(Sampler):
+    """Samples whose order and seeds depend on (seed, epoch, place in the epoch) alone.
+
+    Each epoch is another permutation. It can begin at any place without running through those
+    before it; the number of workers doesn't matter, and processes share the places in turn, so
+    that a batch is the same set of samples for one process and for several. For both loops:
+    ``start(endless=True)`` runs through the epochs without a break, otherwise one iteration is
+    what is left of one epoch.
+
+    Args:
+        seed: The loops set it to the runner's, which may come from a checkpoint.
+
+    Raises:
+        ValueError: The data set is empty.
+    """
+
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None):
+        self.size = len(dataset)
+        if self.size == 0:
+            raise ValueError(
+                'train_dataloader.dataset is empty; check its data_root, ann_file and data_prefix'
+            )
+        self.rank, self.world_size = get_dist_info()
+        self.shuffle = shuffle
+        self.seed = sync_random_seed() if seed is None else seed
+        self.per_rank = -(-self.size // self.world_size)
+        self.start()
+
+    def start(self, epoch: int = 0, offset: int = 0, endless: bool = False) -> None:
+        """Where the next iteration begins: ``offset`` samples of ``epoch`` are done, by all."""
+        self.epoch, self.offset, self.endless = epoch, offset, endless
+
+    def set_epoch(self, epoch: int) -> None:
+        if not self.endless:
+            self.start(epoch)
+
+    def __len__(self) -> int:
+        """Samples of one process in a whole epoch."""
+        return self.per_rank
+
+    def __iter__(self) -> Iterator[SeededIndex]:
+        epoch, place = self.epoch, self.offset + self.rank
+        end = self.size if self.endless else self.per_rank * self.world_size
+        while True:
+            epoch, place = epoch + place // end, place % end if self.endless else place
+            places = np.arange(place, end, self.world_size)
+            seeds = self.seeds(epoch, places).tolist()
+            indices = self.order(epoch)[places % self.size].tolist()
+            for index, seed in zip(indices, seeds, strict=True):
+                yield SeededIndex(index, seed)
+            if not self.endless:
+                return
+            epoch, place = epoch + 1, place + self.world_size * len(places) - end
+
+    def order(self, epoch: int) -> np.ndarray:
+        """(size,) the indices in the order of ``epoch``."""
+        if not self.shuffle:
+            return np.arange(self.size)
+        generator = torch.Generator()
+        generator.manual_seed(_mix(self.seed, epoch, stream=0))
+        return torch.randperm(self.size, generator=generator).numpy()
+
+    def seeds(self, epoch: int, places: np.ndarray) -> np.ndarray:
+        """A seed for each place in ``epoch``, 64 bits (the finalizer of SplitMix64)."""
+        golden, first, second = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+        state = places.astype(np.uint64) * np.uint64(golden) + np.uint64(
+            _mix(self.seed, epoch, stream=1)
+        )
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(first)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(second)
+        return state ^ (state >> np.uint64(31))
+
+    def indices_of(self, epoch: int, offset: int, count: int) -> list[int]:
+        """This process's ``count`` samples after ``offset`` of ``epoch``, for messages."""
+        places = offset + self.rank + self.world_size * np.arange(count)
+        if self.endless:
+            epochs, places = epoch + places // self.size, places % self.size
+        else:
+            places = places[places < self.per_rank * self.world_size]
+            epochs = np.full(len(places), epoch)
+        orders = {number: self.order(number) for number in set(epochs.tolist())}
+        pairs = zip(epochs.tolist(), places.tolist(), strict=True)
+        return [int(orders[number][place % self.size]) for number, place in pairs]
+
+
+def _mix(seed: int, epoch: int, stream: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0])

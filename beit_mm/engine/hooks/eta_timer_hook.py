@@ -1,0 +1,44 @@
+import time
+
+from mmengine.hooks import IterTimerHook
+
+from beit_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class EtaTimerHook(IterTimerHook):
+    """IterTimerHook whose ETA includes the validations to come, once it has seen one.
+
+    The rest takes the mean time of a step in this process times the steps left, and the mean
+    time of a validation times the validations left. Saving counts into the steps.
+    """
+
+    def before_train(self, runner) -> None:
+        super().before_train(runner)
+        self.validation_times: list[float] = []
+
+    def before_val(self, runner) -> None:
+        self.validation_start = time.time()
+
+    def after_val(self, runner) -> None:
+        if hasattr(self, 'validation_times'):
+            self.validation_times.append(time.time() - self.validation_start)
+            self.t = time.time()  # the next step doesn't wait for this
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if self.validation_times and runner.val_loop is not None:
+            mean = sum(self.validation_times) / len(self.validation_times)
+            eta = runner.message_hub.get_info('eta') + mean * self.validations_left(runner)
+            runner.message_hub.update_info('eta', eta)
+
+    @staticmethod
+    def validations_left(runner) -> int:
+        loop = runner.train_loop
+        by_iter = loop.max_epochs == 1 and not hasattr(loop, 'run_epoch')
+        # the validation after this step, or this epoch, is still to come
+        done, end = (runner.iter, loop.max_iters) if by_iter else (runner.epoch, loop.max_epochs)
+        interval, begin = loop.val_interval, loop.val_begin
+        first = max(done // interval + 1, -(-begin // interval))
+        due = max(end // interval + 1 - first, 0)
+        return due + (end % interval != 0 and end >= begin)

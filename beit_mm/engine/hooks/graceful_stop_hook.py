@@ -1,0 +1,87 @@
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+import torch
+from mmengine.dist import all_reduce, get_comm_device, get_world_size
+from mmengine.hooks import Hook
+
+from beit_mm.engine.update_boundary import at_update_boundary
+from beit_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class GracefulStopHook(Hook):
+    """At SIGTERM or Ctrl-C: save after the next update of the weights, say so, and exit.
+
+    All processes stop after the same step, whichever of them the signal reached. A second signal
+    ends the process at once. During a validation, the stop waits for its end and one more update.
+
+    Args:
+        exit_status: 75 is EX_TEMPFAIL of sysexits.h: run the same command with --resume.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, signals: Sequence[str] = ('SIGTERM', 'SIGINT'), exit_status: int = 75):
+        self.signals = [getattr(signal, name) for name in signals]
+        self.exit_status = exit_status
+        self._received: int | None = None
+        self._before: dict = {}
+
+    def before_train(self, runner) -> None:
+        self._received, self._complete = None, False
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in self.signals}
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._complete = at_update_boundary(runner)
+        if self._complete and self._requested():
+            self._stop(runner)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        self._complete = False
+
+    def after_train(self, runner) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame) -> None:
+        self._received = number
+        self._restore()  # a second one ends the process
+        name = signal.Signals(number).name
+        # Workers that got the signal too are no reason to fail before the save.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        print(f'\n{name}: saving after the next update, then exiting', file=sys.stderr, flush=True)
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _requested(self) -> bool:
+        if get_world_size() == 1:
+            return self._received is not None
+        number = torch.tensor(self._received or 0, device=get_comm_device())
+        all_reduce(number, 'max')
+        self._received = int(number) or None
+        return self._received is not None
+
+    def _stop(self, runner) -> None:
+        self._restore()
+        saves = [hook.save_now for hook in runner.hooks if hasattr(hook, 'save_now')]
+        done = ', '.join(save(runner) for save in saves) or 'nothing: no AtomicCheckpointHook'
+        runner.logger.warning(
+            f'{signal.Signals(self._received).name} after iteration {runner.iter + 1}: '
+            f'saved {done}; exiting with status {self.exit_status}. Go on with --resume'
+        )
+        logging.shutdown()
+        raise SystemExit(self.exit_status)
+
+    def data_failed(self, runner, error: Exception) -> None:
+        """A hook point of the resumable loops, between two steps: workers that the signal ended."""
+        if self._received is not None and self._complete and get_world_size() == 1:
+            loop = runner.train_loop
+            loop._iter -= 1  # hooks count the step that is done as the current one
+            self._stop(runner)

@@ -1,0 +1,66 @@
+from mmengine.runner import EpochBasedTrainLoop
+
+from beit_mm.registry import LOOPS
+
+from .resumable_loop import ResumableLoop
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(ResumableLoop, EpochBasedTrainLoop):
+    """EpochBasedTrainLoop that goes on within an epoch, see ResumableLoop.
+
+    A validation that was due at the checkpoint is made first, since it may have been cut off.
+
+    Raises:
+        ValueError: Resumed with other samples per iteration or another size of the data, so that
+            an epoch would have another number of iterations than the schedules were made for.
+    """
+
+    offset = 0  # samples of the epoch that are done, by all processes
+
+    def run(self):
+        self.runner.call_hook('before_train')
+        self._resume()
+        if self._iter and not self.offset:
+            self._validate_if_due()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._validate_if_due()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        self.sampler.start(self._epoch, self.offset)
+        for index, batch in enumerate(self.batches(), self.offset // self.samples_per_iter):
+            self.batch_start = (self._epoch, self.offset)
+            self.offset += self.samples_per_iter
+            self.run_iter(index, batch)
+        self.offset = 0
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch) -> None:
+        self.seed_step()
+        super().run_iter(idx, data_batch)
+
+    def _validate_if_due(self) -> None:
+        self._decide_current_val_interval()
+        due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
+        if self.runner.val_loop is not None and self._epoch >= self.val_begin and due:
+            self.validate()
+
+    def _resume(self) -> None:
+        self.sampler.seed = self.seed
+        if changes := self.changes():
+            raise ValueError(
+                f'Cannot resume at iteration {self._iter} (epoch {self._epoch}): '
+                f'{", and ".join(changes)}. Epochs would have another number of iterations than '
+                'schedules and counters were made for. Set them back (fewer processes with a '
+                'larger batch_size each are fine), or start anew from these weights with '
+                'load_from and resume=False'
+            )
+        done = (self._iter - self._epoch * len(self.dataloader)) * self.samples_per_iter
+        self.offset = self.saved['offset'] if self.saved else done
+        self.saved = None

@@ -1,0 +1,25 @@
+from .atomic_local_backend import AtomicLocalBackend, sweep, write_atomically
+from .plain_values import plain_message_hub, restored_message_hub, to_plain
+from .saved_checkpoints import (
+    POINTER,
+    NoUsableCheckpointError,
+    newest_valid,
+    pointed_at,
+    steps_of,
+    why_broken,
+)
+
+__all__ = [
+    'POINTER',
+    'AtomicLocalBackend',
+    'NoUsableCheckpointError',
+    'newest_valid',
+    'plain_message_hub',
+    'pointed_at',
+    'restored_message_hub',
+    'steps_of',
+    'sweep',
+    'to_plain',
+    'why_broken',
+    'write_atomically',
+]
