@@ -33,7 +33,8 @@ def source(tmp_path_factory):
         *('.*', '__pycache__', '*.egg-info', 'build', 'dist', 'data', 'work_dirs')
     )
     shutil.copytree(ROOT, source, ignore=unwanted)
-    for leftover in ('work_dirs/run/iter_1.pth', 'data/x/0.png', 'tools/__pycache__/train.pyc'):
+    leftovers = ['work_dirs/run/iter_1.pth', 'data/x/0.png', 'tools/__pycache__/train.pyc']
+    for leftover in (*leftovers, 'scratch/__init__.py'):
         (source / leftover).parent.mkdir(parents=True, exist_ok=True)
         (source / leftover).touch()
     return source

@@ -90,7 +90,7 @@ class Probe(Hook):
         self.metrics = metrics
 
     def after_train(self, runner):
-        state = {k: v.tolist() for k, v in self.model.state_dict().items() if 'backbone' in k}
+        state = {k: v.tolist() for k, v in self.model.state_dict().items() if 'tokenizer' not in k}
         seen = dict(steps=self.steps, dtypes=sorted(self.dtypes), metrics=self.metrics, state=state)
         with open(os.path.join(runner.work_dir, f'probe{get_rank()}.json'), 'w') as file:
             json.dump(seen, file)
