@@ -25,6 +25,14 @@ def no_globals_left():
     Visualizer._instance_dict.clear()
 
 
+@pytest.fixture(autouse=True)
+def quick_reports(monkeypatch):
+    """What a Runner writes about the machine, and the layout of the config in its log, take longer
+    than the step itself."""
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, False))
+
+
 @pytest.fixture(scope='session')
 def tree(tmp_path_factory):
     """A folder with every data set of the configs below ``data``, a few generated images each.
