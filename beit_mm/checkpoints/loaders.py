@@ -8,7 +8,7 @@ knows, in place of those that fall back to running a pickle.
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -24,7 +24,7 @@ from .reading import read_checkpoint
 
 KEEP_VARIABLE = 'BEIT_MM_KEEP_LAYOUT'
 # Their names stay beside ours, so that models of these packages load their own checkpoints.
-KEPT = ('mmpretrain', 'mmseg')
+KEPT = ('mmpretrain', 'mmseg', 'vqkd')
 
 _kept: ContextVar[bool] = ContextVar('kept', default=False)
 
@@ -117,14 +117,15 @@ def in_our_layout(checkpoint: Any, source: str) -> Any:
     """
     if _kept.get() or os.environ.get(KEEP_VARIABLE, '0').lower() in ('1', 'true', 'yes'):
         return checkpoint
+    if not isinstance(checkpoint, Mapping):
+        return checkpoint
     weights = weights_of(checkpoint)
     layout = detect(weights)
-    if layout is None:
+    if layout in (None, OURS):
+        wrapped = any(isinstance(checkpoint.get(k), Mapping) for k in ('model', 'module'))
+        if weights and wrapped and 'state_dict' not in checkpoint:
+            return dict(state_dict=weights)  # MMEngine unwraps state_dict alone
         return checkpoint
-    if layout == OURS:
-        if 'state_dict' in checkpoint or not {'model', 'module'} & set(checkpoint):
-            return checkpoint
-        return dict(state_dict=weights)  # MMEngine unwraps state_dict alone
     conversion = LAYOUTS[layout].to_ours(weights)
     print_log(
         f'{source} has the layout of {layout}; its names were converted to those of beit_mm: '

@@ -23,7 +23,13 @@ from beit_mm.checkpoints import (
     task_of,
     write_weights,
 )
-from beit_mm.models import BEiTEncoder, MaskedPatchNeck, PatchAggregationNeck, PatchMeanNeck
+from beit_mm.models import (
+    BEiTEncoder,
+    MaskedPatchNeck,
+    PatchAggregationNeck,
+    PatchMeanNeck,
+    VQKDTokenizer,
+)
 
 ARCH = dict(embed_dims=32, num_layers=3, num_heads=2)
 SIZES = dict(arch=ARCH, img_size=32, patch_size=8)
@@ -389,6 +395,51 @@ def test_mmseg__file_of_their_converter():
     ours, _ = loaded('backbone', state, 'mmseg', out_indices=(0, 2), out_type='featmap')
     x, _ = batch()
     assert all(close(a, b) for a, b in zip(ours.backbone(x), theirs(x), strict=True))
+
+
+# ---- the tokenizer of v2 ----
+
+
+@pytest.mark.parametrize('names', ['mmpretrain', 'original'])
+def test_vqkd__tokens_of_their_checkpoint(tmp_path, names):
+    from mmpretrain.models.selfsup.beit import VQKD
+
+    encoder = dict(
+        arch=THEIR_ARCH,
+        img_size=32,
+        patch_size=8,
+        out_type='featmap',
+        final_norm=True,
+        use_abs_pos_emb=True,
+        use_rel_pos_bias=False,
+        use_shared_rel_pos_bias=False,
+        layer_scale_init_value=0.0,
+    )
+    theirs = VQKD(encoder, num_embed=24, embed_dims=6, quantize_kmeans_init=False)
+    for name, parameter in theirs.named_parameters():
+        if 'quantize' not in name:
+            nn.init.normal_(parameter, std=0.2)
+    theirs.eval()
+    images = torch.rand(3, 3, 32, 32)
+    reference = theirs.encode(2 * images - 1)[1]
+    content = dict(theirs.state_dict())
+    if names == 'original':
+        conversion = LAYOUTS['vqkd'].to_ours(content)
+        content = LAYOUTS['vqkd'].from_ours(conversion.result).result
+        assert 'encoder.fc_norm.weight' in content and 'encoder.blocks.0.mlp.fc1.bias' in content
+        content['teacher_model.visual.proj'] = torch.ones(2)
+    torch.save(dict(model=content), tmp_path / 'vqkd.pth')
+    model = VQKDTokenizer(24, code_dim=6, img_size=32, patch_size=8, arch=ARCH).eval()
+    load_checkpoint(model, str(tmp_path / 'vqkd.pth'))
+    ids = model.encode(images)
+    assert torch.equal(ids.flatten(), reference) and len(ids.unique()) > 2
+
+
+def test_wrapped_weights_of_anything__are_unwrapped(tmp_path):
+    source, target = nn.Linear(2, 3), nn.Linear(2, 3)
+    torch.save(dict(model=source.state_dict(), epoch=3), tmp_path / 'linear.pth')
+    load_checkpoint(target, str(tmp_path / 'linear.pth'), strict=True)
+    assert torch.equal(source.weight, target.weight)
 
 
 # ---- shared tables ----

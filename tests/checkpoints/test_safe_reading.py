@@ -238,6 +238,8 @@ def test_config_text__values_stay(text):
         'import os',
         "x = __import__('os').system('true')",
         "x = dict(a=open('file'))",
+        'x = exit()',
+        "x = open(file='x', mode='w')",
         'x = [i for i in ().__class__.__bases__]',
         "_base_ = ['other.py']",
         "custom_imports = dict(imports=['antigravity'])",

@@ -45,7 +45,7 @@ KEYS = dict(unilm='model', huggingface=None, timm=None)
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Convert a BEiT checkpoint between layouts')
-    layouts = [OURS, *LAYOUTS]
+    layouts = [OURS, *(name for name in LAYOUTS if name != 'vqkd')]
     parser.add_argument('paths', nargs='+', help='sources (paths or https addresses), then target')
     parser.add_argument('--from', dest='source', choices=['auto', *layouts], default='auto')
     parser.add_argument('--to', dest='target', choices=layouts, default=OURS)
@@ -173,6 +173,8 @@ def main(argv: list[str] | None = None) -> None:
             f'{sources[0]} has no layout that is known; its first names are '
             f'{list(weights)[:5]}. Print all with one path, or say --from'
         )
+    if layout == 'vqkd':
+        raise UserError(f'{sources[0]} is a VQ-KD tokenizer; VQKDTokenizer loads it as it is')
     read_in = to_ours(weights, layout)
     ours = read_in.result
     if 'backbone.patch_embed.proj.weight' not in ours:

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from . import huggingface, mmpretrain, mmseg, timm, unilm
+from . import huggingface, mmpretrain, mmseg, timm, unilm, vqkd
 from .names import ENCODER, has_beit_blocks, task_of
 
 OURS = 'beit_mm'
-LAYOUTS = {layout.NAME: layout for layout in (huggingface, mmseg, mmpretrain, timm, unilm)}
+LAYOUTS = {layout.NAME: layout for layout in (huggingface, mmseg, mmpretrain, timm, unilm, vqkd)}
 
 
 def detect(names: Collection[str]) -> str | None:
