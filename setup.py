@@ -61,7 +61,8 @@ setup(
     extras_require={
         'tested': tested('runtime') + tested('mminstall'),
         'demo': tested('demo'),
-        'tests': tested('demo') + tested('tests'),
+        'tokenizers': tested('tokenizers'),
+        'tests': tested('demo') + tested('tokenizers') + tested('tests'),
     },
     zip_safe=False,
 )

@@ -1,4 +1,5 @@
 from .backbones import BEiTEncoder
+from .features import PatchHOG, PatchPixels
 from .heads import FeatureRegressionHead, SoftTokenHead, VisualTokenHead
 from .losses import (
     BaseReconLoss,
@@ -11,10 +12,24 @@ from .losses import (
 from .masked_image_model import MaskedImageModel
 from .necks import MaskedPatchNeck, PatchAggregationNeck, PatchMeanNeck
 from .teachers import BackboneTeacher, BaseTeacher, CLIPTeacher, HFTeacher, TimmTeacher
-from .tokenizers import BaseTokenizer, DALLETokenizer, DVAETokenizer, VQKDTokenizer
+from .tokenizers import (
+    AutoencoderTokenizer,
+    BaseTokenizer,
+    DALLETokenizer,
+    DVAETokenizer,
+    FeatureTarget,
+    FSQTokenizer,
+    KMeansTokenizer,
+    LFQTokenizer,
+    RandomProjectionTokenizer,
+    ResidualVQTokenizer,
+    VQKDTokenizer,
+    VQVAETokenizer,
+)
 from .two_view_data_preprocessor import TwoViewDataPreprocessor
 
 __all__ = [
+    'AutoencoderTokenizer',
     'BEiTEncoder',
     'BackboneTeacher',
     'BaseReconLoss',
@@ -23,20 +38,29 @@ __all__ = [
     'CLIPTeacher',
     'DALLETokenizer',
     'DVAETokenizer',
+    'FSQTokenizer',
     'FeatureRegressionHead',
+    'FeatureTarget',
     'HFTeacher',
+    'KMeansTokenizer',
     'L1ReconLoss',
+    'LFQTokenizer',
     'LogitLaplaceReconLoss',
     'MSEReconLoss',
     'MaskedImageModel',
     'MaskedPatchNeck',
     'PatchAggregationNeck',
+    'PatchHOG',
     'PatchMeanNeck',
+    'PatchPixels',
     'PerceptualReconLoss',
+    'RandomProjectionTokenizer',
+    'ResidualVQTokenizer',
     'SmoothL1ReconLoss',
     'SoftTokenHead',
     'TimmTeacher',
     'TwoViewDataPreprocessor',
     'VQKDTokenizer',
+    'VQVAETokenizer',
     'VisualTokenHead',
 ]

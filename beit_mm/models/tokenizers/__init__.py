@@ -1,6 +1,27 @@
+from .autoencoder_tokenizer import AutoencoderTokenizer
 from .base_tokenizer import BaseTokenizer
 from .dalle_tokenizer import DALLETokenizer
 from .dvae_tokenizer import DVAETokenizer
+from .feature_target import FeatureTarget
+from .fsq_tokenizer import FSQTokenizer
+from .kmeans_tokenizer import KMeansTokenizer
+from .lfq_tokenizer import LFQTokenizer
+from .random_projection_tokenizer import RandomProjectionTokenizer
+from .residual_vq_tokenizer import ResidualVQTokenizer
 from .vqkd_tokenizer import VQKDTokenizer
+from .vqvae_tokenizer import VQVAETokenizer
 
-__all__ = ['BaseTokenizer', 'DALLETokenizer', 'DVAETokenizer', 'VQKDTokenizer']
+__all__ = [
+    'AutoencoderTokenizer',
+    'BaseTokenizer',
+    'DALLETokenizer',
+    'DVAETokenizer',
+    'FSQTokenizer',
+    'FeatureTarget',
+    'KMeansTokenizer',
+    'LFQTokenizer',
+    'RandomProjectionTokenizer',
+    'ResidualVQTokenizer',
+    'VQKDTokenizer',
+    'VQVAETokenizer',
+]

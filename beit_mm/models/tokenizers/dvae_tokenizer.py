@@ -8,6 +8,7 @@ from torch import Tensor
 from beit_mm.code_health import dead_codes
 from beit_mm.models.layers.code_usage import CodeUsage
 from beit_mm.models.layers.conv_block import conv_decoder, conv_encoder
+from beit_mm.models.layers.data_init import standardise_output_
 from beit_mm.models.layers.relaxations import RELAXATIONS
 from beit_mm.registry import MODELS
 
@@ -221,14 +222,8 @@ class DVAETokenizer(BaseTokenizer):
         """``data_init``: shift and scale the last convolution by what the batch says."""
         if self.data_init is None or self.initialised:
             return
-        logits = self.encoder(self._mapped(images)).float()
-        mean, square = logits.mean((0, 2, 3)), logits.square().mean((0, 2, 3))
-        all_reduce(mean, 'mean')
-        all_reduce(square, 'mean')
-        scale = self.data_init / (square - mean.square()).clamp(min=1e-12).sqrt()
-        last = self._last_conv()
-        last.weight.mul_(scale.view(-1, 1, 1, 1))
-        last.bias.sub_(mean).mul_(scale)
+        logits = self.encoder(self._mapped(images))
+        standardise_output_(self._last_conv(), logits, self.data_init)
         self.initialised.fill_(True)
 
     @torch.no_grad()

@@ -1,0 +1,4 @@
+from .patch_hog import PatchHOG
+from .patch_pixels import PatchPixels
+
+__all__ = ['PatchHOG', 'PatchPixels']

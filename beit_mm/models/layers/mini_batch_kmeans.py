@@ -1,0 +1,90 @@
+import torch
+import torch.distributed as dist
+import torch.nn as nn
+from torch import Tensor
+
+CHUNK_ELEMENTS = 2**24  # distances that are computed at a time
+
+
+class MiniBatchKMeans(nn.Module):
+    """k-means in one pass over a stream of batches (Sculley 2010), from a k-means++ start.
+
+    The first ``start_vectors`` vectors are collected and the centres drawn from them; from then on
+    each batch moves the centres to the running mean of all vectors that ever chose them. Draws
+    come from ``seed`` alone: the same stream gives the same centres. With several processes the
+    start is that of the first one and the sums are those of all.
+
+    Args:
+        start_vectors: None takes 20 for each centre.
+    """
+
+    def __init__(self, vocab_size: int, dims: int, start_vectors: int | None = None, seed: int = 0):
+        super().__init__()
+        self.start_vectors = max(start_vectors or 20 * vocab_size, vocab_size)
+        self.seed = seed
+        # A parameter that no gradient moves: it is saved, counted and checked as weights are.
+        self.centres = nn.Parameter(torch.zeros(vocab_size, dims))
+        self.register_buffer('counts', torch.zeros(vocab_size, dtype=torch.float64))
+        self.waiting: list[Tensor] = []
+
+    @property
+    def fitted(self) -> bool:
+        return bool(self.counts.any())
+
+    @torch.no_grad()
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (..., D) -> ids (...), squared distances (...). Changes nothing."""
+        flat = z.float().flatten(0, -2)
+        rows = max(CHUNK_ELEMENTS // len(self.centres), 1)
+        found = [_squared_distances(part, self.centres).min(1) for part in flat.split(rows)]
+        distances, ids = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return ids.view(z.shape[:-1]), distances.view(z.shape[:-1])
+
+    @torch.no_grad()
+    def fit(self, z: Tensor) -> None:
+        """One more batch of vectors (..., D)."""
+        flat = z.detach().float().flatten(0, -2)
+        if not self.fitted:
+            self.waiting.append(flat)
+            if sum(map(len, self.waiting)) < self.start_vectors:
+                return
+            flat = torch.cat(self.waiting)
+            self.waiting = []
+            generator = torch.Generator().manual_seed(self.seed)
+            self.centres.copy_(kmeans_plus_plus(flat, len(self.centres), generator))
+            if _several_processes():
+                dist.broadcast(self.centres.data, src=0)
+        ids, _ = self(flat)
+        sums = torch.zeros_like(self.centres, dtype=torch.float64).index_add_(0, ids, flat.double())
+        counts = torch.bincount(ids, minlength=len(self.centres)).double()
+        if _several_processes():
+            dist.all_reduce(sums)
+            dist.all_reduce(counts)
+        self.counts += counts
+        step = (sums - counts[:, None] * self.centres) / self.counts.clamp(min=1)[:, None]
+        self.centres += step.to(self.centres.dtype)
+
+
+def kmeans_plus_plus(z: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """Vectors (M, D) -> ``number`` of them, each drawn by its squared distance to those before."""
+    first = torch.randint(len(z), (1,), generator=generator).item()
+    chosen = [first]
+    nearest = _squared_distances(z, z[first : first + 1])[:, 0]
+    for _ in range(number - 1):
+        weights = nearest.double().cpu()
+        if not weights.sum() > 0:  # fewer different vectors than centres
+            weights = torch.ones_like(weights)
+        index = torch.multinomial(weights, 1, generator=generator).item()
+        chosen.append(index)
+        nearest = torch.minimum(nearest, _squared_distances(z, z[index : index + 1])[:, 0])
+    return z[chosen]
+
+
+def _squared_distances(z: Tensor, centres: Tensor) -> Tensor:
+    products = z @ centres.T
+    squares = z.square().sum(1, keepdim=True) + centres.square().sum(1)
+    return (squares - 2 * products).clamp(min=0)
+
+
+def _several_processes() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

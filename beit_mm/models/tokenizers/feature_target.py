@@ -1,0 +1,40 @@
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from beit_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class FeatureTarget(BaseModel):
+    """Continuous targets in the place of a tokenizer, for ablations with a FeatureRegressionHead.
+
+    ``features=dict(type='PatchPixels', patch_size=16, normalise=True)`` gives the pixel targets of
+    MAE, PatchHOG those of MaskFeat, a teacher its features.
+
+    Args:
+        features: As :class:`KMeansTokenizer`'s.
+        stride: Pixels per patch and side in the second view.
+    """
+
+    vocab_size = None
+
+    def __init__(self, features: dict, stride: int, init_cfg: dict | None = None):
+        super().__init__(init_cfg=init_cfg)
+        self.features = MODELS.build(features).requires_grad_(False).eval()
+        self.stride = stride
+        self.target_dims = self.features.dims
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, h, w, target_dims), float32."""
+        grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
+        return self.features(images, grid).float().unflatten(1, grid)
+
+    def forward(self, inputs: Tensor, mode: str = 'tensor') -> Tensor:
+        if mode != 'tensor':
+            raise ValueError(
+                f"mode={mode!r}: FeatureTarget is not trained, expected 'tensor'; use it as "
+                'model.tokenizer of a masked image model'
+            )
+        return self.encode(inputs)

@@ -1,0 +1,40 @@
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from beit_mm.registry import MODELS
+
+from .autoencoder_tokenizer import AutoencoderTokenizer
+from .vq_library import vq_library
+
+
+@MODELS.register_module()
+class FSQTokenizer(AutoencoderTokenizer):
+    """Finite scalar quantisation (arXiv 2309.15505): each of a few numbers is bounded and rounded.
+
+    There is no codebook, so nothing to collapse by its own dynamics, and no loss beside the
+    reconstruction. The vocabulary is the product of the levels. The quantizer is that of
+    vector-quantize-pytorch.
+
+    Args:
+        levels: Values of each dimension; the paper takes (8, 6, 5) for about 2^8 tokens, (8, 8, 8)
+            for 2^9, (8, 5, 5, 5) for 2^10, (7, 5, 5, 5, 5) for 2^12, and none under 5.
+        kwargs: As :class:`AutoencoderTokenizer`, without ``vocab_size`` and ``code_dim``.
+    """
+
+    def __init__(self, levels: Sequence[int] = (8, 6, 5), **kwargs):
+        super().__init__(math.prod(levels), len(levels), **kwargs)
+        self.quantizer = vq_library('FSQTokenizer').FSQ(list(levels))
+
+    def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        codes, ids = self.quantizer(z.flatten(1, 2))
+        return codes.view_as(z), ids.long().view(z.shape[:-1]), {}
+
+    @torch.no_grad()
+    def ids_of(self, z: Tensor) -> Tensor:
+        return self.quantize(z)[1]
+
+    def codes_of(self, ids: Tensor) -> Tensor:
+        return self.quantizer.indices_to_codes(ids.flatten()[None]).view(*ids.shape, -1)

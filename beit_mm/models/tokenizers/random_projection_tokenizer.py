@@ -1,0 +1,58 @@
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from beit_mm.registry import MODELS
+
+from .base_tokenizer import BaseTokenizer
+
+
+@MODELS.register_module()
+class RandomProjectionTokenizer(BaseTokenizer):
+    """BEST-RQ's quantizer (arXiv 2202.01855): random, fixed, without any training.
+
+    Features are multiplied by a random matrix (Xavier uniform) and normalised; the nearest of V
+    random unit vectors is the token. Both are drawn from ``seed`` and are in the state dict.
+
+    Args:
+        features: As :class:`KMeansTokenizer`'s. The paper's input is standardised, as
+            ``dict(type='PatchPixels', normalise=True, ...)`` does for each patch.
+        code_dim: The paper's is 16.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        features: dict,
+        stride: int = 8,
+        code_dim: int = 16,
+        seed: int = 0,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(vocab_size, stride, data_preprocessor, init_cfg)
+        self.features = MODELS.build(features).requires_grad_(False).eval()
+        generator = torch.Generator().manual_seed(seed)
+        dims = self.features.dims
+        bound = (6 / (dims + code_dim)) ** 0.5
+        projection = torch.empty(dims, code_dim).uniform_(-bound, bound, generator=generator)
+        codes = torch.randn(vocab_size, code_dim, generator=generator)
+        self.register_buffer('projection', projection)
+        self.register_buffer('codebook', F.normalize(codes, dim=-1))
+
+    def train(self, mode: bool = True) -> 'RandomProjectionTokenizer':
+        super().train(mode)
+        self.features.eval()
+        return self
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        self.check_divisible(images)
+        grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
+        vectors = self.features(images, grid).float() @ self.projection  # (B, N, code_dim)
+        # The length of a vector changes no argmax, so only the codes have to be unit vectors.
+        return (vectors @ self.codebook.T).argmax(-1).unflatten(1, grid)
+
+    def code_vectors(self) -> Tensor:
+        """(V, code_dim)."""
+        return self.codebook

@@ -1,0 +1,73 @@
+import torch
+from torch import Tensor
+
+from beit_mm.registry import MODELS
+
+from .autoencoder_tokenizer import AutoencoderTokenizer
+from .vq_library import vq_library
+
+
+@MODELS.register_module()
+class ResidualVQTokenizer(AutoencoderTokenizer):
+    """Residual vector quantisation (RQ-VAE, arXiv 2203.01941): each level quantizes what is left.
+
+    The codes of a position add up, and its token is the number that their ids write in base
+    ``num_codes``, the coarsest first: ``vocab_size`` = num_codes ** num_levels. Codebooks, moving
+    averages and k-means start are those of vector-quantize-pytorch.
+
+    Args:
+        num_codes: In each level's codebook.
+        beta: Weight of the commitment loss, summed over the levels.
+        decay: Of the codebooks' moving averages.
+        revive_share: A code is put on a random vector of the batch when its moving count falls
+            under this share of its due, tokens per step / ``num_codes``; 0 never.
+        kwargs: As :class:`AutoencoderTokenizer`.
+    """
+
+    def __init__(
+        self,
+        num_codes: int = 16,
+        num_levels: int = 2,
+        code_dim: int = 16,
+        beta: float = 0.25,
+        decay: float = 0.99,
+        revive_share: float = 0.05,
+        **kwargs,
+    ):
+        if num_codes**num_levels > 2**20:
+            raise ValueError(
+                f'ResidualVQTokenizer.num_codes={num_codes} ** num_levels={num_levels} are '
+                f'{num_codes**num_levels} tokens; a head can predict 2^20 at the most, take fewer'
+            )
+        super().__init__(num_codes**num_levels, code_dim, **kwargs)
+        self.beta = beta
+        self.revive_share = revive_share
+        self.num_codes = num_codes
+        self.quantizer = vq_library('ResidualVQTokenizer').ResidualVQ(
+            dim=code_dim,
+            num_quantizers=num_levels,
+            codebook_size=num_codes,
+            decay=decay,
+            kmeans_init=True,
+            rotation_trick=False,
+        )
+        powers = num_codes ** torch.arange(num_levels - 1, -1, -1)
+        self.register_buffer('powers', powers, persistent=False)
+
+    def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        due = z[..., 0].numel() / self.num_codes
+        for level in self.quantizer.layers:
+            level._codebook.threshold_ema_dead_code = self.revive_share * due
+        codes, levels, losses = self.quantizer(z.flatten(1, 2))
+        ids = (levels * self.powers).sum(-1).view(z.shape[:-1])
+        return codes.view_as(z), ids, dict(loss_commit=self.beta * losses.sum())
+
+    @torch.no_grad()
+    def ids_of(self, z: Tensor) -> Tensor:
+        levels = self.quantizer(z.flatten(1, 2), freeze_codebook=True)[1]
+        return (levels * self.powers).sum(-1).view(z.shape[:-1])
+
+    def codes_of(self, ids: Tensor) -> Tensor:
+        levels = ids.flatten()[None, :, None] // self.powers % self.num_codes  # (1, M, levels)
+        codes = self.quantizer.get_output_from_indices(levels)
+        return codes.view(*ids.shape, -1)

@@ -1,0 +1,82 @@
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_reduce, broadcast
+from torch import Tensor
+
+from beit_mm.code_health import dead_codes
+from beit_mm.models.layers.ema_codebook import EMACodebook
+from beit_mm.registry import MODELS
+
+from .autoencoder_tokenizer import AutoencoderTokenizer
+
+REVIVE = dict(share=0.05, min_tokens=10, interval=100)
+
+
+@MODELS.register_module()
+class VQVAETokenizer(AutoencoderTokenizer):
+    """VQ-VAE (arXiv 1711.00937) with unit vectors of few dimensions (ViT-VQGAN, arXiv 2110.04627).
+
+    The token of a position is the code with the largest cosine; the codes follow their vectors by
+    moving averages from a k-means start (:class:`EMACodebook`).
+
+    Args:
+        beta: Weight of the commitment loss, the mean squared distance of unit vectors to codes.
+        decay, kmeans_iters: Of the codebook.
+        revive: ``dict(share=0.05, min_tokens=10, interval=100)``, any part of it, puts dead codes
+            on vectors of the batch each ``interval`` steps: those used less than ``share`` of the
+            window's mean, once the window has ``min_tokens`` tokens for each code.
+        kwargs: As :class:`AutoencoderTokenizer`.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int = 8192,
+        code_dim: int = 16,
+        beta: float = 0.25,
+        decay: float = 0.99,
+        kmeans_iters: int = 10,
+        revive: dict | None = None,
+        **kwargs,
+    ):
+        super().__init__(vocab_size, code_dim, **kwargs)
+        if revive is not None and set(revive) - set(REVIVE):
+            raise ValueError(
+                f'VQVAETokenizer.revive has {sorted(set(revive) - set(REVIVE))}: expected '
+                f'{list(REVIVE)}'
+            )
+        self.beta = beta
+        self.codebook = EMACodebook(vocab_size, code_dim, decay, kmeans_iters)
+        self.revive = None if revive is None else dict(REVIVE, **revive)
+
+    def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        if self.training:
+            self._revive(z.detach())
+        codes, ids, commitment = self.codebook(z)
+        return codes, ids, dict(loss_commit=self.beta * commitment)
+
+    def ids_of(self, z: Tensor) -> Tensor:
+        return self.codebook.encode(z)
+
+    def codes_of(self, ids: Tensor) -> Tensor:
+        return self.codebook.weight[ids]
+
+    def posterior(self, images: Tensor, temperature: float = 0.1) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, h, w, V): softmax of the cosines over ``temperature``."""
+        z = F.normalize(self.vectors(images), dim=-1)
+        return (z @ self.codebook.weight.T / temperature).softmax(-1)
+
+    @torch.no_grad()
+    def _revive(self, z: Tensor) -> None:
+        if self.revive is None or (self.usage.step + 1) % self.revive['interval']:
+            return
+        counts = self.usage.counts.sum(0)
+        all_reduce(counts)
+        dead = dead_codes(counts, self.revive['share'], self.revive['min_tokens'])
+        dead = dead.nonzero().flatten()
+        if len(dead) == 0:
+            return
+        vectors = F.normalize(z.flatten(0, -2), dim=-1)
+        chosen = vectors[torch.randint(len(vectors), (len(dead),), device=z.device)]
+        broadcast(chosen, src=0)
+        self.codebook.weight[dead] = chosen
+        self.usage.counts.zero_()  # the new ones get a window of their own

@@ -1,0 +1,202 @@
+"""What all tokenizers with an encoder, a quantizer and a decoder have in common."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.optim import OptimWrapper
+
+from beit_mm.registry import MODELS
+
+SIZES = dict(stride=4, width=8, num_blocks=1, usage_window=3)
+KINDS = [
+    dict(type='VQVAETokenizer', vocab_size=12, code_dim=5),
+    dict(type='VQVAETokenizer', vocab_size=12, code_dim=5, revive=dict(interval=2)),
+    dict(type='ResidualVQTokenizer', num_codes=4, num_levels=3, code_dim=5),
+    dict(type='FSQTokenizer', levels=(5, 4, 3)),
+    dict(type='LFQTokenizer', bits=5),
+    dict(type='LFQTokenizer', bits=5, spherical=True),
+]
+
+
+def build(kind, **kwargs):
+    kind = dict(kind, **SIZES, **kwargs)
+    return MODELS.build(dict(kind, type=f'beit_mm.{kind["type"]}'))
+
+
+def images(size=4):
+    """A random colour for each patch."""
+    colours = torch.rand(size, 3, 3, 5)
+    return colours.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: '-'.join(map(str, kind.values())))
+def model(request):
+    model = build(request.param)
+    model.loss(images())  # codebooks start
+    return model
+
+
+def test_encode_decode__shapes_range_and_determinism(model):
+    model.eval()
+    batch = images()
+    ids = model.encode(batch)
+    assert ids.shape == (4, 3, 5) and ids.dtype == torch.long
+    assert 0 <= ids.min() and ids.max() < model.vocab_size
+    assert torch.equal(ids, model.encode(batch))
+    assert torch.equal(ids[1:2], model.encode(batch[1:2]))
+    assert model.decode(ids).shape == batch.shape
+
+
+def test_encode__changes_nothing_even_in_training_mode(model):
+    model.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.encode(images())
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+
+
+def test_training_and_frozen_tokenizer__give_the_same_ids_and_codes(model):
+    z = model.vectors(images()).detach()
+    model.eval()
+    codes, ids, _ = model.quantize(z)
+    assert torch.equal(ids, model.ids_of(z))
+    torch.testing.assert_close(codes, model.codes_of(ids), atol=1e-5, rtol=1e-5)
+
+
+def test_code_vectors__are_all_different_and_their_own_tokens(model):
+    model.eval()
+    codes = model.code_vectors()
+    assert codes.shape == (model.vocab_size, model.code_dim)
+    assert len(codes.unique(dim=0)) == model.vocab_size
+
+
+def test_loss__every_weight_has_a_gradient_and_counts_are_kept(model):
+    losses = model.loss(images())
+    model.parse_losses(losses)[0].backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.any(), name
+    assert model.usage_counts().sum() == 2 * 4 * 3 * 5
+
+
+def test_state_dict__gives_the_same_tokenizer_back(model, request):
+    again = build(request.node.callspec.params['model'])
+    again.load_state_dict(model.state_dict())
+    batch = images()
+    assert torch.equal(model.eval().encode(batch), again.eval().encode(batch))
+
+
+def test_training_one_batch__reconstructs_it(model):
+    model.train()
+    batch = images(2)
+    wrapper = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-2))
+    first = last = model.loss(batch)['loss_recon'].item()
+    for _ in range(60):
+        losses = model.loss(batch)
+        last = losses['loss_recon'].item()
+        wrapper.update_params(model.parse_losses(losses)[0])
+    assert last < 0.7 * first
+
+
+def test_data_init__the_first_batch_is_spread_and_later_ones_change_nothing():
+    model, batch = build(KINDS[3], data_init=2.0), images(8)
+    model.loss(batch)
+    z = model.vectors(batch).flatten(0, 2)
+    torch.testing.assert_close(z.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(z.std(0, correction=0), torch.full((3,), 2.0), atol=1e-3, rtol=0)
+    before = model.encoder[-1].weight.clone()
+    model.loss(images(8))
+    assert torch.equal(before, model.encoder[-1].weight)
+    assert not build(KINDS[3], data_init=None).state_dict()['initialised'].logical_not()
+
+
+def test_images__sizes_and_channels_in_errors(model):
+    with pytest.raises(ValueError, match='stride=4 does not divide'):
+        model.encode(torch.rand(1, 3, 10, 8))
+    with pytest.raises(ValueError, match='in_channels=3, but the images have 4 channels'):
+        model.encode(torch.rand(1, 4, 8, 8))
+
+
+def test_fsq__closed_form():
+    """Levels 5 and 3: round(tanh(z) * (L - 1) / 2 * (1 + 1e-3)), ids in mixed radix."""
+    model = build(dict(type='FSQTokenizer', levels=(5, 3)))
+    z = torch.linspace(-3, 3, 25)
+    z = torch.stack(torch.meshgrid(z, z, indexing='ij'), -1)[None]
+    steps = torch.stack(
+        [(z[..., i].tanh() * half * 1.001).round() for i, half in enumerate((2, 1))], -1
+    )
+    codes, ids, losses = model.quantize(z.requires_grad_())
+    torch.testing.assert_close(codes.detach(), steps.detach() / torch.tensor([2.0, 1.0]))
+    assert torch.equal(ids, (steps[..., 0] + 2 + 5 * (steps[..., 1] + 1)).long())
+    assert losses == {} and len(ids.unique()) == 15
+    codes.sum().backward()
+    expected = (1 - z.detach().tanh() ** 2) * 1.001
+    torch.testing.assert_close(z.grad, expected)
+
+
+@pytest.mark.parametrize('spherical', [False, True])
+def test_lfq__closed_form(spherical):
+    model = build(dict(type='LFQTokenizer', bits=4, spherical=spherical))
+    z = torch.randn(2, 3, 5, 4)
+    codes, ids, _ = model.quantize(z)
+    signs = torch.where(z > 0, 1.0, -1.0)
+    torch.testing.assert_close(codes, signs / 2 if spherical else signs)  # 1 / sqrt(4)
+    bits = (z > 0).long()
+    assert torch.equal(ids, 8 * bits[..., 0] + 4 * bits[..., 1] + 2 * bits[..., 2] + bits[..., 3])
+
+
+def test_lfq__entropy_term_is_lower_when_the_batch_uses_all_tokens():
+    model = build(dict(type='LFQTokenizer', bits=3, entropy_weight=1.0, beta=0.0))
+    corners = model.code_vectors()
+    spread = model.quantize(corners.view(1, 2, 4, 3))[2]['loss_auxiliary']
+    single = model.quantize(corners[:1].expand(8, 3).reshape(1, 2, 4, 3))[2]['loss_auxiliary']
+    assert single - spread == pytest.approx(torch.log(torch.tensor(8.0)).item(), abs=1e-2)
+
+
+def test_residual_vq__levels_quantize_what_is_left():
+    model = build(KINDS[2])
+    model.loss(images())
+    model.eval()
+    z = torch.randn(1, 2, 3, 5)
+    books = [level._codebook.embed[0] for level in model.quantizer.layers]
+    left, ids = z, 0
+    for book in books:
+        nearest = torch.cdist(left.flatten(0, 2), book).argmin(1).view(1, 2, 3)
+        left, ids = left - book[nearest], 4 * ids + nearest
+    assert torch.equal(model.ids_of(z), ids)
+    torch.testing.assert_close(model.codes_of(ids), z - left)
+
+
+def test_residual_vq__too_many_tokens_for_a_head():
+    with pytest.raises(ValueError, match=r'num_codes=256 \*\* num_levels=4'):
+        build(dict(type='ResidualVQTokenizer', num_codes=256, num_levels=4))
+
+
+def test_vqvae__nearest_cosine_and_its_posterior():
+    model = build(KINDS[0])
+    batch = images()
+    model.loss(batch)
+    z, codes = F.normalize(model.vectors(batch), dim=-1), model.codebook.weight
+    nearest = torch.cdist(z.flatten(0, 2), codes).argmin(1).view(4, 3, 5)
+    assert torch.equal(model.encode(batch), nearest)
+    posterior = model.posterior(batch)
+    assert torch.equal(posterior.argmax(-1), nearest)
+    torch.testing.assert_close(posterior.sum(-1), torch.ones(4, 3, 5))
+
+
+def test_vqvae__dead_codes_go_to_vectors_of_the_batch():
+    model = build(dict(KINDS[0], revive=dict(interval=1, min_tokens=1)))
+    model.loss(images())
+    model.usage.counts.zero_()
+    model.usage.counts[0] = torch.tensor([30, 30] + 10 * [0])
+    before, z = model.codebook.weight.clone(), torch.randn(1, 2, 3, 5)
+    model._revive(z)
+    after = model.codebook.weight
+    assert torch.equal(before[:2], after[:2])
+    similar = after[2:] @ F.normalize(z.view(6, 5), dim=-1).T
+    torch.testing.assert_close(similar.max(1).values, torch.ones(10))
+
+
+def test_without_the_library__the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(__import__('sys').modules, 'vector_quantize_pytorch', None)
+    with pytest.raises(ImportError, match='FSQTokenizer needs.*requirements/tokenizers.txt'):
+        build(dict(type='FSQTokenizer', levels=(5, 3)))
+    build(KINDS[0])

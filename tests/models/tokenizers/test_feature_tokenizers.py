@@ -1,0 +1,212 @@
+"""k-means, random projections and continuous targets: what is made from features of patches."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.optim import OptimWrapper
+
+from beit_mm.models import (
+    FeatureTarget,
+    KMeansTokenizer,
+    PatchPixels,
+    RandomProjectionTokenizer,
+)
+from beit_mm.registry import MODELS
+
+PIXELS = dict(type='beit_mm.PatchPixels', patch_size=4)
+NORMALISED = dict(PIXELS, normalise=True)
+HOG = dict(type='beit_mm.PatchHOG', patch_size=4)
+BACKBONE = dict(
+    type='beit_mm.BackboneTeacher',
+    dims=8,
+    backbone=dict(
+        type='beit_mm.BEiTEncoder',
+        arch=dict(embed_dims=8, num_layers=1, num_heads=2),
+        img_size=(8, 12),
+        patch_size=4,
+        out_type='featmap',
+    ),
+)
+
+
+def images(size=8):
+    return torch.rand(size, 3, 2, 3).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def fitted(features, **kwargs):
+    model = KMeansTokenizer(6, features, stride=4, start_vectors=12, **kwargs)
+    for _ in range(3):
+        model.loss(images())
+    return model
+
+
+@pytest.mark.parametrize('features', [PIXELS, NORMALISED, HOG, BACKBONE])
+def test_kmeans__ids_of_the_nearest_centre_of_the_features(features):
+    batch = torch.rand(4, 3, 8, 12)
+    model = fitted(features)
+    model.loss(batch)
+    vectors = model.features(batch, (2, 3))
+    expected = torch.cdist(vectors, model.code_vectors()).argmin(-1).view(4, 2, 3)
+    assert torch.equal(model.encode(batch), expected)
+
+
+def test_kmeans__pixels_can_be_drawn_others_not():
+    model = fitted(PIXELS)
+    ids = model.encode(images())
+    drawn = model.decode(ids)
+    assert model.can_decode and drawn.shape == (8, 3, 8, 12)
+    assert torch.equal(model.encode(drawn), ids)
+    for features in (NORMALISED, HOG):
+        other = fitted(features)
+        assert not other.can_decode and 'recon' not in other.predict(images())[0]
+        with pytest.raises(ValueError, match='no decode'):
+            other.decode(ids)
+    assert not fitted(PIXELS, unit=True).can_decode
+
+
+def test_kmeans__trained_by_an_optimizer_that_changes_nothing_by_itself():
+    model = KMeansTokenizer(6, BACKBONE, stride=4, start_vectors=12)
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.0))
+    reference = KMeansTokenizer(6, BACKBONE, stride=4, start_vectors=12)
+    reference.load_state_dict(model.state_dict())
+    for _ in range(3):
+        batch = images()
+        wrapper.update_params(model.parse_losses(model.loss(batch))[0])
+        reference.kmeans.fit(reference.vectors(batch))
+    assert torch.equal(model.kmeans.centres, reference.kmeans.centres)
+    for name, parameter in model.features.named_parameters():
+        assert parameter.grad is None and not parameter.requires_grad, name
+    assert not model.train().features.training
+
+
+def test_kmeans__not_trained_yet_says_so():
+    model = KMeansTokenizer(6, PIXELS, stride=4, start_vectors=100)
+    losses = model.loss(images())  # 48 vectors wait
+    assert losses['loss_distortion'] == 0 and losses['loss_distortion'].requires_grad
+    with pytest.raises(ValueError, match='no centres yet.*100 patches'):
+        model.encode(images())
+
+
+def test_kmeans__evaluation_does_not_fit():
+    model = fitted(PIXELS).eval()
+    before = model.kmeans.centres.clone()
+    model.loss(images())
+    assert torch.equal(before, model.kmeans.centres)
+
+
+def test_kmeans__state_dict_is_the_tokenizer():
+    model, other = fitted(HOG), KMeansTokenizer(6, HOG, stride=4)
+    other.load_state_dict(model.state_dict())
+    batch = torch.rand(4, 3, 8, 12)
+    assert torch.equal(model.encode(batch), other.encode(batch))
+
+
+def test_random_projection__nearest_unit_vector_of_the_normalised_projection():
+    model = RandomProjectionTokenizer(9, NORMALISED, stride=4, code_dim=5)
+    batch = torch.rand(4, 3, 8, 12)
+    z = F.normalize(model.features(batch) @ model.projection, dim=-1)
+    expected = torch.cdist(z, model.codebook).argmin(-1).view(4, 2, 3)
+    assert torch.equal(model.encode(batch), expected)
+    assert len(expected.unique()) > 2
+    torch.testing.assert_close(model.codebook.norm(dim=-1), torch.ones(9))
+
+
+def test_random_projection__of_its_seed_alone_and_in_the_state_dict():
+    def make(seed):
+        return RandomProjectionTokenizer(9, PIXELS, stride=4, seed=seed)
+
+    first = make(0)
+    torch.manual_seed(99)
+    second, other = make(0), make(1)
+    for name in ('projection', 'codebook'):
+        assert torch.equal(getattr(first, name), getattr(second, name))
+        assert not torch.equal(getattr(first, name), getattr(other, name))
+    other.load_state_dict(first.state_dict())
+    assert torch.equal(first.projection, other.projection)
+    assert not list(first.parameters())
+    with pytest.raises(ValueError, match='no loss'):
+        first.loss(images())
+
+
+def mim(tokenizer, head):
+    arch = dict(embed_dims=16, num_layers=1, num_heads=2)
+    backbone = dict(type='beit_mm.BEiTEncoder', arch=arch, img_size=(16, 24), patch_size=8)
+    model = dict(
+        type='beit_mm.MaskedImageModel',
+        tokenizer=tokenizer,
+        backbone=backbone,
+        neck=dict(type='beit_mm.MaskedPatchNeck', dims=16),
+        head=dict(head, dims=16),
+    )
+    return MODELS.build(model)
+
+
+def batch():
+    mask = torch.zeros(4, 2, 3, dtype=torch.bool)
+    mask[0, 0, 1] = mask[2, 1] = True
+    return dict(inputs=torch.randn(4, 3, 16, 24), token_inputs=images(4), mask=mask)
+
+
+TARGET = dict(type='beit_mm.FeatureTarget', stride=4, features=NORMALISED)
+REGRESSION = dict(type='beit_mm.FeatureRegressionHead', target_dims=48)
+
+
+def test_feature_target__pixels_of_the_masked_patches_are_regressed():
+    model, own = mim(TARGET, REGRESSION), batch()
+    targets = PatchPixels(4, normalise=True)(own['token_inputs']).view(4, 2, 3, 48)[own['mask']]
+    feats = model.neck(model.backbone(own['inputs'], own['mask']), own['mask'])
+    expected = (model.head.predict(feats) - targets).square().mean()
+    losses = model(**own, mode='loss')
+    torch.testing.assert_close(losses['loss'], expected)
+    assert set(losses) == {'loss'} and model.usage_counts() is None
+    samples = model.eval()(**own, mode='predict')
+    assert [len(sample['loss']) for sample in samples] == [1, 0, 3, 0]
+    torch.testing.assert_close(torch.cat([s['target'] for s in samples]), targets)
+    torch.testing.assert_close(torch.cat([s['loss'] for s in samples]).mean(), expected)
+
+
+def test_feature_target__positions_all_regress_every_patch():
+    model, own = mim(TARGET, dict(REGRESSION, positions='all')), batch()
+    rows = []
+    model.head.proj.register_forward_hook(lambda module, args, out: rows.append(len(out)))
+    model(**own, mode='loss')
+    model(**own, mode='predict')
+    assert rows == [24, 4]
+
+
+def test_feature_target__other_sizes_are_named():
+    with pytest.raises(ValueError, match='head.target_dims=47, but model.tokenizer gives 48'):
+        mim(TARGET, dict(REGRESSION, target_dims=47))
+    with pytest.raises(ValueError, match="FeatureTarget is not trained, expected 'tensor'"):
+        FeatureTarget(PIXELS, stride=4)(images(), mode='loss')
+
+
+DVAE = dict(type='beit_mm.DVAETokenizer', vocab_size=8, stride=4, width=8, code_dim=4)
+SOFT = dict(type='beit_mm.SoftTokenHead', vocab_size=8)
+
+
+@pytest.mark.parametrize('target', ['ids', 'neighbours', 'posterior'])
+@pytest.mark.parametrize('positions', ['masked', 'all'])
+def test_soft_targets__come_from_the_tokenizer(target, positions):
+    model, own = mim(DVAE, dict(SOFT, target=target, positions=positions, smoothing=0.5)), batch()
+    torch.nn.init.normal_(model.head.proj.weight)
+    losses = model(**own, mode='loss')
+    where = own['mask'] if positions == 'masked' else torch.ones_like(own['mask'])
+    feats = model.neck(model.backbone(own['inputs'], own['mask']), where)
+    extras = dict(
+        ids={},
+        neighbours=dict(codebook=model.tokenizer.codebook),
+        posterior=dict(posterior=model.tokenizer.posterior(own['token_inputs'])[where]),
+    )[target]
+    ids = model.encode(own['token_inputs'])[where]
+    q = 0.5 * F.one_hot(ids, 8) + 0.5 * model.head.distribution(ids, **extras)
+    expected = F.cross_entropy(model.head.predict(feats), q)
+    torch.testing.assert_close(losses['loss'], expected)
+    chance = torch.special.entr(torch.bincount(ids, minlength=8) / len(ids)).sum()
+    torch.testing.assert_close(losses['chance'], chance)
+
+
+def test_soft_targets__a_tokenizer_that_has_none():
+    with pytest.raises(ValueError, match=r'posterior, but KMeansTokenizer has no posterior\(\)'):
+        tokenizer = dict(type='beit_mm.KMeansTokenizer', vocab_size=8, features=PIXELS, stride=4)
+        mim(tokenizer, dict(SOFT, target='posterior'))
