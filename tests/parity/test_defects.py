@@ -230,7 +230,7 @@ def test_M8__load_from_keeps_the_shared_bias(tmp_path):
 
 
 @pytest.mark.parametrize('rel_pos', ['shared', 'per_layer'])
-@pytest.mark.parametrize('size', [(256, 256), (224, 192), (512, 512)])
+@pytest.mark.parametrize('size', [(256, 256), (224, 192), (512, 512), (640, 640)])
 def test_M9__other_sizes_run_and_load(rel_pos, size):
     small = random_tables(BEiTEncoder(ARCH, img_size=224, patch_size=32, rel_pos=rel_pos))
     large = BEiTEncoder(ARCH, img_size=size, patch_size=32, rel_pos=rel_pos).eval()

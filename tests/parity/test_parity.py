@@ -1,0 +1,56 @@
+"""The comparisons of docs/parity.md, except for those at full size that take long."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location('parity', ROOT / 'tools/analysis_tools/parity.py')
+parity = sys.modules.setdefault('parity', importlib.util.module_from_spec(SPEC))
+SPEC.loader.exec_module(parity)
+# One at full size: the others differ from it in what the small ones compare.
+HERE = [name for name in parity.EQUAL if name.endswith('small')] + ['hf_mim_base']
+
+
+@pytest.mark.parametrize('name', HERE)
+def test_same_function(name):
+    row = parity.EQUAL[name]()
+    assert row.outputs <= parity.ALLOWED, row
+    assert row.gradients <= parity.ALLOWED, row
+
+
+@pytest.mark.parametrize('name', parity.PUBLISHED)
+def test_published(name):
+    rows = list(parity.PUBLISHED[name]())
+    assert rows
+    for row in rows:
+        assert row.error <= row.allowed, row
+
+
+def test_same_function__a_different_one_is_seen(monkeypatch):
+    original = parity.BEiTEncoder._bias
+
+    def transposed(self, *args):
+        return original(self, *args).transpose(2, 3).contiguous()
+
+    monkeypatch.setattr(parity.BEiTEncoder, '_bias', transposed)
+    row = parity.EQUAL['timm_small']()
+    assert row.outputs > 100 * parity.ALLOWED and row.gradients > 100 * parity.ALLOWED
+
+
+def test_same_function__nothing_to_compare_is_no_success():
+    with pytest.raises(ValueError, match='Nothing to compare'):
+        parity.largest_error(torch.zeros(3), torch.zeros(3))
+
+
+def test_document__has_every_row():
+    text = (ROOT / 'docs/parity.md').read_text(encoding='utf-8')
+    table = [line for line in text.splitlines() if line.startswith('| ')]
+    equal = [line for line in table if line.split(' | ')[2] in ('small', 'base')]
+    assert len(equal) == len(parity.EQUAL)
+    for name in ('layer_decay', 'second_view', 'dalle_pixels', 'schedules'):
+        for row in parity.PUBLISHED[name]():
+            assert any(line.startswith(f'| {row.what} |') for line in table), row.what
