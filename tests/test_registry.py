@@ -75,7 +75,7 @@ def test_classes__are_in_files_named_after_them(name):
         item = OURS[name].module_dict[class_name]
         assert item.__name__ == class_name
         stem = item.__module__.rsplit('.', 1)[1]
-        assert stem.replace('_', '') == class_name.lower()
+        assert stem.replace('_', '') == class_name.lower().replace('_', '')
 
 
 FOREIGN_SCOPE = """
