@@ -125,6 +125,19 @@ def test_target__is_what_its_library_loads(convert, tmp_path):
     assert torch.equal(index, timm.models.beit.gen_relative_position_index((4, 4)))
 
 
+def test_huggingface__printed_config_builds_the_model(convert, tmp_path, capsys):
+    state = pretrained()
+    goal = tmp_path / 'hub' / 'model.safetensors'
+    convert.main([saved(state, tmp_path / 'ours.pth'), str(goal), '--to', 'huggingface'])
+    (line,) = [s for s in capsys.readouterr().out.splitlines() if s.startswith('its config.json: ')]
+    (tmp_path / 'hub' / 'config.json').write_text(line.removeprefix('its config.json: '))
+    model, info = BeitForMaskedImageModeling.from_pretrained(
+        tmp_path / 'hub', output_loading_info=True
+    )
+    assert not info['missing_keys'] and not info['unexpected_keys']
+    assert torch.equal(model.lm_head.weight, state['head.proj.weight'])
+
+
 def test_img_size__equals_resizing_at_run_time(convert, tmp_path, capsys):
     state = pretrained(abs_pos=True)
     source = saved(state, tmp_path / 'ours.pth')

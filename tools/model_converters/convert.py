@@ -10,6 +10,7 @@ covered, or if TARGET exists.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from beit_mm.checkpoints import (  # noqa: E402
 from beit_mm.engine.launch import UserError, run_tool  # noqa: E402
 from beit_mm.models.backbones.beit_encoder import resize_pos_embed  # noqa: E402
 from beit_mm.models.layers.rel_pos_bias import resize_table  # noqa: E402
-from references import Sizes, outputs_of  # noqa: E402
+from references import Sizes, hf_settings, outputs_of  # noqa: E402
 
 TASKS = ('pretrain', 'classification', 'segmentation', 'backbone')
 TOLERANCE = 1e-4  # of the largest output, in float32
@@ -203,6 +204,8 @@ def main(argv: list[str] | None = None) -> None:
     for step, report in zip(steps, reports, strict=True):
         print(f'{step}: {report.table() if args.report else report.summary()}')
     print('\n'.join(lines))
+    if args.target == 'huggingface':
+        print(f'its config.json: {json.dumps(hf_settings(sizes, written.result))}')
     print(f'wrote {target}: {len(written.result)} tensors, layout {args.target}, task {task}')
 
 

@@ -208,13 +208,7 @@ def huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tens
     import transformers
 
     pretrain, classify = 'lm_head.weight' in state, 'classifier.weight' in state
-    mean = not any(name.endswith('layernorm.weight') and 'pooler' not in name for name in state)
-    config = transformers.BeitConfig(
-        **hf_settings(sizes, state),
-        use_mask_token=pretrain,
-        use_mean_pooling=mean or pretrain and 'beit.layernorm.weight' not in state,
-        layer_norm_eps=1e-6,
-    )
+    config = transformers.BeitConfig(**hf_settings(sizes, state))
     kind = 'ForMaskedImageModeling' if pretrain else 'ForImageClassification' * classify or 'Model'
     with tempfile.TemporaryDirectory() as folder:
         write_weights(state, Path(folder) / 'model.safetensors')
@@ -233,8 +227,12 @@ def huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tens
 
 
 def hf_settings(sizes: Sizes, state: Mapping[str, Tensor]) -> dict:
-    """The part of a BeitConfig that follows from the tensors."""
+    """The part of a BeitConfig that follows from the tensors, and our LayerNorm's epsilon."""
     names = list(state)
+    pretrain = 'lm_head.weight' in state
+    inner_norm = any(n.endswith('layernorm.weight') and 'pooler' not in n for n in names)
+    if pretrain:
+        inner_norm = 'beit.layernorm.weight' in state
     return dict(
         vocab_size=sizes.vocab or 8192,
         num_labels=sizes.classes or 2,
@@ -250,6 +248,9 @@ def hf_settings(sizes: Sizes, state: Mapping[str, Tensor]) -> dict:
         use_shared_relative_position_bias=any('encoder.relative_position' in n for n in names)
         or any('shared_position_bias' in n for n in names),
         use_relative_position_bias=any(n.endswith(TABLE) and '.0.' in n for n in names),
+        use_mask_token=pretrain,
+        use_mean_pooling=not inner_norm,
+        layer_norm_eps=1e-6,
     )
 
 
