@@ -14,8 +14,9 @@ class MaskedTokenAccuracy(BaseMetric):
 
     Over all masked patches: ``accuracy`` (percent), ``loss`` (mean cross-entropy, nats),
     ``chance`` (entropy of the targets' histogram, nats: the loss of the best constant
-    prediction), ``majority`` (percent: the accuracy of always naming the commonest token),
-    ``target_codes`` (different targets) and ``target_perplexity`` (exp of ``chance``).
+    prediction), ``gap_closed`` (1 - loss / chance: the part of it that is predicted), ``majority``
+    (percent: the accuracy of always naming the commonest token), ``target_codes`` (different
+    targets) and ``target_perplexity`` (exp of ``chance``).
     """
 
     default_prefix = 'mim'
@@ -35,11 +36,12 @@ class MaskedTokenAccuracy(BaseMetric):
                 "transform of val_dataloader's pipeline decides how many are"
             )
         correct, targets, losses = (np.concatenate(part) for part in zip(*results, strict=True))
-        chance = entropy(targets)
+        chance, loss = entropy(targets), float(losses.mean())
         return dict(
             accuracy=100 * float(correct.mean()),
-            loss=float(losses.mean()),
+            loss=loss,
             chance=chance,
+            gap_closed=1 - loss / chance if chance > 0 else 0.0,
             majority=100 * float(np.bincount(targets).max() / len(targets)),
             target_codes=len(np.unique(targets)),
             target_perplexity=float(np.exp(chance)),

@@ -1,20 +1,24 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 
+from beit_mm.code_health import code_health
 from beit_mm.registry import METRICS
 
-from .token_histogram import entropy
+from .ssim import ssim
 
 
 @METRICS.register_module()
 class TokenizerQuality(BaseMetric):
     """Reconstruction and use of the vocabulary over a whole data set.
 
-    ``codes_used``, ``codes_used_percent`` (of ``vocab_size``), ``perplexity`` (exp of the entropy
-    of the tokens' histogram) and, where the tokenizer can decode, ``psnr`` (dB, from the squared
-    error over all images, peak 1) and ``l1`` (mean absolute error, in [0, 1]).
+    ``codes_used``, ``codes_used_percent`` (of ``vocab_size``), ``dead_codes``, ``entropy`` (of the
+    tokens' histogram, nats), ``perplexity`` (its exp) and, where the tokenizer can decode, ``psnr``
+    (dB, from the squared error over all images, peak 1), ``l1`` (mean absolute error, in [0, 1])
+    and ``ssim`` (mean over images, see :func:`ssim`). The commonest tokens go to the log.
 
     Args:
         vocab_size: Of the tokenizer.
@@ -36,6 +40,7 @@ class TokenizerQuality(BaseMetric):
                     squared=error.square().sum().item(),
                     absolute=error.abs().sum().item(),
                     values=error.numel(),
+                    ssim=ssim(sample['recon'], sample['image']),
                 )
             self.results.append(result)
 
@@ -46,15 +51,13 @@ class TokenizerQuality(BaseMetric):
                 f'val_evaluator: TokenizerQuality.vocab_size={self.vocab_size}, but there is a '
                 f'token {ids.max()}; set it to the vocab_size of the tokenizer'
             )
-        codes_used = len(np.unique(ids))
-        metrics = dict(
-            codes_used=codes_used,
-            codes_used_percent=100 * codes_used / self.vocab_size,
-            perplexity=float(np.exp(entropy(ids))),
-        )
+        health = code_health(torch.from_numpy(np.bincount(ids, minlength=self.vocab_size)))
+        print_log(f'Tokens of the whole data set: {health}', logger='current')
+        metrics = health.scalars()
         if 'values' in results[0]:
             values = sum(result['values'] for result in results)
             mse = sum(result['squared'] for result in results) / values
             metrics['psnr'] = float(-10 * np.log10(max(mse, 1e-12)))
             metrics['l1'] = sum(result['absolute'] for result in results) / values
+            metrics['ssim'] = float(np.mean([result['ssim'] for result in results]))
         return metrics

@@ -15,13 +15,18 @@ def metric(vocab_size=8):
 def test_by_hand():
     own = metric()
     image = torch.zeros(1, 2, 2)
+    # One window of one pixel: no structure, luminance against black.
+    dark = [1e-4 / (value**2 + 1e-4) for value in (0.0, 0.1, 0.2, 0.3)]
     recon = torch.tensor([[[0.0, 0.1], [0.2, 0.3]]])
     own.process({}, [dict(ids=torch.tensor([[0, 0], [3, 3]]), image=image, recon=recon)])
     own.process({}, [dict(ids=torch.tensor([[5, 5], [7, 7]]), image=image, recon=image)])
     assert own.evaluate(size=2) == {
         'tokenizer/codes_used': 4,
         'tokenizer/codes_used_percent': 50.0,
+        'tokenizer/dead_codes': 4,
+        'tokenizer/entropy': pytest.approx(math.log(4)),
         'tokenizer/perplexity': pytest.approx(4.0),
+        'tokenizer/ssim': pytest.approx((sum(dark) / 4 + 1) / 2),
         'tokenizer/psnr': pytest.approx(-10 * math.log10(0.14 / 8), rel=1e-6),
         'tokenizer/l1': pytest.approx(0.6 / 8, rel=1e-6),
     }
@@ -43,6 +48,8 @@ def test_against_numpy__images_of_two_sizes_in_batches():
     expected = dict(
         codes_used=len(set(ids)),
         codes_used_percent=100 * len(set(ids)) / 32,
+        dead_codes=32 - len(set(ids)),
+        entropy=-sum(p * math.log(p) for p in share if p),
         perplexity=math.exp(-sum(p * math.log(p) for p in share if p)),
         psnr=-10 * math.log10((errors**2).mean()),
         l1=np.abs(errors).mean(),
@@ -52,6 +59,7 @@ def test_against_numpy__images_of_two_sizes_in_batches():
         for start in range(0, 11, batch):
             own.process({}, samples[start : start + batch])
         got = own.evaluate(size=11)
+        assert 0 < got.pop('tokenizer/ssim') < 1
         assert got == {f'tokenizer/{k}': pytest.approx(v, rel=1e-6) for k, v in expected.items()}
 
 
@@ -71,6 +79,8 @@ def test_a_tokenizer_without_decoder_has_no_psnr():
     assert set(own.evaluate(size=1)) == {
         'tokenizer/codes_used',
         'tokenizer/codes_used_percent',
+        'tokenizer/dead_codes',
+        'tokenizer/entropy',
         'tokenizer/perplexity',
     }
 
