@@ -19,6 +19,7 @@ from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
+from beit_mm.engine.config_check import Finding, check_config  # noqa: E402
 from beit_mm.engine.launch import (  # noqa: E402
     UserError,
     load_config,
@@ -51,6 +52,9 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         action=DictAction,
         help='override the config, for example optim_wrapper.optimizer.lr=1e-4',
+    )
+    parser.add_argument(
+        '--no-config-check', action='store_true', help='start whatever tools/check_config.py says'
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -100,9 +104,22 @@ def use_autocast(optim_wrapper: dict) -> None:
     optim_wrapper.setdefault('dtype', dtype)
 
 
+def report(found: list[Finding]) -> None:
+    """Warnings to the terminal, errors as one message that ends the program."""
+    errors = [str(finding) for finding in found if finding.level == 'error']
+    if os.environ.get('RANK', '0') == '0':
+        for finding in found[len(errors) :]:
+            print(finding, file=sys.stderr)
+    if errors:
+        lines = ''.join(f'\n  {line}' for line in errors)
+        raise UserError(f'the config (--no-config-check goes on all the same):{lines}')
+
+
 def main() -> None:
     args = parse_args()
     config = merge_args(load_config(args.config, args.cfg_options), args)
+    if not args.no_config_check:
+        report(check_config(config, int(os.environ.get('WORLD_SIZE', 1))))
     start_distributed(config, args.launcher)
     runner_type = config.get('runner_type')
     runner = Runner.from_cfg(config) if runner_type is None else RUNNERS.build(config)

@@ -1,0 +1,144 @@
+"""Numbers of a config that have to agree with each other."""
+
+from collections.abc import Iterator
+
+from mmengine.config import Config
+
+from .finding import Finding
+
+DEFAULT_STRIDES = dict(DVAETokenizer=8, DALLETokenizer=8)
+
+
+def check_numbers(config: Config, world_size: int) -> Iterator[Finding]:
+    yield from _schedule(config)
+    yield from _total_batch(config, world_size)
+    yield from _two_views(config)
+    yield from _tokenizer(config)
+
+
+def _schedule(config: Config) -> Iterator[Finding]:
+    """The learning rate has to end with the run, neither before nor after it."""
+    train = config.get('train_cfg') or {}
+    unit = 'max_iters' if train.get('max_iters') else 'max_epochs'
+    length = train.get(unit)
+    schedulers = config.get('param_scheduler') or []
+    schedulers = [schedulers] if isinstance(schedulers, dict) else schedulers
+    ends = {}
+    for number, scheduler in enumerate(schedulers):
+        if not isinstance(scheduler, dict) or scheduler.get('end') is None:
+            continue
+        if scheduler.get('by_epoch', True) == (unit == 'max_epochs'):
+            ends[number] = scheduler['end']
+    if not length or not ends:
+        return
+    last = max(ends, key=ends.get)
+    key = f'param_scheduler.{last}.end'
+    if ends[last] > length + 1:  # some schedules reach their end one step after the last
+        yield Finding(
+            'warning',
+            key,
+            f'{ends[last]}, but train_cfg.{unit}={length}: training stops before the schedule '
+            'does; set them equal',
+        )
+    elif ends[last] < length and len(ends) == len(schedulers):
+        yield Finding(
+            'warning',
+            key,
+            f'{ends[last]}, but train_cfg.{unit}={length}: the learning rate stands still after '
+            'it; set them equal',
+        )
+
+
+def _total_batch(config: Config, world_size: int) -> Iterator[Finding]:
+    scale = config.get('auto_scale_lr') or {}
+    base = scale.get('base_batch_size')
+    batch = (config.get('train_dataloader') or {}).get('batch_size')
+    if not base or not batch or scale.get('enable'):
+        return
+    accumulated = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    total = batch * world_size * accumulated
+    if total != base:
+        yield Finding(
+            'warning',
+            'auto_scale_lr.base_batch_size',
+            f'the learning rate is made for a total batch of {base}, but {batch} per process x '
+            f'{world_size} processes x {accumulated} accumulated is {total}; pass --auto-scale-lr, '
+            'or change optim_wrapper.accumulative_counts',
+        )
+
+
+def _two_views(config: Config) -> Iterator[Finding]:
+    """Mask grid, patch size and stride of the tokenizer, in the pipelines of pre-training."""
+    model = config.get('model') or {}
+    backbone, tokenizer = model.get('backbone') or {}, model.get('tokenizer')
+    if not isinstance(tokenizer, dict):
+        return
+    patch = backbone.get('patch_size', 16)
+    stride = tokenizer.get('stride', tokenizer.get('patch_size'))
+    if stride is None and str(tokenizer.get('type', '')).endswith(
+        ('DVAETokenizer', 'DALLETokenizer')
+    ):
+        stride = 8
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        pipeline = ((config.get(name) or {}).get('dataset') or {}).get('pipeline') or []
+        crop = _transform(pipeline, 'TwoViewResizedCrop')
+        mask = _transform(pipeline, 'BlockwiseMask') or _transform(pipeline, 'RandomMask')
+        if crop is None or mask is None:
+            continue
+        key = f'{name}.dataset.pipeline'
+        grid = tuple(side / patch for side in _pair(crop[1].get('size')))
+        if grid != _pair(mask[1].get('grid')):
+            yield Finding(
+                'error',
+                f'{key}.{mask[0]}.grid',
+                f'{mask[1].get("grid")}, but size={crop[1].get("size")} / patch_size={patch} gives '
+                f'{_plain(grid)} patches',
+            )
+        token_size = crop[1].get('token_size')
+        if stride and token_size and tuple(s / stride for s in _pair(token_size)) != grid:
+            wanted = tuple(round(side * stride) for side in grid)
+            yield Finding(
+                'error',
+                f'{key}.{crop[0]}.token_size',
+                f'{token_size} / stride={stride} of the tokenizer gives '
+                f'{_plain(tuple(s / stride for s in _pair(token_size)))} tokens, but there are '
+                f'{_plain(grid)} patches; set token_size={wanted}',
+            )
+
+
+def _tokenizer(config: Config) -> Iterator[Finding]:
+    model = config.get('model') or {}
+    tokenizer, head = model.get('tokenizer'), model.get('head')
+    if not isinstance(tokenizer, dict) or not isinstance(head, dict):
+        return
+    own, wanted = head.get('vocab_size'), tokenizer.get('vocab_size')
+    if own and wanted and own != wanted:
+        yield Finding(
+            'error', 'model.head.vocab_size', f'{own}, but model.tokenizer.vocab_size={wanted}'
+        )
+    for name in ('val_evaluator', 'test_evaluator'):
+        for metric in _as_list(config.get(name)):
+            size = metric.get('vocab_size')
+            if size and wanted and size != wanted:
+                yield Finding(
+                    'error', f'{name}.vocab_size', f'{size}, but the tokenizer has {wanted}'
+                )
+
+
+def _transform(pipeline: list, name: str) -> tuple[int, dict] | None:
+    for number, transform in enumerate(pipeline):
+        if isinstance(transform, dict) and str(transform.get('type')).split('.')[-1] == name:
+            return number, transform
+    return None
+
+
+def _pair(size) -> tuple:
+    return tuple(size) if isinstance(size, (list, tuple)) else (size, size)
+
+
+def _plain(grid: tuple) -> str:
+    return ' x '.join(f'{side:g}' for side in grid)
+
+
+def _as_list(part) -> list:
+    return [p for p in (part if isinstance(part, (list, tuple)) else [part]) if isinstance(p, dict)]

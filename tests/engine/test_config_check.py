@@ -1,0 +1,106 @@
+"""Each slip is found under its key, and the shipped configs have none."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from beit_mm.engine.config_check import check_config
+from beit_mm.engine.launch import load_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+LEAVES = sorted(p for p in CONFIGS.glob('*/*.py') if p.parent.name != '_base_')
+PRETRAIN = 'pretrain/beit_beit-micro-p8_digit-scenes.py'
+CLASSIFY = 'classification/beit-micro-p8_beit_ft_digit-scenes-500.py'
+SEGMENT = 'segmentation/beit-micro-p8_beit_setr-naive_digit-scenes-500.py'
+
+
+def findings(name: str, **options) -> dict[str, str]:
+    """Key -> level and message, for a shipped config with some options."""
+    options = {key.replace('__', '.'): value for key, value in options.items()}
+    found = check_config(load_config(CONFIGS / name, options))
+    return {finding.key: f'{finding.level}: {finding.message}' for finding in found}
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
+def test_shipped_configs__have_no_errors(path):
+    processes = 64 if '64x' in path.stem else 16 if '16x' in path.stem else 8
+    if not any(f'{n}xb' in path.stem for n in (8, 16, 64)):
+        processes = 1
+    found = check_config(load_config(path), processes)
+    if 'dalle' in path.stem:  # its learning rate stands still after 1.2M of 3M updates
+        found = [finding for finding in found if finding.key != 'param_scheduler.0.end']
+    assert not found, [str(finding) for finding in found]
+
+
+@pytest.mark.parametrize(
+    'options, key, message',
+    [
+        (dict(lr_scheduler=dict(type='X')), 'lr_scheduler', 'error.*use param_scheduler'),
+        (dict(train_dataloder=dict()), 'train_dataloder', "error.*mean 'train_dataloader'"),
+        (dict(spare=7), 'spare', 'warning.*nothing reads it'),
+        (dict(env_cfg__cudnn_benchmrk=True), 'env_cfg.cudnn_benchmrk', "mean 'cudnn_benchmark'"),
+        (dict(randomness__sead=1), 'randomness.sead', "mean 'seed'"),
+        (dict(default_hooks__loger=dict()), 'default_hooks.loger', "mean 'logger'"),
+        (dict(train_dataloader__batchsize=1), 'train_dataloader.batchsize', "mean 'batch_size'"),
+        (dict(model__backbone__drop_path=0.1), 'model.backbone.drop_path', "'drop_path_rate'"),
+        (dict(model__neck__type='MaskedPatchNek'), 'model.neck.type', "mean 'MaskedPatchNeck'"),
+        (dict(model__neck__type='BEiTViT'), 'model.neck.type', "mean 'mmpretrain.BEiTViT'"),
+        (dict(optim_wrapper__clip_grd=dict()), 'optim_wrapper.clip_grd', "mean 'clip_grad'"),
+        (dict(optim_wrapper__optimizer__wd=1), 'optim_wrapper.optimizer.wd', "takes no 'wd'"),
+        (dict(train_cfg__max_iter=7), 'train_cfg.max_iter', "mean 'max_iters'"),
+        (dict(train_cfg__max_iters=900), 'param_scheduler.1.end', 'warning.*stops before'),
+        (dict(train_cfg__max_iters=9000), 'param_scheduler.1.end', 'warning.*stands still'),
+        (dict(auto_scale_lr__base_batch_size=96), 'auto_scale_lr.base_batch_size', '96, but 48'),
+        (
+            dict(model__backbone__patch_size=16),
+            'train_dataloader.dataset.pipeline.2.grid',
+            'gives 2 x 2 patches',
+        ),
+        (
+            dict(model__tokenizer__stride=4),
+            'train_dataloader.dataset.pipeline.1.token_size',
+            r'gives 8 x 8 tokens, but there are 4 x 4 patches; set token_size=\(16, 16\)',
+        ),
+        (dict(model__head__vocab_size=8), 'model.head.vocab_size', '8, but .*vocab_size=256'),
+        (
+            {'val_dataloader__dataset__pipeline__0__type': 'LoadImagefromFile'},
+            'val_dataloader.dataset.pipeline.0.type',
+            "mean 'LoadImageFromFile'",
+        ),
+    ],
+)
+def test_slips__are_found(options, key, message):
+    assert key not in findings(PRETRAIN)
+    found = findings(PRETRAIN, **options)
+    assert key in found, found
+    assert re.search(message, found[key]), found[key]
+
+
+def test_another_packages_class_under_the_same_name():
+    key = 'train_dataloader.dataset.pipeline.0.type'
+    found = findings(CLASSIFY, train_dataloader__dataset__pipeline__0__type='LoadAnnotations')
+    assert (
+        "'LoadAnnotations' is mmcv" in found[key] and "write 'mmseg.LoadAnnotations'" in found[key]
+    )
+    assert key not in findings(
+        SEGMENT, train_dataloader__dataset__pipeline__0__type='LoadAnnotations'
+    )
+
+
+def test_default_constructor__slip_in_paramwise_cfg():
+    found = findings(
+        CLASSIFY,
+        optim_wrapper__constructor='DefaultOptimWrapperConstructor',
+        optim_wrapper__paramwise_cfg=dict(norm_decay_mul=0.0),
+    )
+    assert "mean 'norm_decay_mult'" in found['optim_wrapper.paramwise_cfg.norm_decay_mul']
+
+
+def test_variables_that_are_used__are_no_findings(tmp_path):
+    path = tmp_path / 'child.py'
+    path.write_text(
+        f"_base_ = '{CONFIGS / PRETRAIN}'\ngrid = 4\nmean = [1.0, 2.0, 3.0]\n"
+        'data_preprocessor = dict(mean=mean, std=mean)\n'
+    )
+    assert 'mean' not in {finding.key for finding in check_config(load_config(path))}
