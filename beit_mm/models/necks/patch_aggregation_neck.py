@@ -56,6 +56,7 @@ class PatchAggregationNeck(BaseModule):
                 f'neck.depth={depth}, counted from 1'
             )
         self.dims = dims
+        self.num_heads = num_heads
         self.early_layer = early_layer
         self.depth = depth
         self.init_std = init_std
@@ -93,6 +94,12 @@ class PatchAggregationNeck(BaseModule):
 
     def check_backbone(self, backbone: nn.Module) -> None:
         """ValueError unless ``backbone`` gives the two layers and one bias for all of them."""
+        known = ('num_layers', 'out_indices', 'out_type', 'rel_pos')
+        if not all(hasattr(backbone, name) for name in known):
+            raise ValueError(
+                f'PatchAggregationNeck continues a BEiTEncoder, found {type(backbone).__name__}; '
+                "set model.backbone.type='BEiTEncoder', or another model.neck.type"
+            )
         layers = [self.early_layer - 1, self.depth - 1]
         if backbone.num_layers != self.depth:
             raise ValueError(
@@ -110,6 +117,14 @@ class PatchAggregationNeck(BaseModule):
                 f"PatchAggregationNeck takes a backbone with out_type='tokens' and "
                 f"rel_pos='shared' or None, found {backbone.out_type!r} and {backbone.rel_pos!r}"
             )
+
+        if backbone.rel_pos == 'shared':
+            heads = backbone.rel_pos_bias.relative_position_bias_table.shape[1]
+            if heads != self.num_heads:
+                raise ValueError(
+                    f'model.neck.num_heads={self.num_heads}, but the bias of the backbone is for '
+                    f'{heads} heads; set model.neck.num_heads={heads}'
+                )
 
     def init_weights(self) -> None:
         if not self.is_init:

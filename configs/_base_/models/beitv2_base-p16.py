@@ -10,6 +10,7 @@ model = dict(
         patch_size=16,
         init_cfg=dict(
             type='Pretrained',
+            # The original's vqkd_encoder_base_decoder_3x768x12_clip.pth can stand here as it is.
             checkpoint='work_dirs/vqkd_clip-base-p16-dec3_8xb64-amp-coslr-100e_in1k/epoch_100.pth',
         ),
     ),

@@ -151,6 +151,8 @@ def two_processes(rank: int, folder, steps: int) -> None:
     torch.manual_seed(7)
     following = EMACodebook(6, 3, decay=0.5, kmeans_iters=0).train()
     z = torch.load(folder / 'z.pth')[rank]
+    drawn = EMACodebook(6, 3, kmeans_iters=0)
+    drawn.start(z)
     started.start(z)
     start = started.weight.clone()
     for step in range(steps):
@@ -160,7 +162,7 @@ def two_processes(rank: int, folder, steps: int) -> None:
         started.eval()(z)
         started.encode(z)
     torch.save(
-        dict(start=start, trained=started.weight, following=following.weight),
+        dict(drawn=drawn.weight, start=start, trained=started.weight, following=following.weight),
         folder / f'rank{rank}.pth',
     )
     dist.destroy_process_group()
@@ -186,6 +188,8 @@ def test_two_processes__one_start_and_one_codebook(tmp_path):
 
     # The start is a fixed point of k-means on the vectors of both processes.
     everything = F.normalize(z, dim=-1).flatten(0, 2)
+    owners = torch.cdist(first['drawn'], everything).argmin(1) // 60
+    assert owners.tolist() == [0, 0, 0, 1, 1, 1]  # it begins with as many vectors of each process
     ids = (everything @ first['start'].T).argmax(1)
     means = torch.stack([F.normalize(everything[ids == code].sum(0), dim=-1) for code in range(6)])
     torch.testing.assert_close(first['start'], means, atol=1e-5, rtol=0)

@@ -274,6 +274,11 @@ def test_training__learns_a_batch_by_both_terms():
         ),
         (dict(backbone=dict(ENCODER, rel_pos='per_layer')), "found 'tokens' and 'per_layer'"),
         (dict(backbone=dict(ENCODER, out_type='featmap')), "found 'featmap' and 'shared'"),
+        (dict(num_heads=4), 'num_heads=4, but the bias of the backbone is for 2 heads'),
+        (
+            dict(backbone=dict(type='mmpretrain.ResNet', depth=18)),
+            'continues a BEiTEncoder, found ResNet',
+        ),
         (dict(early_layer=4), 'neck.early_layer=4: expected a layer before the last one'),
         (dict(dims=64), r'model.neck.dims=64, but the backbone gives 32 channels'),
     ],

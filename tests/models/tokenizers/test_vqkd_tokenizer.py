@@ -274,5 +274,5 @@ def test_quality__codes_without_reconstructions():
     metric = TokenizerQuality(vocab_size=24)
     metric.process(None, samples)
     result = metric.compute_metrics(metric.results)
-    assert set(result) == {'codes_used', 'codes_used_percent', 'perplexity'}
+    assert not {'psnr', 'l1', 'ssim'} & set(result)
     assert result['codes_used'] == len(model.encode(images).unique())
