@@ -397,6 +397,27 @@ def test_mmseg__file_of_their_converter():
     assert all(close(a, b) for a, b in zip(ours.backbone(x), theirs(x), strict=True))
 
 
+def test_original__segmentor_has_its_pyramid_in_the_backbone(tmp_path):
+    config = their_segmentor()
+    config['backbone'] = dict(
+        type='beit_mm.BEiTEncoder',
+        rel_pos='per_layer',
+        out_type='featmap',
+        out_indices=(0, 1, 2, -1),
+        **{**SIZES, 'arch': dict(ARCH, num_layers=4)},
+    )
+    config['neck'] = dict(type='Feature2Pyramid', embed_dim=32, norm_cfg=dict(type='BN'))
+    source, target = randomised(MODELS.build(config)), MODELS.build(config).eval()
+    conversion = LAYOUTS['unilm_seg'].from_ours(source.state_dict(), 'segmentation')
+    assert detect(conversion.result) == 'unilm_seg'
+    pyramid = {n.split('.')[1] for n in conversion.result if n.startswith('backbone.fpn')}
+    assert pyramid == {'fpn1', 'fpn2'} and not any(n.startswith('neck') for n in conversion.result)
+    torch.save(dict(state_dict=conversion.result), tmp_path / 'upernet.pth')
+    load_checkpoint(target, str(tmp_path / 'upernet.pth'))
+    x, _ = batch()
+    assert torch.equal(target(x), source(x))
+
+
 # ---- the tokenizer of v2 ----
 
 
@@ -445,7 +466,9 @@ def test_wrapped_weights_of_anything__are_unwrapped(tmp_path):
 # ---- shared tables ----
 
 
-@pytest.mark.parametrize('layout', ['unilm', 'timm', 'huggingface', 'mmpretrain', 'mmseg'])
+@pytest.mark.parametrize(
+    'layout', ['unilm', 'unilm_seg', 'timm', 'huggingface', 'mmpretrain', 'mmseg']
+)
 def test_shared_table__is_in_every_layer_of_a_model_that_has_no_shared_one(layout):
     """A self-supervised checkpoint as a backbone: the same features, never without the bias."""
     source = randomised(Ours('pretrain'))

@@ -65,7 +65,9 @@ def saved(state, path):
     return str(path)
 
 
-@pytest.mark.parametrize('target', ['unilm', 'huggingface', 'timm', 'mmpretrain', 'mmseg'])
+@pytest.mark.parametrize(
+    'target', ['unilm', 'unilm_seg', 'huggingface', 'timm', 'mmpretrain', 'mmseg']
+)
 @pytest.mark.parametrize('task', ['pretrain', 'classification'])
 def test_there_and_back__is_proved_and_changes_no_bit(convert, tmp_path, capsys, target, task):
     state = pretrained() if task == 'pretrain' else classifier()
@@ -81,10 +83,10 @@ def test_there_and_back__is_proved_and_changes_no_bit(convert, tmp_path, capsys,
     gone = {name for name in state if name not in returned}
     assert all(torch.equal(returned[name], state[name]) for name in state if name in returned)
     allowed = ['tokenizer.']
-    if task == 'classification' or target in ('timm', 'mmseg'):
+    if task == 'classification' or target in ('timm', 'mmseg', 'unilm_seg'):
         allowed += ['backbone.mask_token']
         assert 'only pre-training masks patches' in out
-    if target == 'mmseg' or target == 'timm' and task == 'pretrain':
+    if target in ('mmseg', 'unilm_seg') or target == 'timm' and task == 'pretrain':
         allowed += ['neck.', 'head.', 'backbone.rel_pos_bias.']
         assert task == 'classification' or 'one table for every layer' in out
     assert all(name.startswith(tuple(allowed)) for name in gone)

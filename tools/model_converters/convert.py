@@ -3,10 +3,10 @@
 python tools/model_converters/convert.py SOURCE [SOURCE ...] TARGET [--from LAYOUT] [--to LAYOUT]
 python tools/model_converters/convert.py SOURCE
 
-Layouts: beit_mm, unilm (the original), huggingface, timm, mmpretrain, mmseg. With one path it says
-what the file is. Before TARGET is written, the same random batch goes through a model made of the
-source and one made of the result; nothing is written if they differ, if the backbone is not fully
-covered, or if TARGET exists.
+Layouts: beit_mm, unilm and unilm_seg (the original), huggingface, timm, mmpretrain, mmseg. With
+one path it says what the file is. Before TARGET is written, the same random batch goes through a
+model made of the source and one made of the result; nothing is written if they differ, if the
+backbone is not fully covered, or if TARGET exists.
 """
 
 import argparse
@@ -90,7 +90,10 @@ def to_ours(weights: dict[str, Tensor], layout: str) -> Conversion:
     conversion = Conversion(weights)
     prefix = '' if 'backbone.cls_token' in weights else 'backbone.'  # an encoder alone
     for name in weights:
-        conversion.move(name, prefix + name)
+        if name.endswith('relative_position_index'):
+            conversion.drop(name, 'a constant that follows from the patch grid')
+        else:
+            conversion.move(name, prefix + name)
     return conversion.finish()
 
 
@@ -212,7 +215,7 @@ def main(argv: list[str] | None = None) -> None:
 def prove_target(layout, weights, ours: dict[str, Tensor], sizes: Sizes, task: str) -> str:
     """The same for the result, whose head may have been left behind."""
     kept = dict(ours)
-    if task != task_of(ours) or layout in ('timm', 'mmseg') and task == 'pretrain':
+    if task != task_of(ours) or layout in ('timm', 'mmseg', 'unilm_seg') and task == 'pretrain':
         kept = {name: tensor for name, tensor in ours.items() if name.startswith('backbone.')}
     return prove(layout, weights, kept, sizes, f'beit_mm and target ({layout})')
 

@@ -180,6 +180,12 @@ def original(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor)
     return dict(tokens=x)
 
 
+def original_segmentor(
+    state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor
+) -> Outputs:
+    return original(_below(state, 'backbone.'), sizes, x, mask)
+
+
 def timm(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
     from timm.models.beit import Beit
 
@@ -328,6 +334,7 @@ def _load(model: torch.nn.Module, state: Mapping[str, Tensor], unused: set | Non
 REFERENCES = dict(
     beit_mm=(ours, None),
     unilm=(original, None),
+    unilm_seg=(original_segmentor, None),
     timm=(timm, 'timm'),
     huggingface=(huggingface, 'transformers'),
     mmpretrain=(mmpretrain, 'mmpretrain'),

@@ -10,11 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
-from . import huggingface, mmpretrain, mmseg, timm, unilm, vqkd
+from . import huggingface, mmpretrain, mmseg, timm, unilm, unilm_seg, vqkd
 from .names import ENCODER, has_beit_blocks, task_of
 
 OURS = 'beit_mm'
-LAYOUTS = {layout.NAME: layout for layout in (huggingface, mmseg, mmpretrain, timm, unilm, vqkd)}
+LAYOUTS = {
+    layout.NAME: layout for layout in (huggingface, mmseg, mmpretrain, timm, unilm, unilm_seg, vqkd)
+}
 
 
 def detect(names: Collection[str]) -> str | None:
