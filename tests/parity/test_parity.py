@@ -1,4 +1,4 @@
-"""The comparisons of docs/parity.md, except for those at full size that take long."""
+"""The comparisons of docs/parity.md; of those at full size one, since they take long."""
 
 import importlib.util
 import sys

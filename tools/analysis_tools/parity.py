@@ -104,6 +104,10 @@ def from_hf(tensors: Named) -> Named:
         (r'^lm_head', 'head.proj'),
         (r'^classifier', 'head'),
         (r'^beit\.', 'backbone.'),
+        (r'^fpn\.fpn1\.conv_transpose1', 'neck.upsample_4x.0'),
+        (r'^fpn\.fpn1\.normalization', 'neck.upsample_4x.1'),
+        (r'^fpn\.fpn1\.conv_transpose2', 'neck.upsample_4x.3'),
+        (r'^fpn\.fpn2', 'neck.upsample_2x.0'),
         (r'embeddings\.position_embeddings', 'pos_embed'),
         (r'embeddings\.patch_embeddings\.projection', 'patch_embed.proj'),
         (r'embeddings\.', ''),
@@ -158,6 +162,8 @@ class Ours(nn.Module):
         outputs = self.backbone(x, mask)
         if isinstance(self.neck, MaskedPatchNeck):
             return (self.head.predict(self.neck(outputs, mask)),)
+        if self.head is None and self.neck is not None:
+            return self.neck(outputs)
         if self.neck is not None:
             return (self.head(*self.neck(outputs)),)
         return outputs
@@ -186,9 +192,10 @@ def randomise(module: nn.Module) -> nn.Module:
 
 
 def allocated(module: nn.Module) -> nn.Module:
-    """A module of the meta device, without the time that an init takes, gets memory."""
-    if any(parameter.is_meta for parameter in module.parameters()):
-        module = module.to_empty(device='cpu')
+    """The parts that were built on the meta device, to save the time of their init, get memory."""
+    for part in module.children():
+        if any(parameter.is_meta for parameter in part.parameters()):
+            part.to_empty(device='cpu')
     return module
 
 
@@ -214,7 +221,8 @@ def compare(
     ours, theirs = allocated(ours).eval(), randomise(allocated(theirs))
     weights = names(dict(theirs.named_parameters()))
     report = ours.load_state_dict({k: v.detach() for k, v in weights.items()}, strict=False)
-    left_out = [name for name in report.missing_keys if not name.endswith('mask_token')]
+    parameters = {name for name, _ in ours.named_parameters() if not name.endswith('mask_token')}
+    left_out = sorted(parameters.intersection(report.missing_keys))
     if left_out or report.unexpected_keys:
         raise ValueError(f'{what}: missing {left_out}, unexpected {report.unexpected_keys}')
     generator = torch.Generator().manual_seed(1)
@@ -345,6 +353,30 @@ def hf_feature_maps(size: Size) -> Equal:
     )
 
 
+def hf_pyramid(size: Size) -> Equal:
+    """What the segmentation heads are given."""
+    from mmseg.models.necks import Feature2Pyramid
+    from transformers import BeitBackbone
+
+    config = hf_config(
+        size,
+        use_relative_position_bias=True,
+        layer_scale_init_value=0.1,
+        out_features=[f'stage{index + 1}' for index in size.indices],
+        add_fpn=True,
+    )
+    backbone = encoder(size, rel_pos='per_layer', out_type='featmap', out_indices=size.indices)
+    return compare(
+        'Pyramid of four layers, with the neck of mmseg',
+        'transformers BeitBackbone, add_fpn=True',
+        size,
+        Ours(backbone, Feature2Pyramid(size.dims, norm_cfg=dict(type='BN'))),
+        BeitBackbone(config),
+        from_hf,
+        lambda m, x, _: m(x).feature_maps,
+    )
+
+
 def timm_classification(size: Size, model: str = 'Beit') -> Equal:
     import timm
     from timm.models.beit import Beit
@@ -430,6 +462,7 @@ EQUAL: dict[str, Callable[[], Equal]] = {
     'hf_cls_base': lambda: hf_classification(BASE),
     'hf_maps_small': lambda: hf_feature_maps(SMALL),
     'hf_maps_base': lambda: hf_feature_maps(BASE),
+    'hf_pyramid_small': lambda: hf_pyramid(SMALL),
     'timm_small': lambda: timm_classification(SMALL),
     'timm_beit_base': lambda: timm_classification(BASE, 'beit_base_patch16_224'),
     'timm_beitv2_base': lambda: timm_classification(BASE, 'beitv2_base_patch16_224'),
