@@ -32,7 +32,8 @@ class SeededDataset(Dataset):
         seed = getattr(index, 'seed', None)
         if seed is not None:
             random.seed(seed)
-            np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
+            # another key than Python's: both are the same generator, and would draw the same
+            np.random.seed([seed & 0xFFFFFFFF, seed >> 32, 1])
             # torch.manual_seed would seed the GPUs as well, from within a worker
             torch.default_generator.manual_seed(seed)
         return self.dataset[int(index)]

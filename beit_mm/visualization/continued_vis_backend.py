@@ -54,7 +54,9 @@ class ContinuedVisBackend(LocalVisBackend):
 def _is_before(line: str, iteration: int, kind: str) -> bool:
     try:
         entry = json.loads(line)
-        return entry['iter'] < iteration or (entry['iter'] == iteration and entry['kind'] != kind)
+        if entry['iter'] == iteration:  # the step comes before its validation
+            return (entry['kind'], kind) == ('train', 'val')
+        return entry['iter'] < iteration
     except (ValueError, KeyError, TypeError):
         return False
 

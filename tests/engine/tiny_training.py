@@ -67,7 +67,16 @@ class TinyMetric(BaseMetric):
         return dict(score=sum(result['score'] for result in results) / len(results))
 
 
-def tiny_config(work_dir, kind='Iter', steps=12, workers=0, persistent=False, every=3, **changes):
+def tiny_config(
+    work_dir,
+    kind='Iter',
+    steps=12,
+    workers=0,
+    persistent=False,
+    every=3,
+    background=False,
+    **changes,
+):
     """``steps`` are epochs for kind='Epoch'; ``every`` iterations there is a checkpoint."""
     amount = dict(max_iters=steps) if kind == 'Iter' else dict(max_epochs=steps)
     loader = dict(
@@ -101,7 +110,12 @@ def tiny_config(work_dir, kind='Iter', steps=12, workers=0, persistent=False, ev
         default_hooks=dict(
             timer=dict(type='beit_mm.EtaTimerHook'),
             logger=dict(type='LoggerHook', interval=1),
-            checkpoint=dict(type='beit_mm.AtomicCheckpointHook', interval=every, by_epoch=False),
+            checkpoint=dict(
+                type='beit_mm.AtomicCheckpointHook',
+                interval=every,
+                by_epoch=False,
+                background=background,
+            ),
         ),
         custom_hooks=[
             dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.1),

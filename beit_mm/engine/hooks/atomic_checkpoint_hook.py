@@ -123,7 +123,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if isinstance(checkpoint.get('message_hub'), dict):
-            checkpoint['message_hub'] = restored_message_hub(checkpoint['message_hub'])
+            hub = restored_message_hub(checkpoint['message_hub'], self.max_history)
+            checkpoint['message_hub'] = hub
         if not runner._resume:
             return
         if 'ema_state_dict' in checkpoint and not any(isinstance(h, EMAHook) for h in runner.hooks):
@@ -257,14 +258,15 @@ class AtomicCheckpointHook(CheckpointHook):
             if name != path.name:
                 path.with_name(name).unlink(missing_ok=True)
 
-    def _failed(self, runner, path: Path, error: OSError) -> None:
+    def _failed(self, runner, path: Path, error: OSError, retry: bool = False) -> None:
         self._failures += 1
         message = (
             f'Saving {path} failed: {error}. Earlier checkpoints are untouched '
             f'(failure {self._failures} of {self.max_failed_saves} in a row)'
         )
         runner.logger.error(message)
-        if self._failures >= self.max_failed_saves or self.is_last_train_iter(runner):
+        last = self.is_last_train_iter(runner) and not retry
+        if self._failures >= self.max_failed_saves or last:
             raise OSError(f'{message}; make room or repair {self.out_dir}, then resume') from error
 
     def _submit(self, function, *args) -> None:
@@ -287,7 +289,7 @@ class AtomicCheckpointHook(CheckpointHook):
             failed = Path(self.last_ckpt)
             if self._before_job:
                 self._saved_iter, self.last_ckpt, self.keep_ckpt_ids = self._before_job
-            self._failed(runner, failed, error)
+            self._failed(runner, failed, error, retry=True)
 
     def _finish(self, runner) -> None:
         """At the end, where a save that fails has no other chance."""
@@ -309,13 +311,21 @@ class AtomicCheckpointHook(CheckpointHook):
         else:
             self.best_ckpt_path_dict = dict.fromkeys(before)
         self._collect(runner)
+        info = runner.message_hub.runtime_info
+        known = {name: info[name] for name in info if name.startswith('best_')}
         last, self.last_ckpt = self.last_ckpt, None  # else the last one would be written again
         try:
             super()._save_best_checkpoint(runner, metrics)
             for job in self._jobs:
                 job.result()
         except OSError as error:
-            self._failed(runner, Path(self.out_dir) / 'best_*', error)
+            for name in [name for name in info if name.startswith('best_')]:
+                del info[name]
+            runner.message_hub.update_info_dict(known)
+            self.best_ckpt_path = before.get('')
+            self.best_ckpt_path_dict = dict(before)
+            self._failed(runner, Path(self.out_dir) / 'best_*', error, retry=True)
+            return
         finally:
             self.last_ckpt, self._jobs = last, []
         after = {'': self.best_ckpt_path} if single else dict(self.best_ckpt_path_dict)

@@ -87,7 +87,8 @@ class NonFiniteGuardHook(Hook):
                 raise NonFiniteError(
                     f'Iteration {runner.iter + 1}: gradients overflow at a loss scale of '
                     f'{scale:g}, too small to be the cause; lower the learning rate, set '
-                    "optim_wrapper.clip_grad, or take dtype='bfloat16'. The last checkpoint is from before"
+                    "optim_wrapper.clip_grad, or take dtype='bfloat16'. The last checkpoint is "
+                    'from before'
                 )
             bad_gradient = False
         if bad_loss or bad_gradient:

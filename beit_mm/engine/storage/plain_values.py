@@ -62,11 +62,12 @@ def plain_message_hub(state: dict, max_history: int) -> dict:
     return dict(log_scalars=scalars, runtime_info=info, resumed_keys=kept)
 
 
-def restored_message_hub(state: dict) -> dict:
+def restored_message_hub(state: dict, max_history: int) -> dict:
     """What ``MessageHub.load_state_dict`` takes; MMEngine's own form passes unchanged."""
     scalars = {}
     for name, entry in state['log_scalars'].items():
         if isinstance(entry, Mapping):
-            entry = HistoryBuffer(entry['values'].cpu().tolist(), entry['counts'].cpu().tolist())
+            values, counts = (entry[key][-max_history:].tolist() for key in ('values', 'counts'))
+            entry = HistoryBuffer(values, counts, max_length=max_history)
         scalars[name] = entry
     return dict(state, log_scalars=scalars)

@@ -1,0 +1,216 @@
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from tiny_training import TinyMetric, tiny_config
+
+from beit_mm.engine.hooks import AtomicCheckpointHook
+from beit_mm.engine.hooks import atomic_checkpoint_hook as module
+from beit_mm.engine.storage import NoUsableCheckpointError, atomic_local_backend
+
+numbers = iter(range(10**6))
+
+
+def train(config: dict, **options) -> Runner:
+    name = f'hook{next(numbers)}'
+    runner = Runner(**Config(dict(config, experiment_name=name, **options)))
+    runner.train()
+    return runner
+
+
+def config_of(tmp_path, steps=6, every=2, **hook):
+    config = tiny_config(tmp_path / 'run', steps=steps, every=every)
+    config['default_hooks']['checkpoint'].update(hook)
+    config['custom_hooks'] = []
+    return config
+
+
+def files(tmp_path):
+    return sorted(path.name for path in (tmp_path / 'run').glob('*') if path.suffix == '.pth')
+
+
+class Full:
+    """The disk is full for the writes of files that ``match``."""
+
+    def __init__(self, monkeypatch, match):
+        real = atomic_local_backend.write_atomically
+        self.kept = []
+
+        def write(path, content):
+            self.kept.append((Path(path).name, sorted(p.name for p in Path(path).parent.iterdir())))
+            if match(Path(path).name):
+                raise OSError(errno.ENOSPC, 'No space left on device')
+            real(path, content)
+
+        monkeypatch.setattr(atomic_local_backend, 'write_atomically', write)
+        monkeypatch.setattr(module, 'write_atomically', write)
+
+
+@pytest.mark.parametrize('background', [False, True])
+def test_rotation__saves_before_it_removes(background, tmp_path, monkeypatch):
+    disk = Full(monkeypatch, lambda name: False)
+    train(config_of(tmp_path, max_keep_ckpts=1, background=background))
+    assert files(tmp_path) == ['iter_6.pth']
+    assert (tmp_path / 'run/last_checkpoint').read_text() == 'iter_6.pth'
+    for name, there in disk.kept[2:]:  # while one is written, the one before it is there
+        before = {'iter_4.pth': 'iter_2.pth', 'iter_6.pth': 'iter_4.pth'}
+        assert before.get(name, 'iter_2.pth') in there or name == 'last_checkpoint'
+
+
+@pytest.mark.parametrize('background', [False, True])
+def test_full_disk__the_run_goes_on_and_the_earlier_one_stays(background, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        Full(patch, lambda name: name == 'iter_4.pth')
+        train(config_of(tmp_path, max_keep_ckpts=1, background=background))
+        assert files(tmp_path) == ['iter_6.pth']
+    shutil.rmtree(tmp_path / 'run')
+    Full(monkeypatch, lambda name: name in ('iter_4.pth', 'iter_6.pth'))
+    with pytest.raises(OSError, match='No space left'):
+        train(config_of(tmp_path, max_keep_ckpts=1, background=background))
+    assert files(tmp_path) == ['iter_2.pth']
+    assert (tmp_path / 'run/last_checkpoint').read_text() == 'iter_2.pth'
+
+
+def test_full_disk__stops_after_some_in_a_row(tmp_path, monkeypatch):
+    Full(monkeypatch, lambda name: name != 'iter_1.pth' and name.endswith('pth'))
+    with pytest.raises(OSError, match='2 of 2 in a row.*make room'):
+        runner = train(config_of(tmp_path, every=1, max_failed_saves=2))
+        assert runner.iter == 2
+    assert files(tmp_path) == ['iter_1.pth']
+
+
+def scores(monkeypatch, *values):
+    values = iter(values)
+    monkeypatch.setattr(TinyMetric, 'compute_metrics', lambda *args: dict(score=next(values)))
+
+
+def test_best__replaced_after_the_new_one_is_there(tmp_path, monkeypatch):
+    scores(monkeypatch, 1.0, 3.0, 2.0)
+    disk = Full(monkeypatch, lambda name: False)
+    config = config_of(tmp_path, every=2, save_best='score', rule='greater')
+    config['train_cfg']['val_interval'] = 2
+    train(config)
+    assert [name for name in files(tmp_path) if 'best' in name] == ['best_score_iter_4.pth']
+    written = [name for name, _ in disk.kept if name.endswith('pth')]
+    assert len(written) == len(set(written))  # nothing is written twice
+    there = dict(disk.kept)['best_score_iter_4.pth']
+    assert 'best_score_iter_2.pth' in there
+    best = torch.load(tmp_path / 'run/best_score_iter_4.pth', weights_only=True)
+    assert 'state_dict' in best and 'optimizer' not in best
+
+
+def test_best__stays_where_the_new_one_cannot_be_written(tmp_path, monkeypatch):
+    scores(monkeypatch, 1.0, 3.0, 5.0)
+    Full(monkeypatch, lambda name: name in ('best_score_iter_4.pth', 'best_score_iter_6.pth'))
+    config = config_of(tmp_path, steps=8, save_best='score', rule='greater')
+    config['train_cfg']['val_interval'] = 2
+    config['train_cfg']['max_iters'] = 4
+    train(config)
+    assert 'best_score_iter_2.pth' in files(tmp_path)
+
+
+def test_best__known_after_the_work_dir_moved(tmp_path, monkeypatch):
+    scores(monkeypatch, 1.0, 3.0, 3.0, 9.0)
+    config = config_of(tmp_path, steps=4, save_best='score', rule='greater')
+    config['train_cfg']['val_interval'] = 2
+    train(config)
+    (tmp_path / 'run').rename(tmp_path / 'moved')
+    config.update(work_dir=str(tmp_path / 'moved'), resume=True)
+    config['train_cfg']['max_iters'] = 6
+    runner = train(config)  # validates once more at 4, then at 6
+    assert sorted(path.name for path in (tmp_path / 'moved').glob('best*')) == [
+        'best_score_iter_6.pth'
+    ]
+    assert runner.iter == 6 and not (tmp_path / 'run').exists()
+
+
+def test_resume__skips_broken_ones_and_says_which(tmp_path, caplog):
+    config = config_of(tmp_path)
+    train(config)
+    broken = tmp_path / 'run/iter_6.pth'
+    broken.write_bytes(broken.read_bytes()[:-100])
+    (tmp_path / 'run/.iter_8.pth.77.tmp').write_bytes(b'left')
+    runner = train(config, resume=True, log_level='INFO')
+    assert len(runner.model.seen) == 2  # from iteration 4
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert 'iter_6.pth was skipped: it is cut off' in log
+    assert 'Resuming from' in log and '.iter_8.pth.77.tmp' in log
+    assert not list((tmp_path / 'run').glob('.*.tmp'))
+
+
+def test_resume__nothing_usable_is_an_error(tmp_path):
+    config = config_of(tmp_path, steps=2)
+    train(config)
+    (tmp_path / 'run/iter_2.pth').write_bytes(b'')
+    with pytest.raises(NoUsableCheckpointError, match='iter_2.pth: it is empty'):
+        train(config, resume=True)
+    given = dict(load_from=str(tmp_path / 'run/iter_2.pth'))
+    with pytest.raises(NoUsableCheckpointError, match='Cannot resume from'):
+        train(config, resume=True, **given)
+
+
+def test_resume__earlier_runs_without_a_checkpoint_are_mentioned(tmp_path):
+    config = config_of(tmp_path, steps=2)
+    (tmp_path / 'run/20200101_000000').mkdir(parents=True)
+    runner = train(config, resume=True)
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert 'no checkpoint (earlier runs there: 20200101_000000): beginning at iteration 0' in log
+    assert len(runner.model.seen) == 2
+
+
+def test_resume__without_its_ema_hook_is_refused(tmp_path):
+    config = config_of(tmp_path, steps=2)
+    train(config, custom_hooks=[dict(type='EMAHook')])
+    with pytest.raises(ValueError, match='holds an EMA'):
+        train(config, resume=True)
+
+
+def test_file__plain_and_bounded(tmp_path):
+    config = config_of(tmp_path, steps=9, every=9, max_history=5)
+    runner = train(config)
+    saved = torch.load(tmp_path / 'run/iter_9.pth', weights_only=True)  # nothing but plain values
+    loss = saved['message_hub']['log_scalars']['train/loss']
+    assert len(loss['values']) == len(loss['counts']) == 5
+    assert len(runner.message_hub.get_scalar('train/loss').data[0]) == 5
+    config['train_cfg']['max_iters'] = 10
+    again = train(config, resume=True)
+    values = again.message_hub.get_scalar('train/loss').data[0]
+    assert values[:4].tolist() == loss['values'][1:].tolist()
+
+
+def test_scaler__round_trip(tmp_path):
+    optim = dict(type='beit_mm.AutocastOptimWrapper', dtype='float16', init_scale=2.0**30)
+    optim['optimizer'] = dict(type='SGD', lr=1e-3)
+    config = config_of(tmp_path, steps=4)
+    scale = train(config, optim_wrapper=optim).optim_wrapper.loss_scaler.get_scale()
+    assert scale < 2.0**30  # it has seen overflows
+    again = train(config, optim_wrapper=dict(optim, init_scale=8.0), resume=True)
+    assert again.optim_wrapper.loss_scaler.get_scale() == scale
+
+
+def test_accumulation__saves_wait_for_an_update(tmp_path):
+    optim = dict(optimizer=dict(type='SGD', lr=1e-3), accumulative_counts=4)
+    train(config_of(tmp_path, steps=10, every=3), optim_wrapper=optim)
+    assert files(tmp_path) == ['iter_10.pth', 'iter_4.pth', 'iter_8.pth']
+
+
+def test_accumulation__an_epoch_is_saved_some_steps_later(tmp_path):
+    config = tiny_config(tmp_path / 'run', 'Epoch', 2, custom_hooks=[])
+    config['default_hooks']['checkpoint'] = dict(type='beit_mm.AtomicCheckpointHook', interval=1)
+    optim = dict(optimizer=dict(type='SGD', lr=1e-3), accumulative_counts=4)
+    train(config, optim_wrapper=optim)
+    first = torch.load(tmp_path / 'run/epoch_1.pth', weights_only=True)
+    assert first['meta']['iter'] == 8 and first['meta']['epoch'] == 1  # epochs have 6 steps
+    assert first['train_loop']['offset'] == 8
+
+
+@pytest.mark.parametrize(
+    'option', [dict(backend_args=dict(backend='petrel')), dict(out_dir='s3://x')]
+)
+def test_remote_storage__is_refused_in_words(option):
+    with pytest.raises(ValueError, match="type='CheckpointHook'"):
+        AtomicCheckpointHook(**option)
