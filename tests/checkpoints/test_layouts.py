@@ -503,6 +503,13 @@ def test_detect__knows_ours_and_leaves_others_alone():
         assert detect(wrapped) is None
 
 
+def test_detect__a_bias_of_the_key_is_not_beits():
+    for prefix in ('', 'backbone.'):
+        state = {prefix + name: tensor for name, tensor in timm_model().state_dict().items()}
+        assert detect(state) is not None
+        assert detect({**state, f'{prefix}blocks.0.attn.qkv.bias': torch.ones(96)}) is None
+
+
 def test_ours__is_left_as_it_is():
     content = dict(state_dict=Ours('pretrain').state_dict(), meta=dict(iter=3))
     assert in_our_layout(content, 'x.pth') is content

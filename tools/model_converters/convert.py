@@ -132,6 +132,7 @@ def compare(first: dict[str, Tensor], second: dict[str, Tensor], what: str) -> s
     names = sorted(set(first) & set(second))
     if not names:
         raise UserError(f'{what}: no output that both have, so it was not proved')
+    worst = 0.0
     for name in names:
         a, b = first[name], second[name]
         scale = b.abs().max().clamp(min=1e-6)
@@ -141,7 +142,8 @@ def compare(first: dict[str, Tensor], second: dict[str, Tensor], what: str) -> s
                 f'{what}: {name} differ by {error:.1e} of the largest value, more than '
                 f'{TOLERANCE:.0e}; nothing was written'
             )
-    return f'{what}: equal {" and ".join(names)} (differences up to {error:.0e} of the largest)'
+        worst = max(worst, error)
+    return f'{what}: equal {" and ".join(names)} (differences up to {worst:.0e} of the largest)'
 
 
 def batch(sizes: Sizes) -> tuple[Tensor, Tensor]:
