@@ -47,7 +47,7 @@ setup(
     cmdclass={'build_py': build_with_configs},
     # What must be there. requirements/ pins what was tested.
     install_requires=[
-        'torch>=2.4',
+        'torch>=2.7',  # its safe unpickler takes names of ours, see checkpoints/safe_globals.py
         'torchvision',
         'numpy',
         'opencv-python',
