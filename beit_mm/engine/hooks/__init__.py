@@ -1,5 +1,6 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .codebook_guard_hook import CodebookGuardHook, CollapsedCodebookError
+from .dataset_check_hook import DatasetCheckHook
 from .eta_timer_hook import EtaTimerHook
 from .graceful_stop_hook import GracefulStopHook
 from .load_report_hook import LoadReportHook
@@ -11,6 +12,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'CodebookGuardHook',
     'CollapsedCodebookError',
+    'DatasetCheckHook',
     'EtaTimerHook',
     'GracefulStopHook',
     'LoadReportHook',

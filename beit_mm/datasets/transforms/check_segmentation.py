@@ -1,0 +1,64 @@
+from mmcv.transforms import BaseTransform
+
+from beit_mm.registry import TRANSFORMS
+
+from .load_segmentation_mask import ids_out_of_range
+
+
+@TRANSFORMS.register_module()
+class CheckSegmentation(BaseTransform):
+    """Stop at a mask that does not fit its image or the classes; directly after it is loaded.
+
+    Reads gt_seg_map and ori_shape (the size of the image as it was loaded); changes nothing. What
+    this finds trains silently otherwise: RandomResize and RandomCrop make any two sizes equal, and
+    the metric drops ids that it doesn't know.
+
+    Args:
+        num_classes: Ids must be below it, or ``ignore_index``. None leaves them unchecked.
+        ignore_index: The id of pixels that do not count.
+
+    Raises:
+        ValueError: The mask is not (H, W), has another size than the image, or ids out of range.
+            The message names the file.
+    """
+
+    def __init__(self, num_classes: int | None = None, ignore_index: int = 255):
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+
+    def transform(self, results: dict) -> dict:
+        if 'gt_seg_map' not in results:
+            raise ValueError(
+                'CheckSegmentation found no gt_seg_map; place it directly after '
+                'mmseg.LoadAnnotations or beit_mm.LoadSegmentationMask'
+            )
+        mask = results['gt_seg_map']
+        path = results.get('seg_map_path', 'gt_seg_map')
+        if mask.ndim != 2:
+            raise ValueError(
+                f'{path} has shape {mask.shape}; a mask is (H, W) with one class id for each '
+                'pixel, not a picture in colours'
+            )
+        if wrong := other_size(mask.shape, results.get('ori_shape', mask.shape)):
+            raise ValueError(f'{path}: {wrong} ({results.get("img_path", "image")})')
+        if self.num_classes is not None:
+            if wrong := ids_out_of_range(mask, self.num_classes, self.ignore_index):
+                raise ValueError(f'{path}: {wrong}')
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'CheckSegmentation(num_classes={self.num_classes}, ignore_index={self.ignore_index})'
+        )
+
+
+def other_size(mask: tuple[int, int], image: tuple[int, int]) -> str | None:
+    """How the size (H, W) of a mask differs from that of its image, in words."""
+    mask, image = tuple(mask[:2]), tuple(image[:2])
+    if mask == image:
+        return None
+    sizes = f'the mask is {mask[1]} x {mask[0]} pixels (width x height), the image '
+    sizes += f'{image[1]} x {image[0]}'
+    if mask == image[::-1]:
+        return sizes + '; it is transposed, or the image is turned by its EXIF orientation'
+    return sizes + '; make the mask of this image in its full size'

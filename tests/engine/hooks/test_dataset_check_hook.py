@@ -1,0 +1,153 @@
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.dataset import BaseDataset, ConcatDataset
+from mmengine.runner import Runner
+from tiny_training import TinyNoise, tiny_config
+
+from beit_mm.datasets import SeededDataset, SkipBadSamples
+from beit_mm.engine import DatasetCheckHook
+
+
+class Labelled(BaseDataset):
+    """Reads no image: its pipeline fails."""
+
+    def __init__(self, labels=(), classes=None, **kwargs):
+        self.labels = labels
+        meta = dict(classes=classes) if classes else None
+        super().__init__(metainfo=meta, pipeline=[self.fail], serialize_data=False, **kwargs)
+
+    def load_data_list(self):
+        return [
+            dict(img_path=f'{i}.png', **({} if label is None else dict(gt_label=label)))
+            for i, label in enumerate(self.labels)
+        ]
+
+    @staticmethod
+    def fail(results):
+        raise OSError('broken file')
+
+
+def runner(train=None, val=None, work_dir='.', num_classes=3, part='head'):
+    model = torch.nn.Module()
+    if num_classes is not None:
+        setattr(model, part, SimpleNamespace(num_classes=num_classes))
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=val)) if val is not None else None
+    return SimpleNamespace(
+        model=model,
+        train_dataloader=SimpleNamespace(dataset=train),
+        val_loop=loop,
+        test_loop=loop,
+        work_dir=work_dir,
+        timestamp='now',
+        logger=logging.getLogger('test_dataset_check_hook'),
+    )
+
+
+def check(train, **kwargs):
+    DatasetCheckHook().before_train(runner(train, **kwargs))
+
+
+@pytest.mark.parametrize('label', [0, 2, [0, 2], torch.tensor([1, 2])])
+def test_labels_in_range__pass_and_no_image_is_read(label):
+    check(Labelled([0, label], classes='abc'))
+
+
+@pytest.mark.parametrize('label', [3, -1, -100, [0, 3], torch.tensor([3])])
+def test_labels_out_of_range__are_named(label):
+    data = SeededDataset(ConcatDataset([Labelled([0]), Labelled([1, label])]))
+    with pytest.raises(ValueError) as error:
+        check(data)
+    assert 'train_dataloader.dataset has labels' in str(error.value)
+    assert 'model.head.num_classes=3 they are 0 to 2: 1.png (' in str(error.value)
+
+
+def test_labels_of_evaluations(tmp_path):
+    bad = Labelled([0, 7])
+    with pytest.raises(ValueError, match=r'val_dataloader.dataset has labels 7 \(1 samples\)'):
+        check(Labelled([0]), val=bad)
+    for name, key in (('before_val', 'val_dataloader'), ('before_test', 'test_dataloader')):
+        with pytest.raises(ValueError, match=f'{key}.dataset has labels 7'):
+            getattr(DatasetCheckHook(), name)(runner(val=bad))
+
+
+def test_classes__more_than_the_model_has():
+    for part in ('head', 'decode_head'):
+        with pytest.raises(ValueError, match=f'has 4 classes, but model.{part}.num_classes=3'):
+            check(Labelled([0], classes='abcd'), part=part)
+
+
+def test_classes__fewer_are_a_warning(caplog):
+    check(Labelled([0], classes='ab'))
+    assert 'has 2 classes, but model.head.num_classes=3' in caplog.text
+
+
+def test_empty_data():
+    with pytest.raises(ValueError, match='train_dataloader.dataset is empty'):
+        check(Labelled([]))
+
+
+def test_data_without_labels_and_models_without_classes__pass():
+    check(Labelled([None, None]))
+    check(Labelled([5]), num_classes=None)
+
+
+def test_evaluation__with_substitutes_is_refused(tmp_path):
+    skipping = SkipBadSamples(Labelled([0]))
+    check(SeededDataset(skipping), work_dir=tmp_path)
+    with pytest.raises(ValueError, match='val_dataloader.dataset has SkipBadSamples'):
+        check(Labelled([0]), val=SeededDataset(skipping))
+    with pytest.raises(ValueError, match='test_dataloader.dataset has SkipBadSamples'):
+        DatasetCheckHook().before_test(runner(val=skipping))
+
+
+def test_data_set__is_read_once():
+    class Counting(Labelled):
+        reads = 0
+
+        def get_data_info(self, index):
+            self.reads += 1
+            return super().get_data_info(index)
+
+    hook, data = DatasetCheckHook(), Counting([0, 1])
+    given = runner(Labelled([0]), val=data)
+    hook.before_train(given)
+    hook.before_val(given)
+    hook.before_val(given)
+    assert data.reads == 2
+
+
+def test_training__bad_samples_are_in_the_work_dir_and_a_resumed_run_is_the_same(tmp_path):
+    class Breaks(TinyNoise):
+        def __call__(self, results):
+            sample = super().__call__(results)
+            if results['value'] in (3.0, 11.0):
+                raise OSError('broken file')
+            return sample
+
+    def run(work_dir, steps, workers, **changes):
+        config = tiny_config(work_dir, steps=steps, workers=workers, **changes)
+        inner = config['train_dataloader']['dataset']
+        wrapped = dict(type='beit_mm.SkipBadSamples', dataset=inner, max_share=0.2)
+        config['train_dataloader']['dataset'] = wrapped
+        config['custom_hooks'].append(dict(type='beit_mm.DatasetCheckHook'))
+        config['experiment_name'] = f'{work_dir.name}-{steps}'
+        made = Runner.from_cfg(config)
+        made.train_loop.dataloader.dataset.dataset.dataset.pipeline.transforms[0] = Breaks()
+        made.train()
+        return made
+
+    whole = run(tmp_path / 'whole', 12, 2)
+    lines = (tmp_path / 'whole' / 'bad_samples.jsonl').read_text().splitlines()
+    assert {json.loads(line)['file'] for line in lines} == {'3.png', '11.png'}
+    seen = [index for batch in whole.model.seen for index in batch]
+    assert len(seen) == 48 and not {3, 11} & set(seen)
+
+    run(tmp_path / 'parts', 6, 0)
+    resumed = run(tmp_path / 'parts', 12, 2, resume=True)
+    assert resumed.model.seen == whole.model.seen[6:]
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
