@@ -128,6 +128,11 @@ def test_model_and_pixels_equal_those_of_the_stage_before(leaf):
             assert part[key] == before[key]
         for key in ('layer_scale_init', 'abs_pos', 'rel_pos'):  # there or not there
             assert bool(part.get(key)) == bool(before.get(key)), key
+        if leaf.parts[0] == 'tokenizer':  # pixels in [0, 1] here, and the teacher's own mapping
+            for key in ('mean', 'std'):
+                own = [255 * value for value in config.model.features[key]]
+                assert own == source.data_preprocessor[key]
+            continue
         for key in ('mean', 'std'):
             assert config.data_preprocessor[key] == source.data_preprocessor[key], key
         rgb = [p.get('bgr_to_rgb') or p.get('to_rgb') for p in (config.data_preprocessor,)]
@@ -220,7 +225,7 @@ def options_of(config, work_dir) -> dict:
             options[f'{name}_dataloader.batch_size'] = 1
             options[f'{name}_dataloader.dataset.indices'] = 1
             options[f'{name}_dataloader.dataset.serialize_data'] = False
-    by_epoch = config.train_cfg.type == 'EpochBasedTrainLoop'
+    by_epoch = 'Epoch' in config.train_cfg.type
     options['train_cfg.max_epochs' if by_epoch else 'train_cfg.max_iters'] = 1
     if config.optim_wrapper.get('dtype') == 'float16':
         options['optim_wrapper.dtype'] = 'bfloat16'  # slow on CPUs, and its first steps overflow
@@ -273,7 +278,7 @@ def test_one_step(leaf, tree, tmp_path, monkeypatch):
         assert runner.test_loop.evaluator.metrics
 
     # Nothing is known at the start.
-    if config.model.type == 'MaskedImageModel':
+    if config.model.type == 'MaskedImageModel' and config.model.head.get('vocab_size'):
         terms = 2 if config.model.neck.type == 'PatchAggregationNeck' else 1
         assert loss == pytest.approx(terms * math.log(config.model.head.vocab_size), abs=0.1)
     if config.model.type == 'ImageClassifier':

@@ -9,7 +9,8 @@ CHUNK_ELEMENTS = 2**24  # distances that are computed at a time
 class MiniBatchKMeans(nn.Module):
     """k-means in one pass over a stream of batches (Sculley 2010), from a k-means++ start.
 
-    The first ``start_vectors`` vectors are collected and the centres drawn from them; from then on
+    The first ``start_vectors`` vectors (of this process) are collected and the centres drawn from
+    them; from then on
     each batch moves the centres to the running mean of all vectors that ever chose them. Draws
     come from ``seed`` alone: the same stream gives the same centres. With several processes the
     start is that of the first one and the sums are those of all.
@@ -46,14 +47,24 @@ class MiniBatchKMeans(nn.Module):
         flat = z.detach().float().flatten(0, -2)
         if not self.fitted:
             self.waiting.append(flat)
-            if sum(map(len, self.waiting)) < self.start_vectors:
-                return
-            flat = torch.cat(self.waiting)
-            self.waiting = []
-            generator = torch.Generator().manual_seed(self.seed)
-            self.centres.copy_(kmeans_plus_plus(flat, len(self.centres), generator))
-            if _several_processes():
-                dist.broadcast(self.centres.data, src=0)
+            if sum(map(len, self.waiting)) >= self.start_vectors:
+                self.start()
+            return
+        self._move(flat)
+
+    @torch.no_grad()
+    def start(self) -> None:
+        """Draw the centres from the vectors that have come, if they were too few until now."""
+        if not self.waiting:
+            return
+        flat, self.waiting = torch.cat(self.waiting), []
+        generator = torch.Generator().manual_seed(self.seed)
+        self.centres.copy_(kmeans_plus_plus(flat, len(self.centres), generator))
+        if _several_processes():
+            dist.broadcast(self.centres.data, src=0)
+        self._move(flat)
+
+    def _move(self, flat: Tensor) -> None:
         ids, _ = self(flat)
         sums = torch.zeros_like(self.centres, dtype=torch.float64).index_add_(0, ids, flat.double())
         counts = torch.bincount(ids, minlength=len(self.centres)).double()

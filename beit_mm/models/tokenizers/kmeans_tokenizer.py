@@ -46,6 +46,8 @@ class KMeansTokenizer(BaseTokenizer):
     def train(self, mode: bool = True) -> 'KMeansTokenizer':
         super().train(mode)
         self.features.eval()
+        if not mode:  # a data set that is smaller than start_vectors
+            self.kmeans.start()
         return self
 
     @torch.no_grad()

@@ -87,6 +87,14 @@ def test_kmeans__not_trained_yet_says_so():
         model.encode(images())
 
 
+def test_kmeans__a_small_data_set_starts_with_what_there_is():
+    model = KMeansTokenizer(6, PIXELS, stride=4, start_vectors=100)
+    batch = images()
+    model.loss(batch)
+    assert model.eval().kmeans.fitted
+    assert len(model.encode(batch).unique()) > 1
+
+
 def test_kmeans__evaluation_does_not_fit():
     model = fitted(PIXELS).eval()
     before = model.kmeans.centres.clone()

@@ -1,0 +1,20 @@
+"""BEiT on digit scenes with the tokens of a random projection (BEST-RQ): nothing is trained before.
+
+Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
+Train:          python tools/train.py configs/pretrain/beit_beit-micro-p8-random-projection_digit-scenes.py
+"""
+
+_base_ = './beit_beit-micro-p8_digit-scenes.py'
+
+model = dict(
+    tokenizer=dict(
+        _delete_=True,
+        type='RandomProjectionTokenizer',
+        vocab_size=256,
+        stride=8,
+        features=dict(type='PatchPixels', patch_size=8, normalise=True),
+    ),
+)
+custom_hooks = [
+    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=100, action='warn'),
+]

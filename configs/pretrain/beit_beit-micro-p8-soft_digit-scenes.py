@@ -1,0 +1,15 @@
+"""BEiT on digit scenes with soft targets: a part of the tokenizer's posterior beside its token.
+
+Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
+Train before:   python tools/train.py configs/tokenizer/dvae_light-v256_digit-scenes.py
+Train:          python tools/train.py configs/pretrain/beit_beit-micro-p8-soft_digit-scenes.py
+"""
+
+_base_ = './beit_beit-micro-p8_digit-scenes.py'
+
+model = dict(
+    head=dict(type='SoftTokenHead', target='posterior', smoothing=0.3, temperature=1.0),
+)
+custom_hooks = [
+    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=100, action='warn'),
+]

@@ -1,0 +1,23 @@
+"""No tokens, for comparison: the normalised pixels of masked patches, on digit scenes.
+
+Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
+Train:          python tools/train.py configs/pretrain/mim-pixels_beit-micro-p8_digit-scenes.py
+"""
+
+_base_ = './beit_beit-micro-p8_digit-scenes.py'
+
+model = dict(
+    tokenizer=dict(
+        _delete_=True,
+        type='FeatureTarget',
+        stride=8,
+        features=dict(type='PatchPixels', patch_size=8, normalise=True),
+    ),
+    head=dict(_delete_=True, type='FeatureRegressionHead', target_dims=192, dims=128),
+)
+val_dataloader = None
+val_evaluator = None
+val_cfg = None
+test_dataloader = None
+test_evaluator = None
+test_cfg = None

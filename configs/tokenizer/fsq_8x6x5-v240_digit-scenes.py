@@ -1,0 +1,35 @@
+"""Finite scalar quantisation on digit scenes: 8 x 6 x 5 = 240 tokens.
+
+Install:        python -m pip install -r requirements/tokenizers.txt
+Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
+Train:          python tools/train.py configs/tokenizer/fsq_8x6x5-v240_digit-scenes.py
+Compare with others: python tools/analysis_tools/compare_tokenizers.py
+"""
+
+_base_ = [
+    '../_base_/runtime/pretrain_runtime.py',
+    '../_base_/datasets/digit-scenes_tokenizer.py',
+    '../_base_/schedules/digit-scenes_tokenizer-400i.py',
+]
+
+model = dict(
+    type='FSQTokenizer',
+    levels=(8, 6, 5),
+    in_channels=3,
+    stride=8,
+    width=128,
+    num_blocks=2,
+)
+val_evaluator = dict(vocab_size=240)
+test_evaluator = val_evaluator
+
+custom_hooks = [
+    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=200, action='stop'),
+]
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=50),
+    checkpoint=dict(
+        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=200, max_keep_ckpts=2
+    ),
+)
+log_processor = dict(by_epoch=False, window_size=50)

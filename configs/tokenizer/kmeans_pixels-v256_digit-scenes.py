@@ -1,0 +1,33 @@
+"""k-means with 256 centres on pixels, one pass over the digit scenes.
+
+Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
+Train:          python tools/train.py configs/tokenizer/kmeans_pixels-v256_digit-scenes.py
+Compare with others: python tools/analysis_tools/compare_tokenizers.py
+"""
+
+_base_ = [
+    '../_base_/runtime/pretrain_runtime.py',
+    '../_base_/datasets/digit-scenes_tokenizer.py',
+    '../_base_/schedules/digit-scenes_tokenizer-400i.py',
+]
+
+model = dict(
+    type='KMeansTokenizer',
+    vocab_size=256,
+    stride=8,
+    features=dict(type='PatchPixels', patch_size=8),
+)
+optim_wrapper = dict(optimizer=dict(lr=0.0))  # k-means has no gradient
+param_scheduler = []
+train_cfg = dict(max_iters=125, val_interval=125)  # one pass
+
+custom_hooks = [
+    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=50, action='warn'),
+]
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=50),
+    checkpoint=dict(
+        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=125, max_keep_ckpts=2
+    ),
+)
+log_processor = dict(by_epoch=False, window_size=50)

@@ -1,0 +1,36 @@
+"""Residual VQ on digit scenes: two levels of 16 codes, 256 tokens.
+
+Install:        python -m pip install -r requirements/tokenizers.txt
+Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
+Train:          python tools/train.py configs/tokenizer/rvq_16x2-v256_digit-scenes.py
+Compare with others: python tools/analysis_tools/compare_tokenizers.py
+"""
+
+_base_ = [
+    '../_base_/runtime/pretrain_runtime.py',
+    '../_base_/datasets/digit-scenes_tokenizer.py',
+    '../_base_/schedules/digit-scenes_tokenizer-400i.py',
+]
+
+model = dict(
+    type='ResidualVQTokenizer',
+    num_codes=16,
+    num_levels=2,
+    code_dim=16,
+    in_channels=3,
+    stride=8,
+    width=128,
+    num_blocks=2,
+    decay=0.95,  # codebooks for 400 steps
+)
+
+custom_hooks = [
+    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=200, action='stop'),
+]
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=50),
+    checkpoint=dict(
+        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=200, max_keep_ckpts=2
+    ),
+)
+log_processor = dict(by_epoch=False, window_size=50)

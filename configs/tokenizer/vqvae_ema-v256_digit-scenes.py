@@ -1,0 +1,36 @@
+"""VQ-VAE with 256 unit vectors of 16 dimensions that follow by moving averages, on digit scenes.
+
+Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
+Train:          python tools/train.py configs/tokenizer/vqvae_ema-v256_digit-scenes.py
+Compare with others: python tools/analysis_tools/compare_tokenizers.py
+"""
+
+_base_ = [
+    '../_base_/runtime/pretrain_runtime.py',
+    '../_base_/datasets/digit-scenes_tokenizer.py',
+    '../_base_/schedules/digit-scenes_tokenizer-400i.py',
+]
+
+model = dict(
+    type='VQVAETokenizer',
+    vocab_size=256,
+    code_dim=16,
+    in_channels=3,
+    stride=8,
+    width=128,
+    num_blocks=2,
+    beta=0.25,
+    decay=0.95,  # a codebook for 400 steps, not for 100 epochs
+    revive=dict(interval=50),
+)
+
+custom_hooks = [
+    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=200, action='stop'),
+]
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=50),
+    checkpoint=dict(
+        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=200, max_keep_ckpts=2
+    ),
+)
+log_processor = dict(by_epoch=False, window_size=50)
