@@ -1,13 +1,21 @@
 from . import transforms  # noqa: F401
+from .cached_tokens import CachedTokens
 from .ignore_interrupt import ignore_interrupt
 from .samplers import ResumableSampler
 from .seeded_dataset import SeededDataset
+from .seeded_views import SeededViews
+from .token_cache import TokenCache, TokenCacheError, TokenCacheWriter
 from .skip_bad_samples import SkipBadSamples, TooManyBadSamplesError
 from .unlabelled_image_folder import UnlabelledImageFolder
 
 __all__ = [
+    'CachedTokens',
     'ResumableSampler',
     'SeededDataset',
+    'SeededViews',
+    'TokenCache',
+    'TokenCacheError',
+    'TokenCacheWriter',
     'SkipBadSamples',
     'TooManyBadSamplesError',
     'UnlabelledImageFolder',

@@ -36,7 +36,8 @@ class SeededDataset(Dataset):
             np.random.seed([seed & 0xFFFFFFFF, seed >> 32, 1])
             # torch.manual_seed would seed the GPUs as well, from within a worker
             torch.default_generator.manual_seed(seed)
-        return self.dataset[int(index)]
+        reads_epoch = getattr(self.dataset, 'reads_epoch', False)
+        return self.dataset[index if reads_epoch else int(index)]
 
     def __getattr__(self, name: str) -> Any:
         if name == 'dataset':  # not there yet, while it is unpickled

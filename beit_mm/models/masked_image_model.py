@@ -6,6 +6,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from beit_mm.fingerprint import module_sha256, short_key
 from beit_mm.models.layers.chance_level import ChanceLevel
 from beit_mm.registry import MODELS
 
@@ -52,6 +53,8 @@ class MaskedImageModel(BaseModel):
         self.neck = MODELS.build(neck)
         self.head = MODELS.build(head)
         self.tokenizer = MODELS.build(tokenizer).requires_grad_(False).eval()
+        self._tokenizer_config = dict(tokenizer)
+        self._cache_is_ours = False
         self._check_parts()
         self.chance = None
         if self.tokenizer.vocab_size is not None:
@@ -63,9 +66,13 @@ class MaskedImageModel(BaseModel):
         token_inputs: Tensor | None = None,
         mask: Tensor | None = None,
         mode: str = 'tensor',
+        token_ids: Tensor | None = None,
+        tokenizer_key: Tensor | None = None,
     ) -> tuple[Tensor, ...] | dict[str, Tensor] | list[dict[str, Tensor]]:
         """One batch: ``inputs`` (B, C, H, W), ``token_inputs`` (B, C, H', W'), ``mask`` (B, h, w).
 
+        From a token cache come ``token_ids`` (B, h, w) instead of ``token_inputs``, and a
+        ``tokenizer_key`` (B,) that says whose ids they are.
         ``tensor`` gives the backbone's outputs; ``loss`` the losses; ``predict`` a dict for each
         image with ``pred_ids``, ``target_ids`` and ``loss`` (M_i,) and the ``mask`` (h, w).
         """
@@ -73,8 +80,12 @@ class MaskedImageModel(BaseModel):
             return self.backbone(inputs, mask)
         if mode not in ('loss', 'predict'):
             raise ValueError(f"mode={mode!r}: expected 'tensor', 'loss' or 'predict'")
-        self._check_batch(token_inputs, mask)
-        ids = self.encode(token_inputs)  # (B, h, w)
+        self._check_batch(token_inputs, mask, token_ids)
+        if token_ids is None:
+            ids = self.encode(token_inputs)  # (B, h, w)
+        else:
+            self._check_cache(tokenizer_key)
+            ids = token_ids
         everywhere = mode == 'loss' and getattr(self.head, 'positions', 'masked') == 'all'
         where = torch.ones_like(mask) if everywhere else mask
         # (M, C); the backbone refuses a mask of another grid than its patches
@@ -91,6 +102,10 @@ class MaskedImageModel(BaseModel):
         """(B, C, H', W') in [0, 1] -> ids (B, h, w), in full precision whatever autocast says."""
         with torch.autocast(token_inputs.device.type, enabled=False):
             return self.tokenizer.encode(token_inputs.float())
+
+    def tokenizer_sha256(self) -> str:
+        """Of the tokenizer's config and weights, by which a token cache knows it."""
+        return module_sha256(self.tokenizer, self._tokenizer_config)
 
     def train(self, mode: bool = True) -> 'MaskedImageModel':
         super().train(mode)
@@ -124,12 +139,12 @@ class MaskedImageModel(BaseModel):
         return self.neck(self.backbone(inputs, mask), where)
 
     @torch.no_grad()
-    def _extras(self, token_inputs: Tensor, where: Tensor) -> dict[str, Tensor]:
+    def _extras(self, token_inputs: Tensor | None, where: Tensor) -> dict[str, Tensor]:
         """What the head needs of the tokenizer beside the ids."""
         needs = getattr(self.head, 'needs', None)
         if needs is None:
             return {}
-        with torch.autocast(token_inputs.device.type, enabled=False):
+        with torch.autocast(where.device.type, enabled=False):
             if needs == 'codebook':
                 return dict(codebook=self.tokenizer.code_vectors())
             return dict(posterior=self.tokenizer.posterior(token_inputs.float())[where])
@@ -196,8 +211,29 @@ class MaskedImageModel(BaseModel):
                     f'model.{name}.dims={dims}'
                 )
 
-    def _check_batch(self, token_inputs: Tensor | None, mask: Tensor | None) -> None:
-        if token_inputs is None:
+    def _check_cache(self, tokenizer_key: Tensor | None) -> None:
+        """Once: the tokenizer is frozen, and a cache has one."""
+        if tokenizer_key is None or self._cache_is_ours:
+            return
+        ours = self.tokenizer_sha256()
+        if (tokenizer_key != short_key(ours)).any():
+            raise ValueError(
+                'token_ids of the batch come from another tokenizer than model.tokenizer, whose '
+                f'SHA-256 (config and weights) is {ours}; the cache has that of its own in '
+                'index.json. Set model.tokenizer to the one that made the cache, or make a cache '
+                'for this config'
+            )
+        self._cache_is_ours = True
+
+    def _check_batch(
+        self, token_inputs: Tensor | None, mask: Tensor | None, token_ids: Tensor | None
+    ) -> None:
+        if token_ids is not None and getattr(self.head, 'needs', None) == 'posterior':
+            raise ValueError(
+                "model.head.target needs the tokenizer's posterior, but a token cache has ids "
+                "alone; set model.head.target='ids', or train without CachedTokens"
+            )
+        if token_inputs is None and token_ids is None:
             raise ValueError(
                 "The batch has no token_inputs; set token_size in the pipeline's "
                 'TwoViewResizedCrop, which makes the second view'
@@ -207,7 +243,7 @@ class MaskedImageModel(BaseModel):
                 'The batch has no mask; put a mask transform, for example '
                 "dict(type='BlockwiseMask', ...), before the pipeline's PackMIMInputs"
             )
-        if not token_inputs.is_floating_point():
+        if token_ids is None and not token_inputs.is_floating_point():
             raise ValueError(
                 f'token_inputs are {token_inputs.dtype} and not numbers in [0, 1]; set '
                 "data_preprocessor=dict(type='TwoViewDataPreprocessor', ...)"
@@ -217,6 +253,8 @@ class MaskedImageModel(BaseModel):
                 f'mask is {mask.dtype} of shape {tuple(mask.shape)}: expected torch.bool '
                 "(B, h, w), True = masked, as the pipeline's PackMIMInputs makes it"
             )
+        if token_ids is not None:
+            return
         channels = token_inputs.shape[1]
         expected = getattr(self.tokenizer, 'in_channels', channels)
         if channels != expected:

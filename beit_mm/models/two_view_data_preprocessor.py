@@ -50,7 +50,7 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         self.register_buffer('std', torch.tensor(std).float().view(-1, 1, 1), persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """``inputs`` (B, C, H, W), and as they come ``token_inputs`` (B, C, H', W'), ``mask``."""
+        """``inputs`` (B, C, H, W), ``token_inputs`` (B, C, H', W'), and the rest as it comes."""
         for name in ('inputs', 'token_inputs'):
             self._check_stacked(name, data)
         if 'token_inputs' in data:

@@ -9,15 +9,19 @@ from beit_mm.registry import DATA_SAMPLERS
 
 
 class SeededIndex(int):
-    """The index of a sample and the seed of its augmentation; to others it is the plain index."""
+    """The index of a sample and the seed of its augmentation; to others it is the plain index.
 
-    def __new__(cls, index: int, seed: int):
+    ``epoch``, where a sampler tells it, is for data sets that have something else in each epoch.
+    """
+
+    def __new__(cls, index: int, seed: int, epoch: int | None = None):
         self = super().__new__(cls, index)
         self.seed = seed
+        self.epoch = epoch
         return self
 
     def __reduce__(self):
-        return SeededIndex, (int(self), self.seed)
+        return SeededIndex, (int(self), self.seed, self.epoch)
 
 
 @DATA_SAMPLERS.register_module()
@@ -70,7 +74,7 @@ class ResumableSampler(Sampler):
             seeds = self.seeds(epoch, places).tolist()
             indices = self.order(epoch)[places % self.size].tolist()
             for index, seed in zip(indices, seeds, strict=True):
-                yield SeededIndex(index, seed)
+                yield SeededIndex(index, seed, epoch)
             if not self.endless:
                 return
             epoch, place = epoch + 1, place + self.world_size * len(places) - end

@@ -11,7 +11,8 @@ class PackMIMInputs(BaseTransform):
     """Pack the arguments of the model's ``forward``, ready for ``default_collate``.
 
     Reads img, and token_img and mask where the pipeline has made them. Returns
-    dict(inputs=(C, H, W), token_inputs=(C, H', W'), mask=(h, w) bool), and nothing else.
+    dict(inputs=(C, H, W), token_inputs=(C, H', W'), mask=(h, w) bool), and nothing else, save for
+    token_ids (h, w) and tokenizer_key of CachedTokens, as they are, in the place of token_inputs.
     Images are (H, W) or (H, W, C); uint8 stays uint8, other types become float32.
     """
 
@@ -25,6 +26,9 @@ class PackMIMInputs(BaseTransform):
             packed['token_inputs'] = _to_chw('token_img', results['token_img'])
         if results.get('mask') is not None:
             packed['mask'] = torch.from_numpy(np.array(results['mask'], dtype=bool))
+        if results.get('token_ids') is not None:
+            packed['token_ids'] = torch.from_numpy(np.array(results['token_ids'], dtype=np.int64))
+            packed['tokenizer_key'] = results['tokenizer_key']
         return packed
 
     def __repr__(self) -> str:

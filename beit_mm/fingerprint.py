@@ -1,0 +1,52 @@
+"""Digests by which caches know what they were made of.
+
+Models digest their tokenizer, data sets read what a cache was made with; this module knows
+nothing of either.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+
+def plain(value: Any) -> Any:
+    """Configs as JSON has them: dicts with sorted keys, lists, the text of everything else."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+
+
+def text_sha256(value: Any) -> str:
+    """Of the JSON text of ``plain(value)``."""
+    return hashlib.sha256(json.dumps(plain(value)).encode()).hexdigest()
+
+
+def module_sha256(module: nn.Module, config: Mapping) -> str:
+    """Of the class, the config and every value of the state dict, wherever it is.
+
+    Where the weights came from and how its training loads images (``init_cfg``,
+    ``data_preprocessor``), and the scope before the name of the type, are no part of it.
+    """
+    ignored = ('type', 'init_cfg', 'data_preprocessor', '_scope_')
+    kept = {key: value for key, value in config.items() if key not in ignored}
+    digest = hashlib.sha256(text_sha256([type(module).__name__, kept]).encode())
+    for name, value in sorted(module.state_dict().items()):
+        if isinstance(value, Tensor):
+            digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+            values = value.detach().cpu().contiguous().flatten()
+            digest.update(values.view(torch.uint8).numpy())
+        else:
+            digest.update(f'{name} {value!r}'.encode())
+    return digest.hexdigest()
+
+
+def short_key(sha256: str) -> int:
+    """60 bits of a digest: a number that a batch can carry."""
+    return int(sha256[:15], 16)
