@@ -232,7 +232,7 @@ def test_weight_decay__not_for_norms_and_scales():
 
 
 def test_predict__with_the_last_layer():
-    module = model().eval()
+    module = randomised(model())
     data = batch()
     samples = module(**data, mode='predict')
     tokens = module.backbone(data['inputs'], data['mask'])[-1][:, 1:][data['mask'].flatten(1)]
