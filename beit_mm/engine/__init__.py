@@ -9,6 +9,7 @@ from .hooks import (
     NonFiniteGuardHook,
     RunRecordHook,
     TokenizerScheduleHook,
+    WorkerTimeoutHook,
 )
 from .loops import ResumableEpochLoop, ResumableIterLoop
 from .optim_wrappers import AutocastOptimWrapper, BEiTOptimWrapperConstructor
@@ -30,4 +31,5 @@ __all__ = [
     'ResumableIterLoop',
     'RunRecordHook',
     'TokenizerScheduleHook',
+    'WorkerTimeoutHook',
 ]

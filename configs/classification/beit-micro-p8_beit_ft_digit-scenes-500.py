@@ -23,6 +23,8 @@ model = dict(
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=150, max_keep_ckpts=2),
+    checkpoint=dict(
+        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=150, max_keep_ckpts=2
+    ),
 )
 log_processor = dict(by_epoch=False, window_size=50)

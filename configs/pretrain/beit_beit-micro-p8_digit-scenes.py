@@ -14,6 +14,8 @@ _base_ = [
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=100),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2),
+    checkpoint=dict(
+        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2
+    ),
 )
 log_processor = dict(by_epoch=False, window_size=100)

@@ -19,6 +19,8 @@ test_cfg = dict()
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=100),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5_000, max_keep_ckpts=3),
+    checkpoint=dict(
+        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=5_000, max_keep_ckpts=3
+    ),
 )
 log_processor = dict(by_epoch=False, window_size=100)

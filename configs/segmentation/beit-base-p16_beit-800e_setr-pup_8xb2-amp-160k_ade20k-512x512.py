@@ -25,6 +25,8 @@ optim_wrapper = dict(optimizer=dict(lr=1e-3))
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=16_000, max_keep_ckpts=2),
+    checkpoint=dict(
+        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=16_000, max_keep_ckpts=2
+    ),
 )
 log_processor = dict(by_epoch=False)

@@ -24,6 +24,8 @@ optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.9))
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=150, max_keep_ckpts=2),
+    checkpoint=dict(
+        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=150, max_keep_ckpts=2
+    ),
 )
 log_processor = dict(by_epoch=False, window_size=50)

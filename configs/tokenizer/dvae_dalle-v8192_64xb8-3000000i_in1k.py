@@ -15,6 +15,8 @@ _base_ = [
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=100),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=10_000, max_keep_ckpts=3),
+    checkpoint=dict(
+        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=10_000, max_keep_ckpts=3
+    ),
 )
 log_processor = dict(by_epoch=False)

@@ -179,7 +179,7 @@ def test_loop__no_worker_and_a_timeout(tmp_path):
 
 def test_hanging_worker__ends_the_run(tmp_path, monkeypatch):
     config = tiny_config(tmp_path, steps=8, workers=1)
-    config['train_dataloader'].update(timeout=1)
+    config['custom_hooks'].append(dict(type='beit_mm.WorkerTimeoutHook', seconds=1))
     monkeypatch.setattr(TinyNoise, '__call__', lambda self, results: time.sleep(30))
     with pytest.raises(RuntimeError, match='timed out after 1'):
         train(config)

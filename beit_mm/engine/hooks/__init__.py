@@ -7,6 +7,7 @@ from .load_report_hook import LoadReportHook
 from .non_finite_guard_hook import NonFiniteError, NonFiniteGuardHook
 from .run_record_hook import RunRecordHook
 from .tokenizer_schedule_hook import TokenizerScheduleHook
+from .worker_timeout_hook import WorkerTimeoutHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -20,4 +21,5 @@ __all__ = [
     'NonFiniteGuardHook',
     'RunRecordHook',
     'TokenizerScheduleHook',
+    'WorkerTimeoutHook',
 ]

@@ -12,7 +12,7 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=8,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='beit_mm.ResumableSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     drop_last=True,
     dataset=dict(

@@ -1,12 +1,16 @@
 default_scope = 'beit_mm'
 
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
+    timer=dict(type='beit_mm.EtaTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type='beit_mm.AtomicCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     load_report=dict(type='beit_mm.LoadReportHook'),
+    non_finite_guard=dict(type='beit_mm.NonFiniteGuardHook'),
+    graceful_stop=dict(type='beit_mm.GracefulStopHook'),
+    worker_timeout=dict(type='beit_mm.WorkerTimeoutHook'),
+    run_record=dict(type='beit_mm.RunRecordHook'),
 )
 env_cfg = dict(
     cudnn_benchmark=False,
@@ -15,10 +19,11 @@ env_cfg = dict(
 )
 # device_ids=None: each process has its model on one device, a CPU included.
 model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
-vis_backends = [dict(type='LocalVisBackend')]
+vis_backends = [dict(type='beit_mm.ContinuedVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)
 log_processor = dict(by_epoch=True)
 log_level = 'INFO'
 load_from = None
 resume = False
-randomness = dict(seed=0)
+# diff_rank_seed: each process draws its own dropout and drop path.
+randomness = dict(seed=0, diff_rank_seed=True)

@@ -12,7 +12,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1501),
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=0, end=160_001),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=160_000, val_interval=16_000)
+train_cfg = dict(type='beit_mm.ResumableIterLoop', max_iters=160_000, val_interval=16_000)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=16)

@@ -24,7 +24,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=300, val_interval=10)
+train_cfg = dict(type='beit_mm.ResumableEpochLoop', max_epochs=300, val_interval=10)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=2048)

@@ -9,6 +9,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=30),
     dict(type='CosineAnnealingLR', eta_min=2e-5, by_epoch=False, begin=30, end=300),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=300, val_interval=300)
+train_cfg = dict(type='beit_mm.ResumableIterLoop', max_iters=300, val_interval=300)
 val_cfg = dict()
 test_cfg = dict()

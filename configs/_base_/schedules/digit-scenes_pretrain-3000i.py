@@ -8,6 +8,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=240),
     dict(type='CosineAnnealingLR', eta_min=4e-5, by_epoch=False, begin=240, end=3000),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=3000, val_interval=1000)
+train_cfg = dict(type='beit_mm.ResumableIterLoop', max_iters=3000, val_interval=1000)
 val_cfg = dict()
 test_cfg = dict()

@@ -16,6 +16,6 @@ custom_hooks = [
         ),
     ),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=400, val_interval=400)
+train_cfg = dict(type='beit_mm.ResumableIterLoop', max_iters=400, val_interval=400)
 val_cfg = dict()
 test_cfg = dict()

@@ -17,7 +17,7 @@ custom_hooks = [
     ),
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.001),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=3_000_000, val_interval=50_000)
+train_cfg = dict(type='beit_mm.ResumableIterLoop', max_iters=3_000_000, val_interval=50_000)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=512)

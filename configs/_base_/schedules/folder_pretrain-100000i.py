@@ -8,5 +8,5 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=5_000),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=5_000, end=100_000),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=100_000)
+train_cfg = dict(type='beit_mm.ResumableIterLoop', max_iters=100_000)
 auto_scale_lr = dict(base_batch_size=64)

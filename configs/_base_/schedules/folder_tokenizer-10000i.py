@@ -13,4 +13,4 @@ custom_hooks = [
         schedules=dict(temperature=dict(type='cosine', start=1.0, end=1 / 16, num_steps=9_000)),
     ),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=10_000)
+train_cfg = dict(type='beit_mm.ResumableIterLoop', max_iters=10_000)

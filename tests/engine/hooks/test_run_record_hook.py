@@ -1,4 +1,4 @@
-import subprocess
+import re
 import sys
 from pathlib import Path
 
@@ -29,11 +29,10 @@ def test_log__command_versions_and_code(tmp_path, monkeypatch):
     log = log_of(runner)
     assert "tools/train.py 'a config.py'" in log
     assert f'beit_mm {beit_mm.__version__}, torch ' in log
-    folder = Path(beit_mm.__file__).parent
-    commit = subprocess.run(
-        ['git', '-C', str(folder), 'rev-parse', 'HEAD'], capture_output=True, text=True
+    # installed without its history, the place alone can be told
+    assert re.search(
+        r'Code: .*beit_mm, (git [0-9a-f]{40} \((clean|changed files)\)|installed)', log
     )
-    assert commit.returncode or f'git {commit.stdout.strip()}' in log
 
 
 def test_log__uncaught_exception(tmp_path, monkeypatch):
