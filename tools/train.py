@@ -71,7 +71,8 @@ def merge_args(config: Config, args: argparse.Namespace) -> Config:
     elif config.get('work_dir') is None:
         config.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     if args.resume == 'auto':
-        config.resume = any(Path(config.work_dir).glob('*.pth'))
+        found = any(Path(config.work_dir).glob('*.pth'))
+        config.resume = found or not config.get('load_from')  # AtomicCheckpointHook says what it is
         if config.resume:  # else a new run starts from the config's load_from
             config.load_from = None
     elif args.resume:
