@@ -85,6 +85,25 @@ def test_load_from__nothing_that_fits_is_an_error(tmp_path):
         runner(Model(), tmp_path / 'work', load_from=path).load_or_resume()
 
 
+def test_load_from__little_of_a_backbone_of_another_library_is_an_error(tmp_path):
+    def model():
+        model = Model()
+        model.backbone = nn.Sequential(*[nn.Linear(2, 2) for _ in range(4)])
+        return model
+
+    state = model().state_dict()
+    half = {n: t for n, t in state.items() if not n.startswith(('backbone.0', 'backbone.1'))}
+    run = runner(model(), tmp_path / 'half', load_from=saved(half, tmp_path / 'half.pth'))
+    run.load_or_resume()
+    assert 'backbone: 4 of 8 tensors matched; missing: backbone.0.weight' in text_of_log(
+        tmp_path / 'half'
+    )
+    half.pop('backbone.2.weight')
+    with pytest.raises(IncompleteCheckpointError, match='3 of 8 tensors of the backbone'):
+        path = saved(half, tmp_path / 'less.pth')
+        runner(model(), tmp_path / 'less', load_from=path).load_or_resume()
+
+
 @pytest.mark.parametrize('loader', ['load_checkpoint', 'init_cfg', 'load_state_dict'])
 @pytest.mark.parametrize('kept', [0, 2, -1])
 def test_backbone__part_of_it_is_an_error_for_every_loader(tmp_path, loader, kept):

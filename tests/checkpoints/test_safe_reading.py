@@ -8,6 +8,7 @@ import zipfile
 from collections import OrderedDict
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn as nn
+from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel, BaseModule
@@ -230,6 +232,11 @@ def test_resume__runs_no_config_text_and_resumes(tmp_path, marker):
 )
 def test_config_text__values_stay(text):
     assert is_data(text)
+
+
+def test_config_text__those_of_our_configs_are_data():
+    for path in sorted((Path(__file__).parents[2] / 'configs').glob('[a-z]*/*beit-micro*.py')):
+        assert is_data(Config.fromfile(path).pretty_text), path
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,10 @@ from mmengine.runner import Runner
 from beit_mm.checkpoints import IncompleteCheckpointError, LoadReport, weights_of
 from beit_mm.registry import HOOKS
 
+ADVICE = (
+    'see tools/model_converters/convert.py, or load a part of the model with '
+    "init_cfg=dict(type='Pretrained', prefix=...)"
+)
 # The encoder adapts these as it is loaded, and says so itself.
 POSITIONS = ('relative_position_bias_table', 'pos_embed')
 
@@ -16,13 +20,21 @@ class LoadReportHook(Hook):
     """Writes what fits of a checkpoint, module by module, into the log of ``load_from`` and resume.
 
     MMEngine prints what doesn't fit to the terminal alone, and goes on even if nothing does.
-    Parts of a model that are loaded with ``init_cfg`` report by themselves.
+    Parts of a model that are loaded with ``init_cfg`` report by themselves, and a BEiTEncoder is
+    stricter than this hook, which also watches the backbones of other libraries.
+
+    Args:
+        min_backbone: Share of the tensors of ``model.backbone`` that has to be found.
 
     Raises:
-        IncompleteCheckpointError: No tensor of the model is in the checkpoint.
+        IncompleteCheckpointError: No tensor of the model, or too few of its backbone, are in the
+            checkpoint.
     """
 
     priority = 'VERY_LOW'  # after hooks that change the checkpoint
+
+    def __init__(self, min_backbone: float = 0.5):
+        self.min_backbone = min_backbone
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -32,11 +44,20 @@ class LoadReportHook(Hook):
             firsts = sorted({name.split('.')[0] for name in report.unexpected})
             raise IncompleteCheckpointError(
                 f'None of the {total} tensors of {type(model).__name__} is in the checkpoint, '
-                f'whose names start with {firsts[:6]}; see tools/model_converters/convert.py, or '
-                "load a part of the model with init_cfg=dict(type='Pretrained', prefix=...)"
+                f'whose names start with {firsts[:6]}; {ADVICE}'
             )
         for names in (report.missing, report.reshaped, report.unexpected):
             names[:] = [name for name in names if not any(part in name for part in POSITIONS)]
+        found, total_of = (
+            sum(name.startswith('backbone.') for name in names)
+            for names in (report.matched, report.matched + report.missing + report.reshaped)
+        )
+        if found < self.min_backbone * total_of:
+            raise IncompleteCheckpointError(
+                f'{found} of {total_of} tensors of the backbone are in the checkpoint, it would '
+                f'stay untrained; {ADVICE}. LoadReportHook.min_backbone={self.min_backbone} is '
+                'the share that is asked for'
+            )
         changed = bool(report.missing or report.reshaped)
         runner.logger.log(
             logging.WARNING if changed else logging.INFO,
