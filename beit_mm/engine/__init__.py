@@ -8,6 +8,7 @@ from .hooks import (
     NonFiniteError,
     NonFiniteGuardHook,
     RunRecordHook,
+    TokenizerPicturesHook,
     TokenizerScheduleHook,
     WorkerTimeoutHook,
 )
@@ -30,6 +31,7 @@ __all__ = [
     'ResumableEpochLoop',
     'ResumableIterLoop',
     'RunRecordHook',
+    'TokenizerPicturesHook',
     'TokenizerScheduleHook',
     'WorkerTimeoutHook',
 ]

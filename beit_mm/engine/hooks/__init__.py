@@ -6,6 +6,7 @@ from .graceful_stop_hook import GracefulStopHook
 from .load_report_hook import LoadReportHook
 from .non_finite_guard_hook import NonFiniteError, NonFiniteGuardHook
 from .run_record_hook import RunRecordHook
+from .tokenizer_pictures_hook import TokenizerPicturesHook
 from .tokenizer_schedule_hook import TokenizerScheduleHook
 from .worker_timeout_hook import WorkerTimeoutHook
 
@@ -20,6 +21,7 @@ __all__ = [
     'NonFiniteError',
     'NonFiniteGuardHook',
     'RunRecordHook',
+    'TokenizerPicturesHook',
     'TokenizerScheduleHook',
     'WorkerTimeoutHook',
 ]
