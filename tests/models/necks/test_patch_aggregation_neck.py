@@ -237,8 +237,11 @@ def test_predict__with_the_last_layer():
     samples = module(**data, mode='predict')
     tokens = module.backbone(data['inputs'], data['mask'])[-1][:, 1:][data['mask'].flatten(1)]
     logits = module.head.predict(module.neck.norm(tokens))
-    pred = torch.cat([sample['pred_ids'] for sample in samples])
+    pred, target, loss = (
+        torch.cat([sample[key] for sample in samples]) for key in ('pred_ids', 'target_ids', 'loss')
+    )
     assert torch.equal(pred, logits.argmax(-1))
+    torch.testing.assert_close(loss, F.cross_entropy(logits, target, reduction='none'))
 
 
 def test_finetuning__takes_the_backbone_and_leaves_the_neck(tmp_path):
