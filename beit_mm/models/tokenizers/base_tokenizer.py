@@ -37,6 +37,7 @@ class BaseTokenizer(BaseModel):
                 raise ValueError(
                     f'{type(self).__name__}.{name}={value!r}: expected an integer >= {least}'
                 )
+        self._range_checked = False
         self.vocab_size = int(vocab_size)
         self.stride = int(stride)
 
@@ -102,6 +103,23 @@ class BaseTokenizer(BaseModel):
         """
         check_load(self, state_dict, prefix, parts=True, may_be_absent=bool(prefix))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def check_range(self, images: Tensor) -> None:
+        """ValueError unless the first images are in [0, 1], give or take a filter's overshoot.
+
+        Only the first, since looking at values makes a GPU wait.
+        """
+        if self._range_checked or images.numel() == 0:
+            return
+        low, high = float(images.min()), float(images.max())
+        if low < -0.125 or high > 1.125:
+            raise ValueError(
+                f'{type(self).__name__} takes images in [0, 1], but these are in [{low:.4g}, '
+                f'{high:.4g}]; set data_preprocessor.token_scale, or in its own training '
+                'data_preprocessor.std, to the value that white has in the files (255 for 8 bits, '
+                '65535 for 16), with mean=[0.0]'
+            )
+        self._range_checked = True
 
     def check_divisible(self, images: Tensor) -> None:
         """ValueError unless ``stride`` divides both sides of the images."""

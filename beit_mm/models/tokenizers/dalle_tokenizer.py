@@ -71,6 +71,17 @@ class DALLETokenizer(DVAETokenizer):
     def codebook(self) -> Tensor:
         return self.decoder.codebook
 
+    def logits(self, images: Tensor) -> Tensor:
+        channels = images.shape[1]
+        if channels != self.in_channels:
+            raise ValueError(
+                f'DALLETokenizer.in_channels={self.in_channels}, but the images have {channels} '
+                "channels; OpenAI's weights are for red, green and blue alone: give the tokenizer "
+                'three bands that stand for them, or train one of your own with '
+                f'in_channels={channels}'
+            )
+        return super().logits(images)
+
     def _mapped(self, images: Tensor) -> Tensor:
         return (1 - 2 * EPS) * images + EPS
 

@@ -145,6 +145,7 @@ class DVAETokenizer(BaseTokenizer):
                 f'{images.shape[1]} channels; set in_channels={images.shape[1]} or change the '
                 'loading of the images'
             )
+        self.check_range(images)
         logits = self.encoder(self._mapped(images)).float()
         if self.logit_scale is not None:
             logits = self.logit_scale * self.logit_norm(logits)

@@ -118,3 +118,15 @@ def test_initial_loss__is_near_that_of_a_unit_logit_laplace():
     expected = (torch.log(2 * x * (1 - x)) + torch.logit(x).abs()).mean()
     zero = logit_laplace_nll(torch.zeros(2, 6, 16, 16), x)
     torch.testing.assert_close(zero, expected)
+
+
+@pytest.mark.parametrize('channels', [1, 4])
+def test_other_channels__refused_with_what_to_do(channels):
+    with pytest.raises(ValueError, match=f"have {channels} channels; OpenAI's weights are for red"):
+        DALLETokenizer(**SMALL).encode(torch.rand(1, channels, 16, 16))
+
+
+@pytest.mark.parametrize('images', [torch.rand(1, 3, 16, 16) * 255, torch.rand(1, 3, 16, 16) - 0.5])
+def test_pixels_outside_of_0_and_1__refused(images):
+    with pytest.raises(ValueError, match=r'takes images in \[0, 1\], but .*token_scale'):
+        DALLETokenizer(**SMALL).encode(images)
