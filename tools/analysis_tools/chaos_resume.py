@@ -3,18 +3,19 @@
 python tools/analysis_tools/chaos_resume.py CONFIG --work-dir DIR [--kills 30] [--seed 0]
                                             [--nproc 1] [--cfg-options KEY=VALUE ...]
 
-The training of CONFIG runs once undisturbed (DIR/calm), and once with SIGKILL (DIR/chaos): each
-run of it is killed after a random part of the time that the undisturbed one took, until the
-number of kills is reached; the last one ends by itself. Then the last checkpoints must hold the
+The training of CONFIG runs once undisturbed (DIR/calm), and once with SIGKILL (DIR/chaos), at
+moments that are random within equal parts of it; after the last of them it comes to its end. Then the last checkpoints must hold the
 same bits: weights, EMA, optimizer, schedules, place in the data; and the curves the same losses.
 The exit status is 1 if anything differs. Keep the training short (train_cfg.max_iters), with
-several checkpoints in it.
+several checkpoints in it, and log every step (default_hooks.logger.interval=1), since the kills
+are timed by the log.
 """
 
 import argparse
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -97,30 +98,44 @@ def last_iteration(work_dir: Path) -> int:
     return state_of(path)['meta']['iter'] if path else 0
 
 
+def logged(work_dir: Path) -> int:
+    """The last iteration in the curve, whose last line may be cut off."""
+    path = work_dir / 'scalars.jsonl'
+    found = re.findall(r'"iter": (\d+)', path.read_text(encoding='utf-8')) if path.exists() else []
+    return int(found[-1]) if found else 0
+
+
+def kill_at(process: subprocess.Popen, work_dir: Path, iteration: float, delay: float) -> bool:
+    """``delay`` seconds after ``iteration`` was logged; False if it came to its end before."""
+    while process.poll() is None and logged(work_dir) < iteration:
+        time.sleep(0.01)
+    try:
+        process.wait(delay)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    if process.returncode:
+        raise SystemExit(f'a run failed by itself, see {work_dir / "output.log"}')
+    return False
+
+
 def chaos(config: str, work_dir: Path, kills: int, seed: int, nproc: int, options: list[str]):
     """The rows of the table, and the names of what differs at the end."""
     calm, wild = work_dir / 'calm', work_dir / 'chaos'
     for folder in (calm, wild):
         if folder.exists():
             raise SystemExit(f'{folder} exists already; choose another --work-dir')
-    begin = time.time()
     finish(start(config, calm, nproc, options, resume=False), calm)
-    duration = time.time() - begin
+    total = last_iteration(calm)
     chance = random.Random(seed)
     rows = []
     while len(rows) < kills:
         process = start(config, wild, nproc, options, resume=True)
-        delay = chance.uniform(0.2, 1.1) * duration
-        try:
-            process.wait(delay)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            rows.append((len(rows) + 1, delay, last_iteration(wild)))
-            continue
-        if process.returncode:
-            raise SystemExit(f'a run failed by itself, see {wild / "output.log"}')
-        break  # it came to its end
+        iteration = total * (len(rows) + chance.random()) / (kills + 1)
+        if not kill_at(process, wild, iteration, chance.uniform(0.0, 0.3)):
+            break
+        rows.append((len(rows) + 1, logged(wild), last_iteration(wild)))
     finish(start(config, wild, nproc, options, resume=True), wild)
     last = pointed_at(calm, calm), pointed_at(wild, wild)
     found = [f'checkpoint{place}' for place in differences(*map(state_of, last))]
@@ -140,9 +155,9 @@ def main() -> None:
     rows, found = chaos(
         args.config, args.work_dir, args.kills, args.seed, args.nproc, args.cfg_options
     )
-    print('| kill | after seconds | last checkpoint at iteration |\n| --- | --- | --- |')
-    for number, delay, iteration in rows:
-        print(f'| {number} | {delay:.1f} | {iteration} |')
+    print('| kill | in iteration | last checkpoint |\n| --- | --- | --- |')
+    for number, reached, saved in rows:
+        print(f'| {number} | {reached} | {saved} |')
     print(f'\n{len(rows)} kills; places that differ from the undisturbed run: {len(found)}')
     print('\n'.join(found[:20]))
     raise SystemExit(bool(found))

@@ -1,0 +1,29 @@
+"""SIGKILL of real processes, workers and all."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+from same_training import chaos_resume
+from tiny_training import tiny_config
+
+
+def test_chaos__sigkill_of_real_processes(tmp_path, monkeypatch):
+    config = tiny_config('unused', steps=30, workers=1, every=4)
+    config['custom_imports'] = dict(imports=['tiny_training'])
+    config.pop('work_dir')
+    path = tmp_path / 'config.py'
+    path.write_text(Config(config).pretty_text)
+    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
+    rows, found = chaos_resume.chaos(str(path), tmp_path / 'runs', 1, 1, 1, [])
+    assert found == []
+
+
+def test_differences__sees_one_bit():
+    import torch
+
+    left = dict(a=[torch.tensor([1.0, 2.0])], b=(1, float('nan')))
+    right = dict(a=[torch.tensor([1.0, 2.0])], b=(1, float('nan')))
+    assert list(chaos_resume.differences(left, right)) == []
+    right['a'][0].view(torch.int32)[1] ^= 1
+    assert list(chaos_resume.differences(left, right)) == ['.a[0]']
+    assert list(chaos_resume.differences(left, dict(left, c=0))) == ['.c (missing in one)']
