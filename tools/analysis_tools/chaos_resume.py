@@ -4,8 +4,9 @@ python tools/analysis_tools/chaos_resume.py CONFIG --work-dir DIR [--kills 30] [
                                             [--nproc 1] [--cfg-options KEY=VALUE ...]
 
 The training of CONFIG runs once undisturbed (DIR/calm), and once with SIGKILL (DIR/chaos), at
-moments that are random within equal parts of it; after the last of them it comes to its end. Then the last checkpoints must hold the
-same bits: weights, EMA, optimizer, schedules, place in the data; and the curves the same losses.
+moments that are random within equal parts of it; after the last of them it comes to its end. Then
+the last checkpoints must hold the same bits: weights, EMA, optimizer, schedules, place in the
+data; and the curves the same losses.
 The exit status is 1 if anything differs. Keep the training short (train_cfg.max_iters), with
 several checkpoints in it, and log every step (default_hooks.logger.interval=1), since the kills
 are timed by the log.
