@@ -20,7 +20,7 @@ from beit_mm.fingerprint import text_sha256
 
 FORMAT = 1
 FLIPS = ('none', 'horizontal', 'vertical', 'diagonal')
-PLAN = ('format', 'tokenizer', 'vocab_size', 'pipeline', 'files', 'samples', 'epochs', 'seed')
+PLAN = ('format', 'tokenizer', 'vocab_size', 'pipeline', 'samples', 'files', 'epochs', 'seed')
 
 
 class TokenCacheError(ValueError):
@@ -110,7 +110,7 @@ class TokenCacheWriter:
                         break  # made again
                     self.shards.append(shard)
                 return
-        if any(self.folder.iterdir()):
+        if any(path.suffix != '.tmp' for path in self.folder.iterdir()):
             raise TokenCacheError(
                 f'{self.folder} is not empty and is no cache of tokens; choose another --out'
             )
@@ -186,10 +186,14 @@ class TokenCache:
             raise TokenCacheError(f'{path} is missing or damaged; make the cache again')
         return _read_json(path)
 
-    def check(self, **expected: Any) -> None:
-        """TokenCacheError unless what the cache was made of (see :func:`describe`) is this."""
-        expected = {key: self.index[key] if key not in expected else expected[key] for key in PLAN}
-        _compare(self.folder, self.index, expected, 'make a cache for this config')
+    def check(self, pipeline: list, names: list[str]) -> None:
+        """TokenCacheError unless the cache was made by this pipeline, of these files."""
+        advice = 'make a cache for this config'
+        expected = dict(self.index, pipeline=pipeline, samples=len(names))
+        _compare(self.folder, self.index, expected, advice)
+        if text_sha256(names) != self.index['files']:
+            expected = dict(expected, files=names)
+            _compare(self.folder, dict(self.index, files=self.names()), expected, advice)
 
 
 def _compare(folder: Path, found: Mapping, expected: Mapping, advice: str) -> None:
@@ -198,8 +202,8 @@ def _compare(folder: Path, found: Mapping, expected: Mapping, advice: str) -> No
         tokenizer='of another tokenizer (weights or config)',
         vocab_size='with another vocabulary',
         pipeline='by another pipeline',
-        files='of other files',
         samples='of another number of files',
+        files='of other files',
         epochs='of another number of virtual epochs',
         seed='with another seed',
     )
