@@ -47,6 +47,9 @@ def config(root, scope, **changes):
     """changes: of the training set."""
 
     def loader(split):
+        return dict(data_set(split), serialize_data=False)  # it collects garbage
+
+    def data_set(split):
         images, masks = str(root / 'images' / split), str(root / 'masks' / split)
         if scope == 'beit_mm':
             return dict(type='UnlabelledImageFolder', data_root=images)

@@ -20,6 +20,8 @@ CROPS = dict(
     RandomResizedCrop='scale',
     TwoViewResizedCrop='size',
 )
+# What the errors of an empty data set say: ours, mmengine's and mmpretrain's.
+EMPTY = ('no samples', 'need at least one array', 'Found 0 files')
 
 
 @dataclass
@@ -80,6 +82,8 @@ def _read(config: Config, name: str, key: str, scope: str, settings: dict) -> Sp
         with DefaultScope.overwrite_default_scope(scope):
             dataset = DATASETS.build(settings)
             infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+        if not infos:
+            raise ValueError(EMPTY[0])
     except Exception as error:  # of any data set that a config can name
         split.broken = list(_why_broken(key, settings, error))
         return split
@@ -190,7 +194,7 @@ def _why_broken(key: str, settings: dict, error: Exception) -> Iterator[FileFind
         message = f'{key}: there is no such folder (data_root and data_prefix); correct them'
         yield FileFinding('error', 'no-data', folder, message)
         return
-    if 'at least one array' in str(error) or 'Found 0 files' in str(error):
+    if any(words in str(error) for words in EMPTY):
         endings = settings.get('img_suffix') or settings.get('extensions') or 'the known endings'
         message = (
             f'{key} finds no image in it ({endings}); correct data_root, data_prefix, img_suffix '
