@@ -22,6 +22,7 @@ train_dataloader = dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='mmseg.LoadAnnotations', reduce_zero_label=True),
+            dict(type='beit_mm.CheckSegmentation', num_classes=150),
             dict(
                 type='RandomResize',
                 scale=(2560, 640),
@@ -49,6 +50,7 @@ val_dataloader = dict(
             dict(type='LoadImageFromFile'),
             dict(type='Resize', scale=(2560, 640), keep_ratio=True),
             dict(type='mmseg.LoadAnnotations', reduce_zero_label=True),  # keeps its own size
+            dict(type='beit_mm.CheckSegmentation', num_classes=150),
             dict(type='PackSegInputs'),
         ],
     ),

@@ -43,6 +43,7 @@ train_dataloader = dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='mmseg.LoadAnnotations'),
+            dict(type='beit_mm.CheckSegmentation', num_classes=11),
             dict(
                 type='RandomResize',
                 scale=(32, 32),
@@ -71,6 +72,7 @@ val_dataloader = dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='mmseg.LoadAnnotations'),
+            dict(type='beit_mm.CheckSegmentation', num_classes=11),
             dict(type='PackSegInputs'),
         ],
     ),

@@ -7,6 +7,7 @@ default_hooks = dict(
     checkpoint=dict(type='beit_mm.AtomicCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     load_report=dict(type='beit_mm.LoadReportHook'),
+    dataset_check=dict(type='beit_mm.DatasetCheckHook'),
     non_finite_guard=dict(type='beit_mm.NonFiniteGuardHook'),
     graceful_stop=dict(type='beit_mm.GracefulStopHook'),
     worker_timeout=dict(type='beit_mm.WorkerTimeoutHook'),
