@@ -85,7 +85,8 @@ def check_load(
     A module of ours calls it as it is loaded, whoever loads it, after it has adapted ``state``.
 
     Args:
-        optional: Tensors whose names contain one of these may be missing from the checkpoint.
+        optional: Tensors whose names contain one of these may be missing from the checkpoint, but
+            not be of another shape there.
         needed: Tensors whose names contain one of these may not be left over in it.
         parts: A child may be missing as a whole, where another one is there.
         may_be_absent: Nothing under ``prefix`` leaves the module as it is.
@@ -111,7 +112,8 @@ def check_load(
     lost = [
         name
         for name in report.missing + report.reshaped
-        if not any(part in name for part in optional) and (not parts or name.split('.')[0] in found)
+        if name in report.reshaped or not any(part in name for part in optional)
+        if not parts or name.split('.')[0] in found
     ]
     if lost:
         raise IncompleteCheckpointError(

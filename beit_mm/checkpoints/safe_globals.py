@@ -7,6 +7,8 @@ the data first. ``getattr``, which these checkpoints call for the methods of the
 answered for these methods alone, and by their names.
 """
 
+from argparse import Namespace
+
 import numpy as np
 from mmengine.logging import HistoryBuffer
 
@@ -72,6 +74,7 @@ def safe_globals() -> list[tuple]:
         (plain_dtype, 'numpy.dtype'),
         (np.ndarray, 'numpy.ndarray'),
         (no_bytes, 'builtins.bytes'),
+        (Namespace, 'argparse.Namespace'),  # the original and timm store their options so
         (name_of_statistic, 'builtins.getattr'),
     ]
     for core in ('numpy.core.multiarray', 'numpy._core.multiarray'):

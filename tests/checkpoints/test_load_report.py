@@ -154,6 +154,24 @@ def test_backbone__nothing_that_changes_its_features_is_dropped(source, target, 
         BEiTEncoder(**{**SIZES, **target}).load_state_dict(state, strict=False)
 
 
+def test_backbone__table_of_other_heads_or_of_some_layers_is_an_error():
+    state = BEiTEncoder(rel_pos='per_layer', **SIZES).state_dict()
+    heads = {n: t[:, :1] if n.endswith('table') else t for n, t in state.items()}
+    layers = {n: t for n, t in state.items() if n != 'blocks.1.attn.relative_position_bias_table'}
+    for wrong in (heads, layers):
+        with pytest.raises(IncompleteCheckpointError, match='bias_table'):
+            BEiTEncoder(rel_pos='per_layer', **SIZES).load_state_dict(wrong, strict=False)
+
+
+def test_backbone__positions_that_the_checkpoint_lacks_change_no_feature():
+    plain = BEiTEncoder(rel_pos=None, **SIZES).eval()
+    positions = BEiTEncoder(rel_pos='per_layer', abs_pos=True, **SIZES).eval()
+    nn.init.ones_(positions.blocks[1].attn.relative_position_bias_table)
+    positions.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.allclose(positions(x)[0], plain(x)[0], atol=1e-6)
+
+
 def test_backbone__what_a_fine_tuned_checkpoint_lacks_is_no_error():
     fine_tuned = BEiTEncoder(rel_pos='per_layer', **SIZES).state_dict()
     del fine_tuned['mask_token']

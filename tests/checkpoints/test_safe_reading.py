@@ -5,6 +5,7 @@ import os
 import pickle
 import threading
 import zipfile
+from argparse import Namespace
 from collections import OrderedDict
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
@@ -262,6 +263,18 @@ def test_config_text__those_of_our_configs_are_data():
 )
 def test_config_text__whatever_could_act_is_code(text):
     assert not is_data(text)
+
+
+def test_options_of_a_training__are_read_and_payloads_in_them_are_not(tmp_path, marker):
+    """The original's checkpoints of a training have its command line beside the model."""
+    path = tmp_path / 'checkpoint-99.pth'
+    options = Namespace(lr=1e-3, betas=[0.9, 0.999], model='beit_base')
+    torch.save(dict(model=dict(weight=torch.ones(2)), args=options, epoch=99), path)
+    assert read_checkpoint(path)['args'] == options
+    options.model = Payload(marker)
+    torch.save(dict(model=dict(weight=torch.ones(2)), args=options), path)
+    with pytest.raises(UnsafeCheckpointError, match='checkpoint-99'):
+        read_checkpoint(path)
 
 
 def test_numpy__values_survive_bit_for_bit(tmp_path):

@@ -1,3 +1,4 @@
+import logging
 import re
 from collections.abc import Callable, Sequence
 
@@ -25,8 +26,8 @@ from beit_mm.models.layers.transformer_block import TransformerBlock
 from beit_mm.registry import MODELS
 
 TABLE = 'relative_position_bias_table'
-# What a checkpoint of another task may lack; zero tables are the same function as none.
-OPTIONAL = ('mask_token', 'pos_embed', 'norm.', TABLE)
+# What a checkpoint of another task may lack.
+OPTIONAL = ('mask_token', 'norm.')
 # What it may not have more of, since the features would be others without it.
 NEEDED = (TABLE, 'pos_embed', 'gamma_', 'q_bias', 'v_bias')
 # Names of mmpretrain and mmseg, which stand beside ours in a checkpoint of theirs.
@@ -292,6 +293,7 @@ class BEiTEncoder(BaseModule):
             if name.startswith(prefix):
                 del state_dict[name]  # a constant that other implementations store
         self._expand_shared_table(state_dict, prefix)
+        self._fill_positions(state_dict, prefix)
         for name, own in self._position_tables().items():
             stored = state_dict.get(prefix + name)
             if stored is not None and stored.shape != own.shape:
@@ -340,6 +342,21 @@ class BEiTEncoder(BaseModule):
         for layer in range(self.num_layers):
             state_dict.setdefault(f'{prefix}blocks.{layer}.attn.{TABLE}', table.clone())
         print_log(f'{shared}: copied to each of the {self.num_layers} layers', logger='current')
+
+    def _fill_positions(self, state_dict: dict, prefix: str) -> None:
+        """Zeros for positions that the checkpoint was trained without: the same function."""
+        if f'{prefix}patch_embed.proj.weight' not in state_dict:
+            return
+        for kind in (TABLE, 'pos_embed'):
+            own = {n: p for n, p in self._position_tables().items() if n.endswith(kind)}
+            if not own or any(prefix + name in state_dict for name in own):
+                continue
+            state_dict.update({prefix + n: torch.zeros_like(p) for n, p in own.items()})
+            print_log(
+                f'{prefix}{next(iter(own))}: the checkpoint has no {kind}; it starts at 0',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def _resized(self, name: str, stored: Tensor) -> Tensor:
         is_table = name.endswith(TABLE)
