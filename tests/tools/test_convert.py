@@ -9,7 +9,7 @@ import timm.models.beit
 import torch
 import torch.nn as nn
 from mmengine.registry import MODELS
-from transformers import BeitConfig, BeitForMaskedImageModeling
+from transformers import BeitConfig, BeitForMaskedImageModeling, BeitForSemanticSegmentation
 
 from beit_mm.checkpoints import read_checkpoint, weights_of
 from beit_mm.engine.launch import UserError
@@ -237,6 +237,40 @@ def test_hub_model_of_another_size__becomes_ours(convert, tmp_path, capsys):
         assert name in out
     stored = read_checkpoint(tmp_path / 'ours.pth')
     assert stored['meta'] == dict(layout='beit_mm', source_layout='huggingface', task='pretrain')
+
+
+def test_segmentor_of_the_hub__gives_its_backbone(convert, tmp_path, capsys):
+    config = BeitConfig(
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=32,
+        patch_size=8,
+        out_indices=[0, 1, 2, 3],
+        use_relative_position_bias=True,
+        num_labels=5,
+    )
+    randomised(BeitForSemanticSegmentation(config)).save_pretrained(tmp_path)
+    convert.main([str(tmp_path / 'model.safetensors'), str(tmp_path / 'ours.pth')])
+    out = capsys.readouterr().out
+    assert 'equal featmap' in out and 'only the backbone of their segmentor is read' in out
+
+
+def test_timm_with_one_table_for_all_layers__is_proved(convert, tmp_path, capsys):
+    model = timm.models.beit.Beit(
+        img_size=32,
+        patch_size=8,
+        num_classes=5,
+        embed_dim=32,
+        depth=2,
+        num_heads=2,
+        init_values=0.1,
+        use_shared_rel_pos_bias=True,
+    )
+    torch.save(randomised(model).state_dict(), tmp_path / 'timm.pth')
+    convert.main([str(tmp_path / 'timm.pth'), str(tmp_path / 'ours.pth')])
+    assert 'equal featmap and logits' in capsys.readouterr().out
 
 
 def test_task_backbone__leaves_the_head(convert, tmp_path):

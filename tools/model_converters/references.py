@@ -23,6 +23,7 @@ from beit_mm.models.layers.rel_pos_bias import relative_position_index, square_g
 
 Outputs = dict[str, Tensor]
 TABLE = 'relative_position_bias_table'
+SEGMENTOR_ONLY = ('decode_head.', 'auxiliary_head.', 'fpn')
 
 
 @dataclass
@@ -201,7 +202,8 @@ def timm(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> 
         mlp_ratio=sizes.hidden / sizes.dims,
         init_values=0.1 if sizes.layer_scale else None,
         use_abs_pos_emb=sizes.abs_pos,
-        use_rel_pos_bias=sizes.shared or sizes.tables,
+        use_rel_pos_bias=f'blocks.0.attn.{TABLE}' in state,
+        use_shared_rel_pos_bias=f'rel_pos_bias.{TABLE}' in state,
         use_fc_norm='fc_norm.weight' in state or 'norm.weight' not in state,
     ).eval()
     unused = set() if 'fc_norm.weight' in state else {'fc_norm.weight', 'fc_norm.bias'}
@@ -213,6 +215,8 @@ def timm(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> 
 def huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
     import transformers
 
+    # Of a segmentor the encoder alone is read.
+    state = {n: t for n, t in state.items() if not n.startswith(SEGMENTOR_ONLY)}
     pretrain, classify = 'lm_head.weight' in state, 'classifier.weight' in state
     config = transformers.BeitConfig(**hf_settings(sizes, state))
     kind = 'ForMaskedImageModeling' if pretrain else 'ForImageClassification' * classify or 'Model'
