@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from beit_mm.engine.hooks import AtomicCheckpointHook
 from beit_mm.engine.storage import (
     NoUsableCheckpointError,
     newest_valid,
@@ -99,6 +100,31 @@ def save(folder, number, content=0.0):
     path = folder / f'iter_{number}.pth'
     torch.save(dict(x=torch.full((100,), content)), path)
     return path
+
+
+@pytest.mark.parametrize('fault', [Killed(), OSError(errno.ENOSPC, 'No space left')])
+def test_save__one_of_two_is_resumed_wherever_it_ends(fault, tmp_path, monkeypatch):
+    """The whole order: file, pointer, removal of the one before."""
+    whole = save(tmp_path, 2).read_bytes()
+    ends = set()
+    for fails_at in range(0, 200, 3):
+        folder = tmp_path / str(fails_at)
+        folder.mkdir()
+        save(folder, 1)
+        write_atomically(folder / 'last_checkpoint', b'iter_1.pth')
+        with monkeypatch.context() as patch:
+            FaultyDisk(patch, fails_at, fault)
+            try:
+                write_atomically(folder / 'iter_2.pth', whole)
+                hook = AtomicCheckpointHook()
+                hook._point_and_rotate(str(folder), folder / 'iter_2.pth', ['iter_1.pth'])
+            except (Killed, OSError):
+                pass
+        path, skipped = newest_valid(folder, folder, 'iter_{}.pth')
+        assert not skipped and path.name in ('iter_1.pth', 'iter_2.pth')
+        ends.add((path.name, (folder / 'iter_1.pth').exists()))
+    both = ('iter_2.pth', True)
+    assert ends | {both} == {('iter_1.pth', True), both, ('iter_2.pth', False)}
 
 
 def cut(path, size):
