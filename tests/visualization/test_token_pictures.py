@@ -106,6 +106,7 @@ def test_histogram__more_codes_than_pixels():
 
 
 def test_histogram__no_tokens_no_bars():
+    assert bar_heights(np.zeros(3, int), 20).tolist() == [0, 0, 0]
     assert not heights_in(usage_histogram(np.zeros(5, int), width=10, height=20), 20).any()
 
 
