@@ -144,12 +144,13 @@ def _read_tiff(path: str, content: bytes) -> np.ndarray:
     except Exception as error:  # whatever a broken file makes of the parser
         advice = '; pip install imagecodecs' if 'imagecodecs' in str(error) else ''
         raise ValueError(f'{path} is not a readable TIFF file: {error}{advice}') from error
-    if len(images) != 1:
+    if len({(axes, img.shape, img.dtype) for axes, img in images}) != 1:
         raise ValueError(
             f'{path} has {len(images)} images of different sizes or types; expected pages that are '
             'bands of one image'
         )
-    axes, img = images[0]
-    y, x = axes.index('Y'), axes.index('X')
+    axes = images[0][0]
+    img = np.stack([img for _, img in images])  # pages that were written one by one
+    y, x = 1 + axes.index('Y'), 1 + axes.index('X')
     others = [axis for axis in range(img.ndim) if axis not in (y, x)]
     return img.transpose(y, x, *others).reshape(img.shape[y], img.shape[x], -1)

@@ -96,6 +96,21 @@ def test_undecodable__names_the_file(tmp_path, content, name):
         load(tmp_path / name)
 
 
+@pytest.mark.parametrize('writer', ['tifffile', 'pillow'])
+def test_tiff__pages_written_one_by_one_are_bands(tmp_path, writer):
+    pages = np.random.default_rng(0).integers(0, 256, (3, 6, 5), dtype=np.uint8)
+    path = tmp_path / 'pages.tif'
+    if writer == 'tifffile':
+        with tifffile.TiffWriter(path) as file:
+            for page in pages:
+                file.write(page, contiguous=False)
+    else:
+        first, *others = map(Image.fromarray, pages)
+        first.save(path, save_all=True, append_images=others)
+    img = load(path, channels=3)
+    assert np.array_equal(img, pages.transpose(1, 2, 0))
+
+
 def test_tiff__several_images_are_refused(tmp_path):
     with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
         file.write(random((8, 6)))
