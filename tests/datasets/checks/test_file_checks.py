@@ -87,6 +87,10 @@ def test_damaged_png__fails_its_check_sum(files):
     content = bytearray(files.image().read_bytes())
     content[len(content) // 2] ^= 0xFF
     assert kinds(files.raw(bytes(content))) == ['error:undecodable']
+    content = bytearray(files.image().read_bytes())
+    content[-13] ^= 0xFF  # of the check sum itself, which Pillow reads past
+    path = files.raw(bytes(content))
+    assert kinds(path, loader=Loader(backend='pillow')) == ['error:undecodable']
 
 
 def test_file_that_the_loader_cannot_read(files, monkeypatch):
