@@ -4,8 +4,8 @@ from .ignore_interrupt import ignore_interrupt
 from .samplers import ResumableSampler
 from .seeded_dataset import SeededDataset
 from .seeded_views import SeededViews
-from .token_cache import TokenCache, TokenCacheError, TokenCacheWriter
 from .skip_bad_samples import SkipBadSamples, TooManyBadSamplesError
+from .token_cache import TokenCache, TokenCacheError, TokenCacheWriter
 from .unlabelled_image_folder import UnlabelledImageFolder
 
 __all__ = [
@@ -13,10 +13,10 @@ __all__ = [
     'ResumableSampler',
     'SeededDataset',
     'SeededViews',
+    'SkipBadSamples',
     'TokenCache',
     'TokenCacheError',
     'TokenCacheWriter',
-    'SkipBadSamples',
     'TooManyBadSamplesError',
     'UnlabelledImageFolder',
     'ignore_interrupt',
