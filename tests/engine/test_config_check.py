@@ -88,6 +88,18 @@ def test_another_packages_class_under_the_same_name():
     )
 
 
+def test_grids__inside_of_a_wrapped_data_set(tmp_path):
+    path = tmp_path / 'child.py'
+    path.write_text(
+        f"_base_ = '{CONFIGS / PRETRAIN}'\n"
+        'train_dataloader = dict(dataset=dict(_delete_=True, type="SkipBadSamples", '
+        'dataset={{_base_.train_dataloader.dataset}}))\n'
+        'model = dict(backbone=dict(patch_size=16))\n'
+    )
+    keys = {finding.key for finding in check_config(load_config(path))}
+    assert 'train_dataloader.dataset.dataset.pipeline.2.grid' in keys
+
+
 def test_default_constructor__slip_in_paramwise_cfg():
     found = findings(
         CLASSIFY,

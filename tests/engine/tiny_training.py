@@ -32,6 +32,22 @@ class TinyDataset(BaseDataset):
         return [dict(value=float(i), img_path=f'{i}.png') for i in range(self.size)]
 
 
+class TinyMemory(torch.nn.Module):
+    """What the steps before leave, outside of the state dict."""
+
+    mean = 1.0
+
+    def forward(self, value):
+        self.mean = 0.9 * self.mean + 0.1 * value.item()
+        return 1 + self.mean / 100
+
+    def training_state(self) -> dict:
+        return dict(mean=self.mean)
+
+    def load_training_state(self, state: dict) -> None:
+        self.mean = state['mean']
+
+
 @MODELS.register_module(force=True)
 class TinyModel(BaseModel):
     """``poison`` are indices of samples that make the loss NaN."""
@@ -42,6 +58,7 @@ class TinyModel(BaseModel):
             torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.5)
         )
         self.head = torch.nn.Linear(8, 1)
+        self.memory = TinyMemory()
         self.poison = list(poison)
         self.seen: list[list[int]] = []
         self.noise: list[torch.Tensor] = []
@@ -52,6 +69,7 @@ class TinyModel(BaseModel):
             return [dict(score=value.item()) for value in out + np.random.rand()]
         self.seen.append([int(i) for i in index])
         self.noise.append(noise)
+        out = out * self.memory(inputs.mean())
         loss = (out - inputs.mean(1, keepdim=True)).square().mean() * (1 + random.random())
         if set(self.seen[-1]) & set(self.poison):
             loss = loss * float('nan')

@@ -34,6 +34,7 @@ from beit_mm.checkpoints import read_checkpoint  # noqa: E402
 from beit_mm.engine.storage import pointed_at  # noqa: E402
 
 STATE = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'train_loop')
+STATE += ('module_states',)
 CLOCK = ('time', 'data_time', 'eta', 'memory')  # the rest of the curves is no matter of time
 
 

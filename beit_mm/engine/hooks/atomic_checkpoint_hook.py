@@ -2,8 +2,9 @@ import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.model import is_model_wrapper
 
 from beit_mm.engine.storage import (
     POINTER,
@@ -71,6 +72,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self._jobs: list[Future] = []
         self._failures = 0
         self._before_job: tuple | None = None  # what is known to be on the disk
+        self._module_states: list[dict] = []  # of all processes, while a checkpoint is made
         self._due: int | None = None  # a save that waits for an update of the weights
         self._saved_iter: int | None = None
         self.keep_ckpt_ids: list[int] = []
@@ -134,6 +136,11 @@ class AtomicCheckpointHook(CheckpointHook):
                 'EMAHook back into custom_hooks, or begin anew from them with load_from and '
                 'resume=False'
             )
+        if states := checkpoint.get('module_states'):
+            state = states[get_rank() % len(states)]
+            for name, module in _with_training_state(runner):
+                if name in state:
+                    module.load_training_state(state[name])
         if 'train_loop' in checkpoint and hasattr(runner._train_loop, 'load_state_dict'):
             runner._train_loop.load_state_dict(checkpoint['train_loop'])
 
@@ -229,6 +236,11 @@ class AtomicCheckpointHook(CheckpointHook):
         path = Path(self.out_dir) / name
         iteration = meta['iter']
         self._before_job = self._saved_iter, self.last_ckpt, self.keep_ckpt_ids
+        # runner.save_checkpoint runs on the first process alone, this on all of them
+        modules = _with_training_state(runner)
+        if modules:
+            own = {key: module.training_state() for key, module in modules}
+            self._module_states = all_gather_object(own)
         try:
             runner.save_checkpoint(
                 self.out_dir,
@@ -245,6 +257,8 @@ class AtomicCheckpointHook(CheckpointHook):
         except OSError as error:
             self._failed(runner, path, error)
             return
+        finally:
+            self._module_states = []
         self._saved_iter, self.last_ckpt, self.keep_ckpt_ids = iteration, str(path), kept
         if self._executor is None:
             self._failures = 0
@@ -343,6 +357,8 @@ class AtomicCheckpointHook(CheckpointHook):
         """The last of the hooks (VERY_LOW): all that they put in becomes plain."""
         if hasattr(runner._train_loop, 'state_dict'):
             checkpoint['train_loop'] = runner._train_loop.state_dict()
+        if self._module_states:
+            checkpoint['module_states'] = self._module_states
         checkpoint['message_hub'] = plain_message_hub(checkpoint['message_hub'], self.max_history)
         for key in checkpoint:
             checkpoint[key] = to_plain(checkpoint[key], key)
@@ -352,3 +368,9 @@ def _then(before: Future | None, function, *args) -> None:
     if before is not None:
         before.result()
     function(*args)
+
+
+def _with_training_state(runner) -> list:
+    """(name, module) of those that keep something for ``resume`` outside of their state dict."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return [(name, part) for name, part in model.named_modules() if hasattr(part, 'training_state')]

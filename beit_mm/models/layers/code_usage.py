@@ -6,6 +6,9 @@ from torch import Tensor
 class CodeUsage(nn.Module):
     """Which codes the latest training steps of this process used. Not part of the state dict.
 
+    Checkpoints keep it beside the weights for ``resume`` (``training_state``), since what is
+    revived may depend on it.
+
     Args:
         window: Steps that are counted together.
     """
@@ -29,3 +32,11 @@ class CodeUsage(nn.Module):
             codes_used=(total > 0).sum().float(),
             perplexity=torch.special.entr(share).sum().exp(),
         )
+
+    def training_state(self) -> dict[str, Tensor | int]:
+        return dict(counts=self.counts.to(torch.int32).cpu(), step=self.step)
+
+    def load_training_state(self, state: dict[str, Tensor | int]) -> None:
+        if state['counts'].shape == self.counts.shape:  # else a new window begins
+            self.counts.copy_(state['counts'])
+            self.step = int(state['step'])
