@@ -39,6 +39,24 @@ PUP = ADE.format('base-p16_beit-800e_setr-pup_8xb2-amp-160k', '512x512')
 PUP_ABS = ADE.format('base-p16-abs_beit-800e_setr-pup_8xb2-amp-160k', '512x512')
 DVAE = 'tokenizer/dvae_dalle-v8192_64xb8-3000000i_in1k.py'
 
+# unilm beit2: PRETRAINING.md, TOKENIZER.md, get_started_for_image_classification.md
+V2 = 'pretrain/beitv2_beit-{}_in1k.py'
+V2_B300 = V2.format('base-p16_8xb256-amp-coslr-300e')
+V2_B1600 = V2.format('base-p16_8xb256-amp-coslr-1600e')
+V2_L300 = V2.format('large-p16_16xb128-amp-coslr-300e')
+V2_L1600 = V2.format('large-p16_16xb128-amp-coslr-1600e')
+V2_FT = 'classification/beit-{}_in1k.py'
+V2_FT_B300 = V2_FT.format('base-p16_beitv2-300e_8xb128-amp-coslr-100e')
+V2_FT_B1600 = V2_FT.format('base-p16_beitv2-1600e_8xb128-amp-coslr-100e')
+V2_FT_L300 = V2_FT.format('large-p16_beitv2-300e_8xb128-amp-coslr-50e')
+V2_FT_L1600 = V2_FT.format('large-p16_beitv2-1600e_8xb128-amp-coslr-50e')
+V2_UPER_B = ADE.format('base-p16_beitv2-1600e_upernet_8xb2-amp-160k', '512x512')
+V2_UPER_L = ADE.format('large-p16_beitv2-1600e_upernet_8xb2-amp-160k', '512x512')
+VQKD = 'tokenizer/vqkd_{}-base-p16-{}_8xb64-amp-coslr-100e_in1k.py'
+VQKD1 = VQKD.format('clip', 'dec1')
+VQKD3 = VQKD.format('clip', 'dec3')
+VQKD_DINO = VQKD.format('dino', 'dec1')
+
 IN1K_MEAN = [123.675, 116.28, 103.53]  # 255 * (0.485, 0.456, 0.406)
 IN1K_STD = [58.395, 57.12, 57.375]
 
@@ -65,6 +83,10 @@ ADAMW = 'optim_wrapper.optimizer'
 DECAY = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
 PRETRAINS = (B300, B800, ABS300, ABS800, L300, L800)
 FINE_TUNES = (FT_B300, FT_B800, FT_ABS800, FT_L800)
+V2_PRETRAINS = (V2_B300, V2_B1600, V2_L300, V2_L1600)
+V2_FINE_TUNES = (V2_FT_B300, V2_FT_B1600, V2_FT_L300, V2_FT_L1600)
+V2_SEGMENTATIONS = (V2_UPER_B, V2_UPER_L)
+VQKDS = (VQKD1, VQKD3, VQKD_DINO)
 SEGMENTATIONS = (UPER_B512, UPER_B640, UPER_L640, PUP, PUP_ABS)
 
 ROWS = [
@@ -152,6 +174,50 @@ ROWS = [
     ((UPER_L640,), 'model.decode_head.channels', 1024),
     ((UPER_B512, UPER_B640, UPER_L640), 'model.auxiliary_head.channels', 256),
     ((UPER_B512, UPER_B640, UPER_L640), 'model.auxiliary_head.loss_decode.loss_weight', 0.4),
+    # BEiT v2, pre-training
+    (V2_PRETRAINS, 'auto_scale_lr.base_batch_size', 2048),
+    (V2_PRETRAINS, f'{ADAMW}.lr', 1.5e-3),
+    (
+        V2_PRETRAINS,
+        f'{ADAMW}.betas',
+        {V2_B300: (0.9, 0.98), V2_L300: (0.9, 0.98), None: (0.9, 0.999)},
+    ),
+    (V2_PRETRAINS, f'{ADAMW}.weight_decay', 0.05),
+    (V2_PRETRAINS, 'optim_wrapper.clip_grad.max_norm', 3.0),
+    (V2_PRETRAINS, f'{BACKBONE}.drop_path_rate', {V2_B300: 0.0, V2_L300: 0.0, None: 0.1}),
+    (V2_PRETRAINS, 'model.neck.drop_path_rate', {V2_B300: 0.0, V2_L300: 0.0, None: 0.1}),
+    (V2_PRETRAINS, f'{BACKBONE}.layer_scale_init', {V2_L300: 1e-5, V2_L1600: 1e-5, None: 0.1}),
+    (V2_PRETRAINS, 'model.neck.layer_scale_init', {V2_L300: 1e-5, V2_L1600: 1e-5, None: 0.1}),
+    (V2_PRETRAINS, f'{BACKBONE}.rel_pos', 'shared'),
+    (V2_PRETRAINS, 'model.neck.early_layer', {V2_L300: 21, V2_L1600: 21, None: 9}),
+    (V2_PRETRAINS, 'model.neck.num_layers', 2),
+    (V2_PRETRAINS, 'model.tokenizer.vocab_size', 8192),
+    (V2_PRETRAINS, 'transforms.BlockwiseMask.num_masked', 75),
+    (V2_PRETRAINS, 'transforms.BlockwiseMask.mode', 'exactly'),
+    (V2_PRETRAINS, 'transforms.TwoViewResizedCrop.token_size', 224),
+    (V2_PRETRAINS, 'transforms.TwoViewResizedCrop.token_interpolation', 'bicubic'),
+    (V2_PRETRAINS, 'transforms.TwoViewResizedCrop.scale', (0.2, 1.0)),
+    # its fine-tuning
+    (V2_FINE_TUNES, 'auto_scale_lr.base_batch_size', 1024),
+    (V2_FINE_TUNES, f'{ADAMW}.lr', {V2_FT_L1600: 2e-4, None: 5e-4}),
+    (V2_FINE_TUNES, DECAY, {V2_FT_B300: 0.65, V2_FT_B1600: 0.6, None: 0.8}),
+    (V2_FINE_TUNES, f'{BACKBONE}.drop_path_rate', {V2_FT_B300: 0.1, None: 0.2}),
+    (V2_FINE_TUNES, f'{BACKBONE}.rel_pos', 'per_layer'),
+    (V2_FINE_TUNES, 'train_cfg.max_epochs', {V2_FT_B300: 100, V2_FT_B1600: 100, None: 50}),
+    (V2_SEGMENTATIONS, f'{ADAMW}.lr', {V2_UPER_B: 5e-5, None: 4e-5}),
+    (V2_SEGMENTATIONS, DECAY, {V2_UPER_B: 0.75, None: 0.9}),
+    (V2_SEGMENTATIONS, f'{BACKBONE}.drop_path_rate', {V2_UPER_B: 0.15, None: 0.2}),
+    # and its tokenizer
+    (VQKDS, 'model.vocab_size', 8192),
+    (VQKDS, 'model.code_dim', 32),
+    (VQKDS, 'model.decoder_layers', {VQKD3: 3, None: 1}),
+    (VQKDS, 'auto_scale_lr.base_batch_size', 512),
+    (VQKDS, f'{ADAMW}.lr', 5e-5 * 512 / 128),
+    (VQKDS, f'{ADAMW}.betas', (0.9, 0.99)),
+    (VQKDS, f'{ADAMW}.weight_decay', 1e-4),
+    (VQKDS, 'transforms.TwoViewResizedCrop.scale', (0.08, 1.0)),
+    (VQKDS, 'transforms.TwoViewResizedCrop.interpolation', 'bicubic'),
+    (VQKDS, 'transforms.RandomFlip.prob', 0.5),
     # The dVAE: DALL-E's appendix A.2
     ((DVAE,), f'{ADAMW}.betas', (0.9, 0.999)),
     ((DVAE,), f'{ADAMW}.weight_decay', 1e-4),
@@ -235,6 +301,13 @@ def unilm_cosine(base, final, epochs, warmup_epochs, epoch_length):
         (FT_B800, 4e-3, 1e-6, 100, 20),
         (FT_ABS800, 4e-3, 1e-6, 100, 20),
         (FT_L800, 1e-3, 1e-6, 50, 5),
+        (V2_B300, 1.5e-3, 1e-5, 300, 10),
+        (V2_B1600, 1.5e-3, 1e-5, 1600, 10),
+        (V2_L300, 1.5e-3, 1e-5, 300, 10),
+        (V2_L1600, 1.5e-3, 1e-5, 1600, 10),
+        (VQKD1, 2e-4, 1e-5, 100, 10),
+        (VQKD3, 2e-4, 1e-5, 100, 10),
+        (VQKD_DINO, 2e-4, 1e-5, 100, 10),
     ],
 )
 def test_rate_of_every_iteration(name, base, final, epochs, warmup_epochs):
