@@ -104,17 +104,25 @@ def test_best__replaced_after_the_new_one_is_there(tmp_path, monkeypatch):
 
 
 def test_best__stays_where_the_new_one_cannot_be_written(tmp_path, monkeypatch):
-    scores(monkeypatch, 1.0, 3.0, 5.0)
-    Full(monkeypatch, lambda name: name in ('best_score_iter_4.pth', 'best_score_iter_6.pth'))
-    config = config_of(tmp_path, steps=8, save_best='score', rule='greater')
+    scores(monkeypatch, 1.0, 3.0, 2.0)  # the third is the best that can be written
+    Full(monkeypatch, lambda name: name == 'best_score_iter_4.pth')
+    config = config_of(tmp_path, save_best='score', rule='greater')
     config['train_cfg']['val_interval'] = 2
-    config['train_cfg']['max_iters'] = 4
+    there = []
+    collect = module.AtomicCheckpointHook._save_best_checkpoint
+
+    def noted(self, runner, metrics):
+        collect(self, runner, metrics)
+        there.append([name for name in files(tmp_path) if 'best' in name])
+
+    monkeypatch.setattr(module.AtomicCheckpointHook, '_save_best_checkpoint', noted)
     train(config)
-    assert 'best_score_iter_2.pth' in files(tmp_path)
+    two, six = ['best_score_iter_2.pth'], ['best_score_iter_6.pth']
+    assert there == [two, two, six]
 
 
 def test_best__known_after_the_work_dir_moved(tmp_path, monkeypatch):
-    scores(monkeypatch, 1.0, 3.0, 3.0, 9.0)
+    scores(monkeypatch, 3.0, 1.0, 1.0, 9.0)
     config = config_of(tmp_path, steps=4, save_best='score', rule='greater')
     config['train_cfg']['val_interval'] = 2
     train(config)
