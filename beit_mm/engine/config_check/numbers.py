@@ -80,12 +80,11 @@ def _two_views(config: Config) -> Iterator[Finding]:
     ):
         stride = 8
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        pipeline = ((config.get(name) or {}).get('dataset') or {}).get('pipeline') or []
+        pipeline, key = _pipeline(config.get(name), name)
         crop = _transform(pipeline, 'TwoViewResizedCrop')
         mask = _transform(pipeline, 'BlockwiseMask') or _transform(pipeline, 'RandomMask')
         if crop is None or mask is None:
             continue
-        key = f'{name}.dataset.pipeline'
         grid = tuple(side / patch for side in _pair(crop[1].get('size')))
         if grid != _pair(mask[1].get('grid')):
             yield Finding(
@@ -123,6 +122,13 @@ def _tokenizer(config: Config) -> Iterator[Finding]:
                 yield Finding(
                     'error', f'{name}.vocab_size', f'{size}, but the tokenizer has {wanted}'
                 )
+
+
+def _pipeline(part, key: str) -> tuple[list, str]:
+    """The transforms of a dataloader, inside of whatever wraps its data set, and their key."""
+    while isinstance(part, dict) and 'pipeline' not in part:
+        part, key = part.get('dataset'), f'{key}.dataset'
+    return (part['pipeline'], f'{key}.pipeline') if isinstance(part, dict) else ([], key)
 
 
 def _transform(pipeline: list, name: str) -> tuple[int, dict] | None:
