@@ -32,7 +32,7 @@ class Numbers(BaseDataset):
     def __init__(self, size=40, errors=(), nones=(), **kwargs):
         self.size = size
         pipeline = [dict(type='FailsAt', errors=errors, nones=nones)]
-        super().__init__(pipeline=pipeline, **kwargs)
+        super().__init__(pipeline=pipeline, serialize_data=False, **kwargs)  # it collects garbage
 
     def load_data_list(self):
         return [dict(img_path=f'{i}.png') for i in range(self.size)]
