@@ -71,6 +71,9 @@ def main() -> None:
             f'{args.config} has no test_dataloader; add one with test_evaluator and test_cfg'
         )
     drop_pretrained(config.model)
+    hooks = config.setdefault('default_hooks', {})
+    report = hooks.get('load_report') or dict(type='beit_mm.LoadReportHook')
+    hooks['load_report'] = dict(report, complete=True)
     start_distributed(config, args.launcher)
     metrics = Runner.from_cfg(config).test()
     if args.out and is_main_process():

@@ -85,6 +85,24 @@ def test_load_from__nothing_that_fits_is_an_error(tmp_path):
         runner(Model(), tmp_path / 'work', load_from=path).load_or_resume()
 
 
+def test_load_from__an_evaluation_needs_every_trained_part(tmp_path):
+    model = Model()
+    model.auxiliary_head = nn.Linear(2, 2)
+    whole = {n: t for n, t in model.state_dict().items() if not n.startswith('auxiliary')}
+    no_head = {n: t for n, t in whole.items() if not n.startswith('head.')}
+    other_head = {**whole, 'head.weight': torch.ones(7, 32)}
+    for name, state in dict(whole=whole, no_head=no_head, other_head=other_head).items():
+        path = saved(state, tmp_path / f'{name}.pth')
+        run = runner(model, tmp_path / name, load_from=path)
+        (hook,) = (hook for hook in run.hooks if isinstance(hook, LoadReportHook))
+        hook.complete = True
+        if name == 'whole':
+            run.load_or_resume()
+        else:
+            with pytest.raises(IncompleteCheckpointError, match='would be untrained: head'):
+                run.load_or_resume()
+
+
 def test_load_from__little_of_a_backbone_of_another_library_is_an_error(tmp_path):
     def model():
         model = Model()

@@ -267,6 +267,9 @@ def test_what_the_user_can_mend_is_a_message_with_status_1(folder, trained, tmp_
     (tmp_path / 'broken.py').write_text('model = dict(\n')
     (tmp_path / 'leaf.py').write_text("_base_ = './broken.py'\n")
     (tmp_path / 'probe.py').write_text(PROBE)
+    whole = weights(trained / 'iter_4.pth')
+    headless = {name: tensor for name, tensor in whole.items() if not name.startswith('head.')}
+    torch.save(headless, tmp_path / 'headless.pth')
     tiny, scratch = str(folder / 'tiny.py'), ['--work-dir', str(tmp_path / 'w'), '--cfg-options']
     cases = [
         ('There is no config file gone.py', 'train.py', 'gone.py'),
@@ -275,6 +278,10 @@ def test_what_the_user_can_mend_is_a_message_with_status_1(folder, trained, tmp_
         (f'{tmp_path}/broken.py, line 1: ', 'train.py', 'leaf.py'),
         ('--resume: there is no checkpoint x.pth', 'train.py', tiny, '--resume', 'x.pth'),
         ('There is no checkpoint x.pth', 'test.py', tiny, 'x.pth'),
+        (
+            '2 parameters of MaskedImageModel are not in the checkpoint',
+            *('test.py', tiny, 'headless.pth', '--work-dir', str(tmp_path / 't')),
+        ),
         (
             "UnlabelledImageFolder.data_root='nowhere' does not exist",
             *('train.py', tiny, *scratch, 'train_dataloader.dataset.data_root=nowhere'),

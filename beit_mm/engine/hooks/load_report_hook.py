@@ -5,6 +5,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from beit_mm.checkpoints import IncompleteCheckpointError, LoadReport, weights_of
+from beit_mm.checkpoints.load_report import some
 from beit_mm.registry import HOOKS
 
 ADVICE = (
@@ -13,6 +14,8 @@ ADVICE = (
 )
 # The encoder adapts these as it is loaded, and says so itself.
 POSITIONS = ('relative_position_bias_table', 'pos_embed')
+# The backbone is judged by itself; an auxiliary head acts in training alone.
+NOT_EVALUATED = ('backbone.', 'auxiliary_head.')
 
 
 @HOOKS.register_module()
@@ -25,6 +28,8 @@ class LoadReportHook(Hook):
 
     Args:
         min_backbone: Share of the tensors of ``model.backbone`` that has to be found.
+        complete: Every parameter beside the backbone has to be found too, as for an evaluation,
+            which an untrained head would make one of chance. An auxiliary head may be missing.
 
     Raises:
         IncompleteCheckpointError: No tensor of the model, or too few of its backbone, are in the
@@ -33,8 +38,9 @@ class LoadReportHook(Hook):
 
     priority = 'VERY_LOW'  # after hooks that change the checkpoint
 
-    def __init__(self, min_backbone: float = 0.5):
+    def __init__(self, min_backbone: float = 0.5, complete: bool = False):
         self.min_backbone = min_backbone
+        self.complete = complete
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -57,6 +63,18 @@ class LoadReportHook(Hook):
                 f'{found} of {total_of} tensors of the backbone are in the checkpoint, it would '
                 f'stay untrained; {ADVICE}. LoadReportHook.min_backbone={self.min_backbone} is '
                 'the share that is asked for'
+            )
+        names = {name for name, _ in model.named_parameters()}
+        lost = [
+            entry
+            for entry in report.missing + report.reshaped
+            if entry.split(' ')[0] in names and not entry.startswith(NOT_EVALUATED)
+        ]
+        if self.complete and lost:
+            raise IncompleteCheckpointError(
+                f'{len(lost)} parameters of {type(model).__name__} are not in the checkpoint, or '
+                f'have another shape there, and would be untrained: {some(lost)}; evaluate it with '
+                'the config that it was trained with'
             )
         changed = bool(report.missing or report.reshaped)
         runner.logger.log(
