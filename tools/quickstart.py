@@ -9,6 +9,7 @@ and the config are the same. One that was stopped goes on from its last checkpoi
 import argparse
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -42,6 +43,12 @@ def last_checkpoint(work_dir: Path) -> Path:
     if not pointer.is_file():
         raise FileNotFoundError(f'{pointer} is missing: the stage has saved no checkpoint')
     return work_dir / Path(pointer.read_text().strip()).name
+
+
+def seen_from_root(path: Path) -> Path:
+    """What was typed is relative to where it was typed; the stages run in ROOT."""
+    path = path.resolve()
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 class Quickstart:
@@ -120,6 +127,8 @@ class Quickstart:
         log.parent.mkdir(parents=True, exist_ok=True)
         if resume and started.is_file() and json.loads(started.read_text()) == key:
             command = [*command, '--resume']  # the same run, stopped before its end
+        elif resume:
+            self.forget(name)
         started.write_text(json.dumps(key, indent=2) + '\n')
         start = time.time()
         code = self.follow([sys.executable, '-u', *command], log, show)
@@ -130,6 +139,12 @@ class Quickstart:
             done.write_text(json.dumps(key, indent=2) + '\n')
         self.left -= seconds
         print(f'        {name} took {time.time() - start:.0f} s', flush=True)
+
+    def forget(self, name: str) -> None:
+        """Remove an earlier run's checkpoints; --resume would go on from them."""
+        out = self.work_dir / name
+        for path in [*out.glob('*.pth'), out / 'last_checkpoint']:
+            path.unlink(missing_ok=True)
 
     @staticmethod
     def key(command: list[str], config: str | None) -> dict:
@@ -164,12 +179,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description='The whole chain on digit scenes')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/quickstart[_seedN]')
-    parser.add_argument('--data', type=Path, default=Path('data/digit_scenes'))
+    parser.add_argument('--data', type=Path, default=ROOT / 'data/digit_scenes')
     parser.add_argument('--smoke', action='store_true', help='4 steps of each training')
     args = parser.parse_args()
     name = 'quickstart' if args.seed == 0 else f'quickstart_seed{args.seed}'
-    work_dir = args.work_dir or Path('work_dirs') / name
-    Quickstart(work_dir, args.data, args.seed, args.smoke).run()
+    work_dir = seen_from_root(args.work_dir or ROOT / 'work_dirs' / name)
+    data = seen_from_root(args.data)
+    os.chdir(ROOT)
+    Quickstart(work_dir, data, args.seed, args.smoke).run()
 
 
 if __name__ == '__main__':

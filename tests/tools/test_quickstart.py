@@ -67,6 +67,29 @@ def test_stage__stopped_goes_on_with_resume(quickstart, tmp_path, capsys):
     assert words.read_text() == '--resume'
 
 
+def test_stage__a_changed_run_does_not_go_on_from_the_checkpoints_of_the_old_one(
+    quickstart, tmp_path
+):
+    out = tmp_path / 'work/one'
+    save = 'import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.mkdir(exist_ok=True); '
+    save += "(p / 'iter_9.pth').write_text('old'); (p / 'last_checkpoint').write_text('iter_9.pth')"
+    (tmp_path / 'work').mkdir()
+    start(quickstart, tmp_path).stage('one', ['-c', save, str(out)], 1, resume=True)
+    assert (out / 'iter_9.pth').is_file()
+    killed = ['-c', 'import sys; sys.exit(1)', 'changed']  # before its first checkpoint
+    with pytest.raises(SystemExit):
+        start(quickstart, tmp_path).stage('one', killed, 1, resume=True)
+    assert not list(out.iterdir())  # nothing that --resume could take
+
+
+def test_paths__typed_anywhere_are_seen_from_the_root(quickstart, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert quickstart.seen_from_root(Path('runs')) == tmp_path.resolve() / 'runs'
+    assert quickstart.seen_from_root(quickstart.ROOT / 'data/x') == Path('data/x')
+    monkeypatch.chdir(quickstart.ROOT)
+    assert quickstart.seen_from_root(Path('data/x')) == Path('data/x')
+
+
 def test_stage__progress_is_shown_and_all_output_is_kept(quickstart, tmp_path, capsys):
     line = 'mmengine - INFO - Iter(train) [  50/400]  lr: 1e-3  eta: 0:00:33  time: 1  loss: 0.08'
     start(quickstart, tmp_path).stage('one', ['-c', f'print("quiet"); print("{line}")'], seconds=7)
