@@ -287,11 +287,11 @@ def test_what_the_user_can_mend_is_a_message_with_status_1(folder, trained, tmp_
             *('train.py', tiny, *scratch, 'train_dataloader.dataset.data_root=nowhere'),
         ),
         (
-            'BEiTEnkoder is not in the beit_mm::model registry',
+            "model.backbone.type: beit_mm has no 'BEiTEnkoder' in its registry 'model'",
             *('train.py', tiny, *scratch, 'model.backbone.type=BEiTEnkoder'),
         ),
         (
-            'model.head.vocab_size=8, but model.tokenizer.vocab_size=16',
+            'model.head.vocab_size: 8, but model.tokenizer.vocab_size=16',
             *('train.py', tiny, *scratch, 'model.head.vocab_size=8'),
         ),
         (
