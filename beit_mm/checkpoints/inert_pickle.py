@@ -152,13 +152,13 @@ def read_pickled_module(path: str | Path) -> tuple[str, dict[str, Tensor]]:
     """
     try:
         root = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+        state_dict = {}
+        if isinstance(root, StandIn) and '_modules' in root.state:
+            _collect(root, '', state_dict)
     except pickle.UnpicklingError:
         raise
     except Exception as error:  # whatever a file that is no pickled module makes pickle do
         raise pickle.UnpicklingError(f'It cannot be read as a pickled module: {error}') from error
-    state_dict = {}
-    if isinstance(root, StandIn) and '_modules' in root.state:
-        _collect(root, '', state_dict)
     if not state_dict:
         raise pickle.UnpicklingError('There is no pickled module with tensors in the file')
     return root.path, state_dict

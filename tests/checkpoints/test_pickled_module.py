@@ -3,6 +3,7 @@
 import os
 import sys
 import types
+from argparse import Namespace
 from collections import OrderedDict
 
 import pytest
@@ -148,6 +149,18 @@ def test_malicious_module__its_tensors_are_read_and_nothing_runs(tmp_path, dall_
     assert torch.equal(content['encoder.blocks.input.w'], weight)
     assert not any('evil' in name for name in content)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize('place', ['_modules', '_parameters'])
+def test_module_of_another_build__is_refused_in_words(tmp_path, place):
+    module = nn.Sequential(nn.Linear(2, 2))
+    if place == '_modules':
+        module._modules['itself'] = module
+    else:
+        module.__dict__['_parameters'] = Namespace(weight=1)
+    torch.save(module, tmp_path / 'odd.pkl')
+    with pytest.raises(UnsafeCheckpointError, match='odd.pkl'):
+        read_checkpoint(tmp_path / 'odd.pkl')
 
 
 def test_tensor_beyond_its_storage__is_refused(tmp_path, dall_e):

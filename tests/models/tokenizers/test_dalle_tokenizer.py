@@ -126,7 +126,14 @@ def test_other_channels__refused_with_what_to_do(channels):
         DALLETokenizer(**SMALL).encode(torch.rand(1, channels, 16, 16))
 
 
-@pytest.mark.parametrize('images', [torch.rand(1, 3, 16, 16) * 255, torch.rand(1, 3, 16, 16) - 0.5])
+@pytest.mark.parametrize(
+    'images',
+    [
+        torch.rand(1, 3, 16, 16) * 255,
+        torch.rand(1, 3, 16, 16) - 0.5,
+        torch.full((1, 3, 16, 16), float('nan')),
+    ],
+)
 def test_pixels_outside_of_0_and_1__refused(images):
     with pytest.raises(ValueError, match=r'takes images in \[0, 1\], but .*token_scale'):
         DALLETokenizer(**SMALL).encode(images)
