@@ -38,6 +38,8 @@ def test_shipped_configs__have_no_errors(path):
     [
         (dict(lr_scheduler=dict(type='X')), 'lr_scheduler', 'error.*use param_scheduler'),
         (dict(train_dataloder=dict()), 'train_dataloder', "error.*mean 'train_dataloader'"),
+        (dict(modle=dict(backbone=1)), 'modle', "error.*mean 'model'"),
+        (dict(model=5), 'model', 'error: 5; expected a dict'),
         (dict(spare=7), 'spare', 'warning.*nothing reads it'),
         (dict(env_cfg__cudnn_benchmrk=True), 'env_cfg.cudnn_benchmrk', "mean 'cudnn_benchmark'"),
         (dict(randomness__sead=1), 'randomness.sead', "mean 'seed'"),
@@ -112,7 +114,9 @@ def test_default_constructor__slip_in_paramwise_cfg():
 def test_variables_that_are_used__are_no_findings(tmp_path):
     path = tmp_path / 'child.py'
     path.write_text(
-        f"_base_ = '{CONFIGS / PRETRAIN}'\ngrid = 4\nmean = [1.0, 2.0, 3.0]\n"
+        f"_base_ = '{CONFIGS / PRETRAIN}'\nmean = [1.0, 2.0, 3.0]\n"
         'data_preprocessor = dict(mean=mean, std=mean)\n'
+        'test_pipeline = [dict(type="LoadImageFromFile"), dict(type="PackMIMInputs")]\n'
+        'test_dataloader = dict(dataset=dict(pipeline=test_pipeline))\n'
     )
-    assert 'mean' not in {finding.key for finding in check_config(load_config(path))}
+    assert not check_config(load_config(path))

@@ -74,17 +74,21 @@ def check_keys(config: Config) -> Iterator[Finding]:
 
 def _top_level(config: Config) -> Iterator[Finding]:
     for key in set(config) - TOP_LEVEL:
+        if _is_used(config, key):
+            continue
         if key in OLD_NAMES:
             yield Finding('error', key, f'nothing reads it any more; use {OLD_NAMES[key]}')
-        elif close := get_close_matches(key, TOP_LEVEL, 1, 0.85):
+        elif close := get_close_matches(key, TOP_LEVEL, 1, 0.75):
             yield Finding('error', key, f"nothing reads it; did you mean '{close[0]}'?")
-        elif not _is_used(config, key):
+        else:
             yield Finding('warning', key, 'nothing reads it; remove it, or correct its name')
 
 
 def _is_used(config: Config, key: str) -> bool:
     """Whether a variable of the config file stands in a part that is read."""
     value = config[key]
+    if value in ({}, [], (), None, True, False):  # stands anywhere by chance
+        return False
     return any(
         value == other or isinstance(value, (list, tuple)) and other == [*value]
         for name, part in config.items()

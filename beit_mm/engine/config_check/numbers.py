@@ -10,6 +10,10 @@ DEFAULT_STRIDES = dict(DVAETokenizer=8, DALLETokenizer=8)
 
 
 def check_numbers(config: Config, world_size: int) -> Iterator[Finding]:
+    for key in ('model', 'optim_wrapper', 'train_cfg', 'auto_scale_lr', 'train_dataloader'):
+        if config.get(key) is not None and not isinstance(config[key], dict):
+            yield Finding('error', key, f'{config[key]!r}; expected a dict')
+            return
     yield from _schedule(config)
     yield from _total_batch(config, world_size)
     yield from _two_views(config)
@@ -70,8 +74,8 @@ def _total_batch(config: Config, world_size: int) -> Iterator[Finding]:
 def _two_views(config: Config) -> Iterator[Finding]:
     """Mask grid, patch size and stride of the tokenizer, in the pipelines of pre-training."""
     model = config.get('model') or {}
-    backbone, tokenizer = model.get('backbone') or {}, model.get('tokenizer')
-    if not isinstance(tokenizer, dict):
+    backbone, tokenizer = model.get('backbone'), model.get('tokenizer')
+    if not isinstance(tokenizer, dict) or not isinstance(backbone, dict):
         return
     patch = backbone.get('patch_size', 16)
     stride = tokenizer.get('stride', tokenizer.get('patch_size'))
@@ -91,7 +95,7 @@ def _two_views(config: Config) -> Iterator[Finding]:
                 'error',
                 f'{key}.{mask[0]}.grid',
                 f'{mask[1].get("grid")}, but size={crop[1].get("size")} / patch_size={patch} gives '
-                f'{_plain(grid)} patches',
+                f'{_plain(grid)} patches; set grid={tuple(round(side) for side in grid)}',
             )
         token_size = crop[1].get('token_size')
         if stride and token_size and tuple(s / stride for s in _pair(token_size)) != grid:
@@ -113,14 +117,19 @@ def _tokenizer(config: Config) -> Iterator[Finding]:
     own, wanted = head.get('vocab_size'), tokenizer.get('vocab_size')
     if own and wanted and own != wanted:
         yield Finding(
-            'error', 'model.head.vocab_size', f'{own}, but model.tokenizer.vocab_size={wanted}'
+            'error',
+            'model.head.vocab_size',
+            f'{own}, but model.tokenizer.vocab_size={wanted}; the head predicts ids of this '
+            'tokenizer, set them equal',
         )
     for name in ('val_evaluator', 'test_evaluator'):
         for metric in _as_list(config.get(name)):
             size = metric.get('vocab_size')
             if size and wanted and size != wanted:
                 yield Finding(
-                    'error', f'{name}.vocab_size', f'{size}, but the tokenizer has {wanted}'
+                    'error',
+                    f'{name}.vocab_size',
+                    f'{size}, but model.tokenizer.vocab_size={wanted}; set them equal',
                 )
 
 
