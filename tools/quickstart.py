@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -23,17 +24,17 @@ from beit_mm.engine.launch import load_config  # noqa: E402
 
 # name, config, seconds that it took on the machine of the README's table
 TRAININGS = [
-    ('tokenizer', 'tokenizer/dvae_light-v256_digit-scenes.py', 50),
+    ('tokenizer', 'tokenizer/dvae_light-v256_digit-scenes.py', 42),
     ('pretrain', 'pretrain/beit_beit-micro-p8_digit-scenes.py', 230),
-    ('cls_beit', 'classification/beit-micro-p8_beit_ft_digit-scenes-500.py', 35),
-    ('cls_scratch', 'classification/beit-micro-p8_scratch_ft_digit-scenes-500.py', 35),
-    ('cls_probe', 'classification/beit-micro-p8_beit_linear-probe_digit-scenes-500.py', 25),
-    ('seg_beit', 'segmentation/beit-micro-p8_beit_setr-naive_digit-scenes-500.py', 60),
-    ('seg_scratch', 'segmentation/beit-micro-p8_scratch_setr-naive_digit-scenes-500.py', 60),
+    ('cls_beit', 'classification/beit-micro-p8_beit_ft_digit-scenes-500.py', 32),
+    ('cls_scratch', 'classification/beit-micro-p8_scratch_ft_digit-scenes-500.py', 32),
+    ('cls_probe', 'classification/beit-micro-p8_beit_linear-probe_digit-scenes-500.py', 20),
+    ('seg_beit', 'segmentation/beit-micro-p8_beit_setr-naive_digit-scenes-500.py', 55),
+    ('seg_scratch', 'segmentation/beit-micro-p8_scratch_setr-naive_digit-scenes-500.py', 55),
 ]
 # Enough to see every stage work; its figures mean nothing.
 SMOKE_OPTIONS = ['train_cfg.max_iters=4', 'train_cfg.val_interval=4']
-TEST_SECONDS = 10
+DATA_SECONDS, TEST_SECONDS, REPORT_SECONDS = 10, 7, 6
 PROGRESS = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\].*? eta: (\S+).*? loss: (\S+)')
 
 
@@ -51,23 +52,32 @@ def seen_from_root(path: Path) -> Path:
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
+class Terminated(Exception):
+    """SIGTERM."""
+
+
+def terminate(*_) -> None:
+    raise Terminated
+
+
 class Quickstart:
     def __init__(self, work_dir: Path, data: Path, seed: int, smoke: bool):
         self.work_dir, self.data, self.seed, self.smoke = work_dir, data, seed, smoke
         self.begin = time.time()
-        self.left = 15 + sum(seconds + TEST_SECONDS for _, _, seconds in TRAININGS) + 20
+        self.left = DATA_SECONDS + sum(s + TEST_SECONDS for _, _, s in TRAININGS) + REPORT_SECONDS
         self.number = 0
+        self.spent = self.expected = 0.0  # of the stages that ran
 
     def run(self) -> None:
         size = ['--unlabelled', '200', '--train', '2000', '--val', '50'] if self.smoke else []
         script = 'tools/dataset_converters/digit_scenes.py'
         # The data set knows by itself what is complete.
-        self.stage('data', [script, str(self.data), *size], seconds=15, marker=False)
+        self.stage('data', [script, str(self.data), *size], DATA_SECONDS, marker=False)
         for name, config, seconds in TRAININGS:
             self.train(name, config, seconds)
             self.test(name, config)
         command = ['tools/make_report.py', str(self.work_dir), '--data', str(self.data)]
-        self.stage('report', command, seconds=20, marker=False, show=True)
+        self.stage('report', command, REPORT_SECONDS, marker=False, show=True)
 
     def train(self, name: str, config: str, seconds: int) -> None:
         out = self.work_dir / name
@@ -122,7 +132,8 @@ class Quickstart:
             self.left -= seconds
             return
         elapsed = time.time() - self.begin
-        print(f'{head}: elapsed {elapsed:.0f} s, about {self.left:.0f} s to go', flush=True)
+        pace = self.spent / self.expected if self.expected else 1.0
+        print(f'{head}: elapsed {elapsed:.0f} s, about {pace * self.left:.0f} s to go', flush=True)
         log, started = done.with_suffix('.log'), done.with_suffix('.started')
         log.parent.mkdir(parents=True, exist_ok=True)
         if resume and started.is_file() and json.loads(started.read_text()) == key:
@@ -138,6 +149,7 @@ class Quickstart:
         if marker:
             done.write_text(json.dumps(key, indent=2) + '\n')
         self.left -= seconds
+        self.spent, self.expected = self.spent + time.time() - start, self.expected + seconds
         print(f'        {name} took {time.time() - start:.0f} s', flush=True)
 
     def forget(self, name: str) -> None:
@@ -170,22 +182,31 @@ class Quickstart:
                         step, steps, eta, loss = found.groups()
                         print(f'        step {step}/{steps}, loss {loss}, ETA {eta}', flush=True)
                 return process.wait()
-            except KeyboardInterrupt:
-                process.wait(timeout=60)
-                raise SystemExit('\nStopped; run it again to go on.') from None
+            except (KeyboardInterrupt, Terminated) as stop:
+                if isinstance(stop, Terminated):  # Ctrl-C reaches the stage by itself
+                    process.terminate()
+                print('\nStopping: the stage saves what it has', flush=True)
+                try:
+                    file.write(process.communicate(timeout=120)[0])
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.communicate()
+                raise SystemExit('Stopped; run it again to go on.') from None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description='The whole chain on digit scenes')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/quickstart[_seedN]')
-    parser.add_argument('--data', type=Path, default=ROOT / 'data/digit_scenes')
+    parser.add_argument('--data', type=Path, help='default: data/digit_scenes')
     parser.add_argument('--smoke', action='store_true', help='4 steps of each training')
     args = parser.parse_args()
-    name = 'quickstart' if args.seed == 0 else f'quickstart_seed{args.seed}'
+    small = '_smoke' if args.smoke else ''
+    name = 'quickstart' + small + (f'_seed{args.seed}' if args.seed else '')
     work_dir = seen_from_root(args.work_dir or ROOT / 'work_dirs' / name)
-    data = seen_from_root(args.data)
+    data = seen_from_root(args.data or ROOT / f'data/digit_scenes{small}')
     os.chdir(ROOT)
+    signal.signal(signal.SIGTERM, terminate)
     Quickstart(work_dir, data, args.seed, args.smoke).run()
 
 

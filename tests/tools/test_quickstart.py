@@ -2,7 +2,11 @@
 
 import importlib.util
 import json
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -134,3 +138,30 @@ def test_both_sides_of_a_comparison__have_the_same_budget(quickstart):
         assert beit.optim_wrapper.optimizer == scratch.optim_wrapper.optimizer
         beit.model.backbone.init_cfg = None
         assert json.dumps(beit.model) == json.dumps(scratch.model)
+
+
+def test_sigterm__lets_the_stage_save_and_leaves_no_process(quickstart, tmp_path):
+    saved, ready = tmp_path / 'saved', tmp_path / 'ready'
+    code = (
+        'import pathlib, signal, sys, time\n'
+        'def stop(*_): pathlib.Path(sys.argv[1]).write_text("x"); sys.exit(75)\n'
+        'signal.signal(signal.SIGTERM, stop)\n'
+        'pathlib.Path(sys.argv[2]).write_text("x")\n'
+        'print("x" * 200_000, flush=True)\n'
+        'time.sleep(60)\n'
+    )
+
+    def when_ready():
+        while not ready.exists():
+            time.sleep(0.01)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, quickstart.terminate)
+    try:
+        threading.Thread(target=when_ready).start()
+        with pytest.raises(SystemExit, match='run it again to go on'):
+            start(quickstart, tmp_path).stage('one', ['-c', code, str(saved), str(ready)], 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert saved.read_text() == 'x'
