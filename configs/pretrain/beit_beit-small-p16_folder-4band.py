@@ -4,6 +4,7 @@ Train configs/tokenizer/dvae_light-v1024_folder-4band.py on the same folder firs
     python tools/train.py configs/pretrain/beit_beit-small-p16_folder-4band.py \
         --cfg-options train_dataloader.dataset.data_root=/path/to/images
 Other numbers of bands and bits: see docs/any_channels.md.
+Made for one GPU; results depend on the images, none are published.
 """
 
 _base_ = [

@@ -3,12 +3,13 @@
 Train configs/tokenizer/dvae_light-v1024_folder.py on the same folder first; it leaves the tokenizer
 where this config reads it. Then a config of three lines does it:
 
-    _base_ = 'configs/pretrain/beit_beit-small-p16_folder.py'
+    _base_ = '/path/to/beit_mm/configs/pretrain/beit_beit-small-p16_folder.py'
     train_dataloader = dict(dataset=dict(data_root='/path/to/images'))
 
 or, without a file of your own,
     python tools/train.py configs/pretrain/beit_beit-small-p16_folder.py \
         --cfg-options train_dataloader.dataset.data_root=/path/to/images
+Made for one GPU; results depend on the images, none are published.
 """
 
 _base_ = [

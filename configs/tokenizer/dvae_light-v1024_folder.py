@@ -1,12 +1,13 @@
 """A light dVAE for a folder of your own images: a config of three lines does it.
 
-    _base_ = 'configs/tokenizer/dvae_light-v1024_folder.py'
+    _base_ = '/path/to/beit_mm/configs/tokenizer/dvae_light-v1024_folder.py'
     train_dataloader = dict(dataset=dict(data_root='/path/to/images'))
 
 or, without a file of your own,
     python tools/train.py configs/tokenizer/dvae_light-v1024_folder.py \
         --cfg-options train_dataloader.dataset.data_root=/path/to/images
 Watch codes_used and perplexity in the log: a perplexity of a few codes is a collapsed tokenizer.
+Made for one GPU; results depend on the images, none are published.
 """
 
 _base_ = [

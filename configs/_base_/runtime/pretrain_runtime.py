@@ -12,6 +12,7 @@ default_hooks = dict(
     graceful_stop=dict(type='beit_mm.GracefulStopHook'),
     worker_timeout=dict(type='beit_mm.WorkerTimeoutHook'),
     run_record=dict(type='beit_mm.RunRecordHook'),
+    codebook_guard=dict(type='beit_mm.CodebookGuardHook', action='warn'),
 )
 env_cfg = dict(
     cudnn_benchmark=False,
