@@ -165,6 +165,70 @@ def test_img_size__and_another_layout(convert, tmp_path, capsys, target):
     assert [len(table) for table in tables] == [15 * 15 + 3] * 2
 
 
+@pytest.mark.parametrize('target', ['beit_mm', 'unilm', 'unilm_seg', 'timm', 'mmpretrain', 'mmseg'])
+def test_rectangle__is_proved_once_its_size_is_said(convert, tmp_path, capsys, target):
+    encoder = BEiTEncoder(arch=ARCH, img_size=(16, 32), patch_size=8, rel_pos='per_layer')
+    state = {f'backbone.{n}': t for n, t in randomised(encoder).state_dict().items()}
+    source, goal = saved(state, tmp_path / 'ours.pth'), str(tmp_path / 'goal.safetensors')
+    with pytest.raises(UserError, match='--source-img-size H W'):
+        convert.main([source, goal, '--to', target])
+    with pytest.raises(UserError, match='does not fit'):
+        convert.main([source, goal, '--to', target, '--source-img-size', '32'])
+    sides = ['--source-img-size', '16', '32']
+    convert.main([source, goal, '--to', target, *sides])
+    assert target == 'beit_mm' or f'({target}): equal' in capsys.readouterr().out
+    convert.main([goal, str(tmp_path / 'again.pth'), *sides])
+    again = weights_of(read_checkpoint(tmp_path / 'again.pth'))
+    assert all(torch.equal(again[n], t) for n, t in state.items() if n in again)
+    assert set(state) - set(again) <= {'backbone.mask_token'}
+    large = str(tmp_path / 'large.safetensors')
+    convert.main([source, large, '--to', target, *sides, '--img-size', '24', '48'])
+    assert 'source at 24 x 48 pixels and resized: equal' in capsys.readouterr().out
+
+
+def test_rectangle__transformers_computes_something_else(convert, tmp_path):
+    """Its modules reshape the table to (width, height), then interpolate it."""
+    encoder = BEiTEncoder(arch=ARCH, img_size=(16, 32), patch_size=8, rel_pos='per_layer')
+    source, goal = saved(encoder.state_dict(), tmp_path / 'ours.pth'), tmp_path / 'g.safetensors'
+    to = [source, str(goal), '--to', 'huggingface', '--source-img-size', '16', '32']
+    with pytest.raises(UserError, match='images that are not square'):
+        convert.main(to)
+    assert not goal.exists()
+    convert.main([*to, '--img-size', '32'])
+    assert goal.exists()
+
+
+def test_rectangle__index_is_that_of_the_library(convert, tmp_path):
+    encoder = BEiTEncoder(arch=ARCH, img_size=(16, 32), patch_size=8, rel_pos='per_layer')
+    source, goal = saved(encoder.state_dict(), tmp_path / 'ours.pth'), tmp_path / 'goal.pth'
+    convert.main([source, str(goal), '--to', 'unilm', '--source-img-size', '16', '32'])
+    index = torch.load(goal)['model']['blocks.0.attn.relative_position_index']
+    assert torch.equal(index, timm.models.beit.gen_relative_position_index((2, 4)))
+
+
+@pytest.mark.parametrize('abs_pos', [False, True])
+def test_img_size__wrong_positions_are_found_out(convert, tmp_path, monkeypatch, abs_pos):
+    rel_pos = None if abs_pos else 'shared'
+    source = saved(pretrained(abs_pos=abs_pos, rel_pos=rel_pos), tmp_path / 'ours.pth')
+    name = 'resize_pos_embed' if abs_pos else 'resize_table'
+    right = getattr(convert, name)
+
+    def transposed(tensor, source, target):
+        return right(tensor, source, target).flip(1 if abs_pos else 0)
+
+    monkeypatch.setattr(convert, name, transposed)
+    with pytest.raises(UserError, match='resized: .* differ by'):
+        convert.main([source, str(tmp_path / 'goal.pth'), '--img-size', '48', '64'])
+    assert not (tmp_path / 'goal.pth').exists()
+
+
+def test_img_size__of_a_half_precision_checkpoint(convert, tmp_path):
+    state = {n: t.bfloat16() for n, t in pretrained(abs_pos=True).items()}
+    source, goal = saved(state, tmp_path / 'ours.pth'), tmp_path / 'goal.pth'
+    convert.main([source, str(goal), '--img-size', '64'])
+    assert {t.dtype for t in weights_of(read_checkpoint(goal)).values()} == {torch.bfloat16}
+
+
 def test_backbone_not_covered__is_an_error_and_nothing_is_written(convert, tmp_path):
     target = tmp_path / 'target.pth'
     state = pretrained()
@@ -185,8 +249,8 @@ def test_another_function__is_found_out(convert, tmp_path, monkeypatch):
     layout = convert.LAYOUTS['timm']
     right = layout.from_ours
 
-    def wrong(state, task):
-        conversion = right(state, task)
+    def wrong(*args):
+        conversion = right(*args)
         a, b = 'blocks.0.norm1.weight', 'blocks.0.norm2.weight'
         result = conversion.result
         result[a], result[b] = result[b], result[a]

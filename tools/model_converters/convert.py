@@ -12,6 +12,7 @@ backbone is not fully covered, or if TARGET exists.
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # a checkout, or beit_mm/.mim where it is installed
@@ -35,11 +36,12 @@ from beit_mm.checkpoints import (  # noqa: E402
 )
 from beit_mm.engine.launch import UserError, run_tool  # noqa: E402
 from beit_mm.models.backbones.beit_encoder import resize_pos_embed  # noqa: E402
-from beit_mm.models.layers.rel_pos_bias import resize_table  # noqa: E402
+from beit_mm.models.layers.rel_pos_bias import Grid, resize_table  # noqa: E402
 from references import Sizes, hf_settings, outputs_of  # noqa: E402
 
 TASKS = ('pretrain', 'classification', 'segmentation', 'backbone')
 TOLERANCE = 1e-4  # of the largest output, in float32
+POSITIONS = ('relative_position_bias_table', 'pos_embed')
 # What other code expects around the names in a pickle: the original its 'model', the rest none.
 KEYS = dict(unilm='model', huggingface=None, timm=None)
 
@@ -57,6 +59,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='what the target is for; backbone leaves the head behind (default: as the source)',
     )
     parser.add_argument('--img-size', type=int, nargs='+', help='resize positions to this (H W)')
+    parser.add_argument(
+        '--source-img-size', type=int, nargs='+', help='of the source, if that is not square (H W)'
+    )
     parser.add_argument('--num-heads', type=int, help='where no table of positions tells them')
     parser.add_argument('--report', action='store_true', help='print every tensor')
     return parser.parse_args(argv)
@@ -97,9 +102,9 @@ def to_ours(weights: dict[str, Tensor], layout: str) -> Conversion:
     return conversion.finish()
 
 
-def from_ours(weights: dict[str, Tensor], layout: str, task: str) -> Conversion:
+def from_ours(weights: dict[str, Tensor], layout: str, task: str, grid: Grid) -> Conversion:
     if layout != OURS:
-        return LAYOUTS[layout].from_ours(weights, task)
+        return LAYOUTS[layout].from_ours(weights, task, grid)
     conversion = Conversion(weights)
     for name in weights:
         if task == 'backbone' and not name.startswith('backbone.'):
@@ -109,7 +114,7 @@ def from_ours(weights: dict[str, Tensor], layout: str, task: str) -> Conversion:
     return conversion.finish()
 
 
-def resize(weights: dict[str, Tensor], sizes: Sizes, grid: tuple[int, int]) -> Conversion:
+def resize(weights: dict[str, Tensor], sizes: Sizes, grid: Grid) -> Conversion:
     """Positions of another image size, by the same functions as when a model is loaded."""
     conversion = Conversion(weights)
     why = f'from {sizes.grid} to {grid} patches'
@@ -127,7 +132,21 @@ def resize(weights: dict[str, Tensor], sizes: Sizes, grid: tuple[int, int]) -> C
     return conversion.finish()
 
 
-def compare(first: dict[str, Tensor], second: dict[str, Tensor], what: str) -> str:
+def grid_of(size: list[int] | None, patch: int, option: str) -> Grid | None:
+    """Patches of an image size as it is given: one number for a square, or height and width."""
+    if size is None:
+        return None
+    if len(size) > 2 or any(side <= 0 or side % patch for side in size):
+        raise UserError(
+            f'{option} {" ".join(map(str, size))}: expected one number or height and width, '
+            f'multiples of the patch size {patch}'
+        )
+    return size[0] // patch, size[-1] // patch
+
+
+def compare(
+    first: dict[str, Tensor], second: dict[str, Tensor], what: str, tolerance: float = TOLERANCE
+) -> str:
     """A line about the largest difference; UserError if it is too large."""
     names = sorted(set(first) & set(second))
     if not names:
@@ -137,10 +156,10 @@ def compare(first: dict[str, Tensor], second: dict[str, Tensor], what: str) -> s
         a, b = first[name], second[name]
         scale = b.abs().max().clamp(min=1e-6)
         error = ((a - b).abs().max() / scale).item() if a.shape == b.shape else float('inf')
-        if not error <= TOLERANCE:
+        if not error <= tolerance:
             raise UserError(
                 f'{what}: {name} differ by {error:.1e} of the largest value, more than '
-                f'{TOLERANCE:.0e}; nothing was written'
+                f'{tolerance:.0e}; nothing was written'
             )
         worst = max(worst, error)
     return f'{what}: equal {" and ".join(names)} (differences up to {worst:.0e} of the largest)'
@@ -158,10 +177,26 @@ def prove(layout, weights, ours: dict[str, Tensor], sizes: Sizes, what: str) -> 
     own = outputs_of(OURS, ours, sizes, x, mask)
     theirs = None if layout == OURS else outputs_of(layout, weights, sizes, x, mask)
     if theirs is None:  # its library is not installed, or it is ours
-        plain = LAYOUTS['unilm'].from_ours(ours, task_of(ours)).result
+        plain = LAYOUTS['unilm'].from_ours(ours, task_of(ours), sizes.grid).result
         theirs = outputs_of('unilm', plain, sizes, x, mask)
         what += " (by the original's steps)"
     return compare(theirs, own, what)
+
+
+def prove_resized(
+    source: dict[str, Tensor], old: Sizes, resized: dict[str, Tensor], new: Sizes
+) -> str:
+    """Compare with the source's own positions, interpolated while it runs on the new size."""
+    x, mask = batch(new)
+    precision = max(
+        (torch.finfo(t.dtype).eps for n, t in resized.items() if n.endswith(POSITIONS)), default=0
+    )
+    return compare(
+        outputs_of(OURS, source, old, x, mask),
+        outputs_of(OURS, resized, new, x, mask),
+        f'source at {new.image[0]} x {new.image[1]} pixels and resized',
+        max(TOLERANCE, 8 * precision),  # positions are written in the precision of the source
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -185,21 +220,23 @@ def main(argv: list[str] | None = None) -> None:
     ours = read_in.result
     if 'backbone.patch_embed.proj.weight' not in ours:
         raise UserError(f'{sources[0]}: there is no backbone of layout {layout} in it')
-    img_size = None if args.img_size is None else args.img_size[0]
-    sizes = Sizes.of(ours, args.num_heads, img_size)
+    patch = ours['backbone.patch_embed.proj.weight'].shape[-1]
+    grid = grid_of(args.img_size, patch, '--img-size')
+    source_grid = grid_of(args.source_img_size, patch, '--source-img-size')
+    if source_grid is None and not any(n.endswith(POSITIONS) for n in ours):
+        source_grid = grid  # nothing depends on it
+    sizes = Sizes.of(ours, args.num_heads, source_grid)
     lines = [prove(layout, weights, ours, sizes, f'source ({layout}) and beit_mm')]
     reports = [read_in]
-    if args.img_size is not None:
-        size = (args.img_size * 2)[:2]
-        if any(side % sizes.patch for side in size):
-            raise UserError(f'--img-size {size}: not a multiple of the patch size {sizes.patch}')
-        reports.append(resize(ours, sizes, (size[0] // sizes.patch, size[1] // sizes.patch)))
-        ours = reports[-1].result
-        sizes.grid = (size[0] // sizes.patch, size[1] // sizes.patch)
+    if grid is not None:
+        reports.append(resize(ours, sizes, grid))
+        resized = replace(sizes, grid=grid)
+        lines.append(prove_resized(ours, sizes, reports[-1].result, resized))
+        ours, sizes = reports[-1].result, resized
     task = task_of(ours) if args.task == 'auto' else args.task
     if task == 'backbone':
         ours = {name: tensor for name, tensor in ours.items() if name.startswith('backbone.')}
-    written = from_ours(reports[-1].result, args.target, task)
+    written = from_ours(reports[-1].result, args.target, task, sizes.grid)
     reports.append(written)
     if args.target != OURS:
         lines.append(prove_target(args.target, written.result, ours, sizes, task))

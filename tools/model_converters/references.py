@@ -19,7 +19,7 @@ from torch import Tensor
 from beit_mm.checkpoints import write_weights
 from beit_mm.engine.launch import UserError
 from beit_mm.models.backbones.beit_encoder import BEiTEncoder
-from beit_mm.models.layers.rel_pos_bias import relative_position_index, square_grid
+from beit_mm.models.layers.rel_pos_bias import relative_position_index, square_grid, table_length
 
 Outputs = dict[str, Tensor]
 TABLE = 'relative_position_bias_table'
@@ -47,23 +47,32 @@ class Sizes:
     vocab: int
 
     @classmethod
-    def of(cls, state: Mapping[str, Tensor], heads: int | None, img_size: int | None) -> 'Sizes':
-        """``heads`` and ``img_size`` are needed only where there are no positions to tell them."""
+    def of(cls, state: Mapping[str, Tensor], heads: int | None, grid: tuple | None) -> 'Sizes':
+        """``heads`` are needed where no table tells them, ``grid`` where no square image does."""
         shared = state.get(f'backbone.rel_pos_bias.{TABLE}')
         table = shared if shared is not None else state.get(f'backbone.blocks.0.attn.{TABLE}')
         kernel = state['backbone.patch_embed.proj.weight']
         dims, channels, patch, _ = kernel.shape
         positions = state.get('backbone.pos_embed')
-        grid = None
         if table is not None:
-            heads, grid = table.shape[1], square_grid(len(table))
-        elif positions is not None:
-            side = round((positions.shape[1] - 1) ** 0.5)
-            grid = (side, side) if side * side == positions.shape[1] - 1 else None
-        else:
-            grid = ((img_size or 224) // patch,) * 2
-        if grid is None:
-            raise UserError('The positions are not those of a square image, which cannot be told')
+            heads = table.shape[1]
+        if grid is None and table is not None:
+            grid = square_grid(len(table))
+        elif grid is None and positions is not None:
+            grid = (round((positions.shape[1] - 1) ** 0.5),) * 2
+        elif grid is None:
+            grid = (224 // patch,) * 2
+        fits = grid is not None
+        fits = fits and (table is None or len(table) == table_length(grid))
+        fits = fits and (positions is None or positions.shape[1] == 1 + grid[0] * grid[1])
+        if not fits:
+            found = [] if table is None else [f'a table of {len(table)} relative positions']
+            found += [] if positions is None else [f'{positions.shape[1] - 1} absolute positions']
+            raise UserError(
+                f'The checkpoint has {" and ".join(found)}, which does not fit '
+                f'{grid or "a square image"}{" patches" * (grid is not None)}; say the size of '
+                'the images it was trained with, --source-img-size H W'
+            )
         numbers = {int(n.split('.')[2]) for n in state if n.startswith('backbone.blocks.')}
         return cls(
             dims=dims,
@@ -215,6 +224,12 @@ def timm(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> 
 def huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
     import transformers
 
+    if sizes.grid[0] != sizes.grid[1] and any(n.endswith(TABLE) for n in state):
+        raise UserError(
+            'transformers takes the width of a table of relative positions for its height, so its '
+            'models compute something else on images that are not square; use --img-size with a '
+            'square size, or another layout'
+        )
     # Of a segmentor the encoder alone is read.
     state = {n: t for n, t in state.items() if not n.startswith(SEGMENTOR_ONLY)}
     pretrain, classify = 'lm_head.weight' in state, 'classifier.weight' in state

@@ -1,7 +1,8 @@
 """Everybody's names for the tensors of a BEiT: one file for each layout, pure functions in it.
 
 Each module has ``NAME``, ``matches(names)``, ``to_ours(state) -> Conversion`` and
-``from_ours(state, task) -> Conversion``. Ours is the hub between them: the original's encoder
+``from_ours(state, task, grid) -> Conversion`` (``grid``: patches of an image, needed if it is not
+square). Ours is the hub between them: the original's encoder
 behind ``backbone.``, then ``neck.`` and ``head.`` (see :class:`beit_mm.models.BEiTEncoder`).
 """
 

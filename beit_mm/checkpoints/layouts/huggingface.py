@@ -139,7 +139,9 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
     return conversion.finish()
 
 
-def from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
+def from_ours(
+    state: Mapping[str, Tensor], task: str, grid: tuple[int, int] | None = None
+) -> Conversion:
     """``BeitForMaskedImageModeling``, ``BeitForImageClassification``, or the encoder of one."""
     conversion = Conversion(state)
     pretrain = task == 'pretrain'

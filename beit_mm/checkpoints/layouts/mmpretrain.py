@@ -55,7 +55,9 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
     return conversion.finish()
 
 
-def from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
+def from_ours(
+    state: Mapping[str, Tensor], task: str, grid: tuple[int, int] | None = None
+) -> Conversion:
     """Pre-training as ``BEiT``, everything else as a classifier with a table in each layer."""
     conversion = Conversion(state)
     pretrain = task == 'pretrain'
@@ -87,5 +89,5 @@ def from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
             conversion.drop(name, f'it has no place in a model for {task}')
     for name, tensor in list(conversion.result.items()):
         if name.endswith(TABLE):
-            conversion.make(name.replace(TABLE, INDEX), table_index(len(tensor)), NOT_NEEDED)
+            conversion.make(name.replace(TABLE, INDEX), table_index(len(tensor), grid), NOT_NEEDED)
     return conversion.finish()

@@ -47,7 +47,9 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
     return conversion.finish()
 
 
-def from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
+def from_ours(
+    state: Mapping[str, Tensor], task: str, grid: tuple[int, int] | None = None
+) -> Conversion:
     """A table in each layer, as mmseg's backbone has no shared one."""
     conversion = Conversion(state)
     layers = num_layers(state, 'backbone.blocks.')
@@ -69,5 +71,5 @@ def from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
             conversion.drop(name, f'it has no place in a segmentor, it is of a model for {task}')
     for name, tensor in list(conversion.result.items()):
         if name.endswith(TABLE):
-            conversion.make(name.replace(TABLE, INDEX), table_index(len(tensor)), NOT_NEEDED)
+            conversion.make(name.replace(TABLE, INDEX), table_index(len(tensor), grid), NOT_NEEDED)
     return conversion.finish()

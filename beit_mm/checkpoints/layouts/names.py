@@ -49,18 +49,20 @@ def task_of(names: Iterable[str]) -> str:
     return 'backbone'
 
 
-def table_index(length: int) -> Tensor:
-    """(1 + N, 1 + N) entries of a square grid's table with ``length`` rows, [CLS] first."""
-    side = int((length - 3) ** 0.5 + 0.5)
-    if side * side != length - 3 or side % 2 == 0:
+def table_index(length: int, grid: tuple[int, int] | None = None) -> Tensor:
+    """(1 + N, 1 + N) entries of the table of a grid, [CLS] first; without ``grid`` of a square."""
+    if grid is None:
+        side = (int((length - 3) ** 0.5 + 0.5) + 1) // 2
+        grid = (side, side)
+    h, w = grid
+    if (2 * h - 1) * (2 * w - 1) != length - 3:
         raise ValueError(
-            f'A table of {length} relative positions is not that of a square patch grid; convert '
-            'to the layout beit_mm with --img-size first'
+            f'A table of {length} relative positions is not that of {h} x {w} patches; say the '
+            'patch grid (grid=(h, w), or --source-img-size H W of convert.py)'
         )
-    grid = (side + 1) // 2
-    y, x = (t.flatten() for t in torch.meshgrid(*[torch.arange(grid)] * 2, indexing='ij'))
-    offsets = (y[:, None] - y + grid - 1) * side + x[:, None] - x + grid - 1
-    index = torch.full((1 + grid**2, 1 + grid**2), length - 2)
+    y, x = (t.flatten() for t in torch.meshgrid(torch.arange(h), torch.arange(w), indexing='ij'))
+    offsets = (y[:, None] - y + h - 1) * (2 * w - 1) + x[:, None] - x + w - 1
+    index = torch.full((1 + h * w, 1 + h * w), length - 2)
     index[0] = length - 3
     index[0, 0] = length - 1
     index[1:, 1:] = offsets

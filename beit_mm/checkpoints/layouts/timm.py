@@ -23,6 +23,8 @@ def matches(names: Collection[str]) -> bool:
 to_ours = unilm.to_ours
 
 
-def from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
+def from_ours(
+    state: Mapping[str, Tensor], task: str, grid: tuple[int, int] | None = None
+) -> Conversion:
     """Always a model for classification, with a table in each block."""
     return unilm._from_ours(state, 'backbone' if task == 'pretrain' else task, index=False)

@@ -59,12 +59,16 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
     return conversion.finish()
 
 
-def from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
+def from_ours(
+    state: Mapping[str, Tensor], task: str, grid: tuple[int, int] | None = None
+) -> Conversion:
     """For the original code; pre-training keeps a shared table, other tasks get one per block."""
-    return _from_ours(state, task, index=True)
+    return _from_ours(state, task, index=True, grid=grid)
 
 
-def _from_ours(state: Mapping[str, Tensor], task: str, index: bool) -> Conversion:
+def _from_ours(
+    state: Mapping[str, Tensor], task: str, index: bool, grid: tuple[int, int] | None = None
+) -> Conversion:
     conversion = Conversion(state)
     pretrain = task == 'pretrain'
     layers = num_layers(state, 'backbone.blocks.')
@@ -92,5 +96,5 @@ def _from_ours(state: Mapping[str, Tensor], task: str, index: bool) -> Conversio
         for name, tensor in list(conversion.result.items()):
             if name.endswith(TABLE):
                 made = name.replace(TABLE, INDEX)
-                conversion.make(made, table_index(len(tensor)), NOT_NEEDED)
+                conversion.make(made, table_index(len(tensor), grid), NOT_NEEDED)
     return conversion.finish()

@@ -42,7 +42,9 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
     return conversion.finish()
 
 
-def from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
+def from_ours(
+    state: Mapping[str, Tensor], task: str, grid: tuple[int, int] | None = None
+) -> Conversion:
     """With a table in each block, as the original fine-tunes."""
     conversion = Conversion(state)
     back = {ours: theirs for theirs, ours in PYRAMID.items()}
@@ -61,5 +63,5 @@ def from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
             conversion.drop(name, f'it has no place in a segmentor, it is of a model for {task}')
     for name, tensor in list(conversion.result.items()):
         if name.endswith(TABLE):
-            conversion.make(name.replace(TABLE, INDEX), table_index(len(tensor)), NOT_NEEDED)
+            conversion.make(name.replace(TABLE, INDEX), table_index(len(tensor), grid), NOT_NEEDED)
     return conversion.finish()
