@@ -66,6 +66,8 @@ class BEiTEncoder(BaseModule):
         drop_rate: Dropout after the attention's projection.
         mlp_drop_rate: Dropout after the MLP.
         final_norm: LayerNorm on the last output. Off where the neck has its own.
+        norm_eps: Of all LayerNorms. 1e-6 as in the original; another value only for a checkpoint
+            that was trained with one (docs/migration.md), and then for the neck too.
         frozen: No gradients and eval mode for the whole encoder, for probes of its features.
         with_cp: Recompute the blocks in the backward pass to save memory.
         position_cache_mb: Outside of training, attention biases and resized positions are kept for
@@ -106,6 +108,7 @@ class BEiTEncoder(BaseModule):
         mlp_drop_rate: float = 0.0,
         qkv_bias: bool = True,
         final_norm: bool = False,
+        norm_eps: float = 1e-6,
         frozen: bool = False,
         with_cp: bool = False,
         position_cache_mb: float = 1024,
@@ -159,6 +162,7 @@ class BEiTEncoder(BaseModule):
                 proj_drop=drop_rate,
                 mlp_drop=mlp_drop_rate,
                 drop_path=drop_path_rate * layer / max(self.num_layers - 1, 1),
+                norm_eps=norm_eps,
             )
             for layer in range(self.num_layers)
         )
@@ -166,7 +170,7 @@ class BEiTEncoder(BaseModule):
             for block in self.blocks:
                 table = nn.Parameter(torch.zeros(table_length(self.grid), heads))
                 block.attn.register_parameter(TABLE, table)
-        self.norm = nn.LayerNorm(dims, eps=1e-6) if final_norm else None
+        self.norm = nn.LayerNorm(dims, eps=norm_eps) if final_norm else None
         self.rel_pos_resize = rel_pos_resize
         self.position_cache = PositionCache(int(position_cache_mb * 2**20))
         self.frozen = frozen

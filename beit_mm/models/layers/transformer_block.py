@@ -84,6 +84,7 @@ class TransformerBlock(nn.Module):
 
     Args:
         layer_scale_init: Start of gamma_1 and gamma_2; None or 0 has no LayerScale.
+        norm_eps: Of both LayerNorms.
     """
 
     def __init__(
@@ -97,11 +98,12 @@ class TransformerBlock(nn.Module):
         proj_drop: float = 0.0,
         mlp_drop: float = 0.0,
         drop_path: float = 0.0,
+        norm_eps: float = 1e-6,
     ):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dims, eps=1e-6)
+        self.norm1 = nn.LayerNorm(dims, eps=norm_eps)
         self.attn = Attention(dims, num_heads, qkv_bias, attn_drop, proj_drop)
-        self.norm2 = nn.LayerNorm(dims, eps=1e-6)
+        self.norm2 = nn.LayerNorm(dims, eps=norm_eps)
         self.mlp = MLP(dims, int(dims * mlp_ratio), mlp_drop)
         self.drop_path = DropPath(drop_path)
         self.gamma_1 = self.gamma_2 = None

@@ -10,12 +10,15 @@ class MaskedPatchNeck(BaseModule):
     """The masked patches of the last output, then LayerNorm (BEiT section 2.3).
 
     Only these reach the head, so that the vocabulary projection costs M rows and not B * N.
+
+    Args:
+        norm_eps: As in BEiTEncoder.
     """
 
-    def __init__(self, dims: int, init_cfg: dict | None = None):
+    def __init__(self, dims: int, norm_eps: float = 1e-6, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         self.dims = dims
-        self.norm = nn.LayerNorm(dims, eps=1e-6)
+        self.norm = nn.LayerNorm(dims, eps=norm_eps)
 
     def forward(self, tokens: tuple[Tensor, ...], mask: Tensor) -> Tensor:
         """(B, 1+N, C) and mask (B, h, w) -> (M, C), in the order of ``mask``."""

@@ -20,7 +20,7 @@ class PatchAggregationNeck(BaseModule):
     Fine-tuning takes the backbone of such a training and leaves the neck behind.
 
     Args:
-        dims, num_heads, mlp_ratio, layer_scale_init: Of the extra blocks, as in the encoder.
+        dims, num_heads, mlp_ratio, layer_scale_init, norm_eps: As in the encoder.
         num_layers: Extra blocks.
         early_layer: Layer of the encoder that the patches come from, counted from 1; 9 for base,
             21 for large. The encoder needs ``out_indices=(early_layer - 1, -1)``.
@@ -47,6 +47,7 @@ class PatchAggregationNeck(BaseModule):
         drop_path_rate: float = 0.0,
         init_std: float = 0.02,
         original_init: bool = False,
+        norm_eps: float = 1e-6,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
@@ -69,10 +70,11 @@ class PatchAggregationNeck(BaseModule):
                 mlp_ratio=mlp_ratio,
                 layer_scale_init=layer_scale_init,
                 drop_path=drop_path_rate * layer / last,
+                norm_eps=norm_eps,
             )
             for layer in range(early_layer, early_layer + num_layers)
         )
-        self.norm = nn.LayerNorm(dims, eps=1e-6)
+        self.norm = nn.LayerNorm(dims, eps=norm_eps)
         self._own_init()
 
     def forward(

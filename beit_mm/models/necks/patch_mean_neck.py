@@ -10,11 +10,14 @@ class PatchMeanNeck(BaseModule):
     """Mean over the patch tokens, then LayerNorm: how BEiT classifies (section 2.6).
 
     It returns a tuple with one element, which is what the heads of mmpretrain take.
+
+    Args:
+        norm_eps: As in BEiTEncoder.
     """
 
-    def __init__(self, dims: int, init_cfg: dict | None = None):
+    def __init__(self, dims: int, norm_eps: float = 1e-6, init_cfg: dict | None = None):
         super().__init__(init_cfg)
-        self.norm = nn.LayerNorm(dims, eps=1e-6)
+        self.norm = nn.LayerNorm(dims, eps=norm_eps)
 
     def forward(self, tokens: tuple[Tensor, ...]) -> tuple[Tensor]:
         """(B, 1+N, C) -> ((B, C),)."""

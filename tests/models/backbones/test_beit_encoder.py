@@ -4,9 +4,10 @@ import pytest
 import timm.models.beit
 import torch
 from mmengine.runner import load_checkpoint
+from mmseg.models.backbones import BEiT
 from transformers import BeitConfig, BeitForMaskedImageModeling
 
-from beit_mm.models import BEiTEncoder
+from beit_mm.models import BEiTEncoder, MaskedPatchNeck
 
 TINY = dict(embed_dims=32, num_layers=3, num_heads=2)
 
@@ -85,8 +86,8 @@ def hf_to_ours(state_dict):
     return result
 
 
-def test_equals_hf__masked_shared_bias():
-    config = BeitConfig(
+def hf_config(**kwargs) -> BeitConfig:
+    return BeitConfig(
         vocab_size=16,
         hidden_size=32,
         num_hidden_layers=3,
@@ -98,9 +99,12 @@ def test_equals_hf__masked_shared_bias():
         use_shared_relative_position_bias=True,
         layer_scale_init_value=0.1,
         use_mean_pooling=True,  # False puts a second norm in front of the head's own
-        layer_norm_eps=1e-6,
+        **kwargs,
     )
-    theirs = randomised(BeitForMaskedImageModeling(config))
+
+
+def test_equals_hf__masked_shared_bias():
+    theirs = randomised(BeitForMaskedImageModeling(hf_config(layer_norm_eps=1e-6)))
     ours = encoder().eval()
     ours.load_state_dict(hf_to_ours(theirs.beit.state_dict()), strict=True)
     x = torch.randn(2, 3, 32, 32)
@@ -109,6 +113,56 @@ def test_equals_hf__masked_shared_bias():
     (tokens,) = ours(x, mask)
     logits = theirs.lm_head(theirs.layernorm(tokens[:, 1:]))
     assert relative_error(logits, reference) < 1e-5
+
+
+def faint(model):
+    """Random, but for embeddings so small that the eps of a norm decides what becomes of them."""
+    randomised(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if 'patch_embed' in name or name.endswith(('cls_token', 'position_embeddings')):
+                parameter *= 2e-3
+    return model
+
+
+@pytest.mark.parametrize('eps', [1e-6, 1e-5])
+def test_norm_eps__equals_mmseg(tmp_path, eps):
+    """Their class without norm_cfg, which has 1e-5, and as their configs have it."""
+    norm = {} if eps == 1e-5 else dict(norm_cfg=dict(type='LN', eps=eps))
+    sizes = dict(embed_dims=32, num_layers=3, num_heads=2, out_indices=[0, 1, 2])
+    theirs = faint(
+        BEiT(img_size=32, patch_size=8, init_values=0.1, final_norm=True, **sizes, **norm)
+    )
+    path = tmp_path / 'mmseg.pth'
+    torch.save(dict(state_dict={f'backbone.{n}': t for n, t in theirs.state_dict().items()}), path)
+    layers = dict(rel_pos='per_layer', out_type='featmap', out_indices=(0, 1, 2), final_norm=True)
+    x = torch.randn(2, 3, 32, 32)
+    errors = {}
+    for own in (eps, 1e-6 if eps == 1e-5 else 1e-5):
+        init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix='backbone.')
+        ours = encoder(norm_eps=own, init_cfg=init_cfg, **layers)
+        ours.init_weights()
+        pairs = zip(ours.eval()(x), theirs(x), strict=True)
+        errors[own] = [relative_error(map_, reference) for map_, reference in pairs]
+    assert max(errors.pop(eps)) < 3e-6
+    assert min(errors.popitem()[1]) > 1e-3
+
+
+@pytest.mark.parametrize('eps', [1e-6, 1e-12])
+def test_norm_eps__equals_hf(eps):
+    """1e-12 is what BeitConfig has unless something else is said."""
+    given = {} if eps == 1e-12 else dict(layer_norm_eps=eps)
+    theirs = faint(BeitForMaskedImageModeling(hf_config(**given)))
+    x, mask = torch.randn(2, 3, 32, 32), torch.rand(2, 4, 4) < 0.4
+    reference = theirs(x, bool_masked_pos=mask.flatten(1)).logits[mask.flatten(1)]
+    errors = {}
+    for own in (1e-6, 1e-12):
+        ours, neck = encoder(norm_eps=own).eval(), MaskedPatchNeck(32, norm_eps=own)
+        ours.load_state_dict(hf_to_ours(theirs.beit.state_dict()), strict=True)
+        neck.norm.load_state_dict(theirs.layernorm.state_dict())
+        errors[own] = relative_error(theirs.lm_head(neck(ours(x, mask), mask)), reference)
+    assert errors.pop(eps) < 3e-6
+    assert errors.popitem()[1] > 1e-3
 
 
 def test_masked_pixels_do_not_leak():

@@ -67,3 +67,14 @@ def test_other_than_tokens(shape):
         ValueError, match=r"the N=15 patches .*set model.backbone.out_type='tokens'"
     ):
         MaskedPatchNeck(8)((torch.zeros(shape),), mask)
+
+
+@pytest.mark.parametrize('eps', [1e-6, 1e-12])
+def test_norm_eps__decides_over_faint_tokens(eps):
+    neck = MaskedPatchNeck(8) if eps == 1e-6 else MaskedPatchNeck(8, norm_eps=eps)
+    tokens = 1e-3 * torch.randn(2, 16, 8)
+    feats = neck((tokens,), torch.ones(2, 3, 5, dtype=torch.bool))
+    expected = tokens[:, 1:].reshape(-1, 8)
+    expected = expected - expected.mean(1, keepdim=True)
+    expected = expected / (expected.square().mean(1, keepdim=True) + eps).sqrt()
+    torch.testing.assert_close(feats, expected, rtol=1e-4, atol=1e-4)

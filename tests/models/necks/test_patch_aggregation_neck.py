@@ -289,3 +289,9 @@ def test_training__learns_a_batch_by_both_terms():
 def test_parts_that_do_not_fit__named_in_errors(wrong, message):
     with pytest.raises(ValueError, match=message):
         model(**wrong)
+
+
+def test_norm_eps__of_every_norm():
+    eps = [m.eps for m in neck(norm_eps=1e-12).modules() if isinstance(m, torch.nn.LayerNorm)]
+    assert eps == [1e-12] * 5
+    assert {m.eps for m in neck().modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-6}

@@ -5,16 +5,17 @@ import torch
 from beit_mm.models import PatchMeanNeck
 
 
-def test_equals_numpy_mean_and_norm():
-    neck = PatchMeanNeck(6)
+@pytest.mark.parametrize('eps', [None, 1e-12, 0.1])
+def test_equals_numpy_mean_and_norm(eps):
+    neck = PatchMeanNeck(6) if eps is None else PatchMeanNeck(6, norm_eps=eps)
     with torch.no_grad():
         neck.norm.weight.uniform_(0.5, 2)
         neck.norm.bias.normal_()
-    tokens = torch.randn(3, 11, 6)
+    tokens = 0.01 * torch.randn(3, 11, 6)
     (out,) = neck((torch.randn(3, 11, 6), tokens))
     mean = tokens.numpy()[:, 1:].mean(1)
     mean = mean - mean.mean(1, keepdims=True)
-    mean = mean / np.sqrt((mean**2).mean(1, keepdims=True) + 1e-6)
+    mean = mean / np.sqrt((mean**2).mean(1, keepdims=True) + (eps or 1e-6))
     expected = mean * neck.norm.weight.detach().numpy() + neck.norm.bias.detach().numpy()
     np.testing.assert_allclose(out.detach().numpy(), expected, rtol=1e-4, atol=1e-5)
 
