@@ -26,6 +26,7 @@ from beit_mm.engine.launch import (  # noqa: E402
     run_tool,
     start_distributed,
 )
+from beit_mm.engine.storage import POINTER, retired  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,7 +41,9 @@ def parse_args() -> argparse.Namespace:
         'or from the start if there is none',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision: float16 on GPUs, bfloat16 on CPUs'
+        '--amp',
+        action='store_true',
+        help='mixed precision: bfloat16 on CPUs, float16 on GPUs unless the config says dtype',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -71,7 +74,10 @@ def merge_args(config: Config, args: argparse.Namespace) -> Config:
     elif config.get('work_dir') is None:
         config.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     if args.resume == 'auto':
-        found = any(Path(config.work_dir).glob('*.pth'))
+        work_dir = Path(config.work_dir)
+        found = (work_dir / POINTER).is_file() or any(
+            path.name not in retired(work_dir) for path in work_dir.glob('*.pth')
+        )
         config.resume = found or not config.get('load_from')  # AtomicCheckpointHook says what it is
         if config.resume:  # else a new run starts from the config's load_from
             config.load_from = None
@@ -101,8 +107,10 @@ def use_autocast(optim_wrapper: dict) -> None:
         raise UserError(f'--amp: optim_wrapper.type is {given}, which cannot be replaced')
     optim_wrapper.pop('loss_scale', None)  # of AmpOptimWrapper
     optim_wrapper['type'] = 'beit_mm.AutocastOptimWrapper'
-    dtype = 'float16' if torch.cuda.is_available() else 'bfloat16'
-    optim_wrapper.setdefault('dtype', dtype)
+    if torch.cuda.is_available():
+        optim_wrapper.setdefault('dtype', 'float16')
+    else:
+        optim_wrapper['dtype'] = 'bfloat16'
 
 
 def report(found: list[Finding]) -> None:

@@ -10,8 +10,10 @@ import torch
 from beit_mm.engine.hooks import AtomicCheckpointHook
 from beit_mm.engine.storage import (
     NoUsableCheckpointError,
+    bring_back,
     newest_valid,
     pointed_at,
+    retire,
     steps_of,
     sweep,
     to_plain,
@@ -170,6 +172,30 @@ def test_newest_valid__all_broken_is_an_error_and_none_is_not(tmp_path):
     cut(save(tmp_path, 1), 30)
     with pytest.raises(NoUsableCheckpointError, match=r'iter_1\.pth.*resume=False'):
         newest_valid(tmp_path, tmp_path, 'iter_{}.pth')
+
+
+def test_newest_valid__only_of_the_run_that_began_last(tmp_path):
+    for number in (2, 4):
+        save(tmp_path, number)
+    (tmp_path / 'last_checkpoint').write_text('iter_4.pth')
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert retire(tmp_path, tmp_path) == {'iter_2.pth', 'iter_4.pth'}
+    assert newest_valid(tmp_path, tmp_path, 'iter_{}.pth') == (None, [])
+    before['last_checkpoint.old'] = before.pop('last_checkpoint')
+    assert before.items() <= {path.name: path.read_bytes() for path in tmp_path.iterdir()}.items()
+    # a name comes back with a new file, others don't, and a second beginning retires all
+    save(tmp_path, 4)
+    bring_back(tmp_path, 'iter_4.pth')
+    assert newest_valid(tmp_path, tmp_path, 'iter_{}.pth')[0].name == 'iter_4.pth'
+    (tmp_path / 'last_checkpoint').write_text('iter_4.pth')
+    cut(tmp_path / 'iter_4.pth', 50)
+    with pytest.raises(NoUsableCheckpointError, match='iter_4'):  # not the other run's iter_2
+        newest_valid(tmp_path, tmp_path, 'iter_{}.pth')
+    assert retire(tmp_path, tmp_path) == {'iter_2.pth', 'iter_4.pth'}
+    assert newest_valid(tmp_path, tmp_path, 'iter_{}.pth') == (None, [])
+    # the user knows better
+    (tmp_path / 'last_checkpoint').write_text('iter_2.pth')
+    assert newest_valid(tmp_path, tmp_path, 'iter_{}.pth')[0].name == 'iter_2.pth'
 
 
 def test_pointer__absolute_ones_of_a_moved_work_dir(tmp_path):

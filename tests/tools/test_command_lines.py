@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 
 from beit_mm.engine.launch import UserError
+from beit_mm.engine.storage import retire
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
@@ -63,6 +64,13 @@ def test_resume__without_a_checkpoint_a_run_begins_as_its_config_says(train, con
     (tmp_path / 'iter_2.pth').touch()
     again = train.merge_args(config, arguments(work_dir=str(tmp_path), resume='auto'))
     assert (again.resume, again.load_from) == (True, None)
+    retire(tmp_path, tmp_path)  # by a new run that was killed before it saved
+    config.load_from = 'start.pth'
+    anew = train.merge_args(config, arguments(work_dir=str(tmp_path), resume='auto'))
+    assert (anew.resume, anew.load_from) == (False, 'start.pth')
+    (tmp_path / 'last_checkpoint').write_text('elsewhere/iter_2.pth')  # out_dir
+    again = train.merge_args(config, arguments(work_dir=str(tmp_path), resume='auto'))
+    assert (again.resume, again.load_from) == (True, None)
 
 
 def test_resume__from_a_checkpoint(train, config, tmp_path):
@@ -92,8 +100,12 @@ def test_amp__takes_the_place_of_each_wrapper(train, config, given, monkeypatch)
             clip_grad=dict(max_norm=1.0),
             dtype=dtype,
         )
-    config.optim_wrapper.dtype = 'float16'  # the config has a say
-    assert train.merge_args(config, arguments(amp=True)).optim_wrapper.dtype == 'float16'
+    # On a GPU the config has a say, on CPUs there is bfloat16 alone.
+    for gpu, dtype in ((True, 'float16'), (True, 'bfloat16'), (False, 'float16')):
+        monkeypatch.setattr('torch.cuda.is_available', lambda gpu=gpu: gpu)
+        config.optim_wrapper.dtype = dtype
+        merged = train.merge_args(config, arguments(amp=True)).optim_wrapper
+        assert merged.dtype == (dtype if gpu else 'bfloat16')
 
 
 def test_amp__does_not_replace_a_wrapper_that_it_does_not_know(train, config):

@@ -1,5 +1,7 @@
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
+from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_main_process
@@ -10,9 +12,12 @@ from beit_mm.engine.storage import (
     POINTER,
     AtomicLocalBackend,
     NoUsableCheckpointError,
+    bring_back,
     newest_valid,
     plain_message_hub,
     restored_message_hub,
+    retire,
+    retired,
     sweep,
     to_plain,
     why_broken,
@@ -32,6 +37,10 @@ class AtomicCheckpointHook(CheckpointHook):
     Saving waits for an update of the weights, where gradients are accumulated. Files hold tensors
     and plain values. ``resume=True`` takes the last one that is whole.
 
+    A run that begins anew leaves those of earlier runs where they are, but ``resume=True`` passes
+    them over from then on: the pointer becomes ``last_checkpoint.old``, and
+    ``earlier_checkpoints.txt`` names them.
+
     Args:
         background: Write to the disk while the training goes on; a copy in memory is made first.
         max_failed_saves: The training goes on when a save fails, a full disk for example, with an
@@ -41,7 +50,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Raises:
         NoUsableCheckpointError: ``resume`` finds broken checkpoints alone.
-        ValueError: A checkpoint with an EMA is resumed without EMAHook.
+        ValueError: An argument is unknown; a checkpoint with an EMA is resumed without EMAHook.
     """
 
     def __init__(
@@ -59,6 +68,14 @@ class AtomicCheckpointHook(CheckpointHook):
                     "it out, or take type='CheckpointHook' for remote storage"
                 )
         super().__init__(*args, **kwargs)
+        for key in self.args:  # which MMEngine would find at the first save
+            known = [*signature(AtomicCheckpointHook).parameters][1:-1]
+            known += [*signature(CheckpointHook).parameters][:-1]
+            near = get_close_matches(key, known, n=1)
+            raise ValueError(
+                f'AtomicCheckpointHook.{key}: '
+                + (f'did you mean {near[0]!r}?' if near else f'expected some of {sorted(known)}')
+            )
         if '://' in str(self.out_dir):
             raise ValueError(
                 f'AtomicCheckpointHook.out_dir={self.out_dir!r} is not a local folder; '
@@ -114,8 +131,10 @@ class AtomicCheckpointHook(CheckpointHook):
                 for entry in sorted(Path(runner.work_dir).iterdir())
                 if re.fullmatch(r'\d{8}_\d{6}', entry.name) and entry.name != runner.timestamp
             ]
+            others = ', '.join(sorted(retired(runner.work_dir)))
             runner.logger.warning(
                 f'resume=True, but {folder} has no checkpoint'
+                + (f' of the last run, only of earlier runs: {others}' if others else '')
                 + (f' (earlier runs there: {", ".join(earlier)})' if earlier else '')
                 + ': beginning at iteration 0'
             )
@@ -157,6 +176,11 @@ class AtomicCheckpointHook(CheckpointHook):
         if is_main_process():
             if left := sweep(self.out_dir):
                 runner.logger.info(f'Removed what an interrupted save left: {", ".join(left)}')
+            if not runner._resume and (names := retire(runner.work_dir, self.out_dir)):
+                runner.logger.info(
+                    f'A new run begins; {", ".join(sorted(names))} are of earlier runs. They stay, '
+                    'and resume=True with load_from goes on from one of them'
+                )
         self._saved_iter = runner.iter if runner._resume else None
 
     def _here(self, path: str) -> str:
@@ -267,6 +291,7 @@ class AtomicCheckpointHook(CheckpointHook):
         folder = Path(work_dir).resolve()
         inside = path.resolve().is_relative_to(folder)
         target = path.resolve().relative_to(folder).as_posix() if inside else path.resolve()
+        bring_back(folder, path.name)
         write_atomically(folder / POINTER, str(target).encode())
         for name in outdated:
             if name != path.name:

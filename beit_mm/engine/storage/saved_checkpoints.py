@@ -5,7 +5,10 @@ import zlib
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
+from .atomic_local_backend import write_atomically
+
 POINTER = 'last_checkpoint'
+RETIRED = 'earlier_checkpoints.txt'
 
 
 class NoUsableCheckpointError(RuntimeError):
@@ -57,17 +60,50 @@ def pointed_at(work_dir: str | Path, folder: str | Path) -> Path | None:
     return path
 
 
+def retire(work_dir: str | Path, folder: str | Path) -> set[str]:
+    """A new run begins: what earlier ones saved in ``folder`` stays, but ``resume`` passes it over.
+
+    ``last_checkpoint`` becomes ``last_checkpoint.old``; to name one again undoes it for that one.
+    """
+    pointer, folder = Path(work_dir) / POINTER, Path(folder)
+    names = {path.name for path in folder.glob('*.pth')} if folder.is_dir() else set()
+    if names != retired(work_dir):
+        _write_retired(work_dir, names)
+    if pointer.is_file():
+        pointer.replace(pointer.with_name(f'{POINTER}.old'))
+    return names
+
+
+def retired(work_dir: str | Path) -> set[str]:
+    """Names of the checkpoints of earlier runs."""
+    file = Path(work_dir) / RETIRED
+    return set(file.read_text(encoding='utf-8').splitlines()) if file.is_file() else set()
+
+
+def bring_back(work_dir: str | Path, name: str) -> None:
+    """The run has written its own file of this name."""
+    names = retired(work_dir)
+    if name in names:
+        _write_retired(work_dir, names - {name})
+
+
+def _write_retired(work_dir: str | Path, names: set[str]) -> None:
+    content = ''.join(f'{name}\n' for name in sorted(names))
+    write_atomically(Path(work_dir) / RETIRED, content.encode())
+
+
 def newest_valid(
     work_dir: str | Path, folder: str | Path, template: str
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
     """The last checkpoint that is whole, and those that were passed over, each with the reason.
 
     The pointer comes first, then the numbered ones below its own number: higher ones are left
-    from another run.
+    from another run, and so are those that were retired.
 
     Raises:
         NoUsableCheckpointError: All are broken. Beginning anew would overwrite them.
     """
+    earlier = retired(work_dir)
     numbered = steps_of(folder, template)
     last = pointed_at(work_dir, folder)
     limit = next((step for step, path in numbered.items() if last and path.name == last.name), None)
@@ -75,7 +111,7 @@ def newest_valid(
     candidates += [
         path
         for step, path in numbered.items()
-        if path not in candidates and (limit is None or step <= limit)
+        if path not in candidates and path.name not in earlier and (limit is None or step <= limit)
     ]
     skipped = []
     for path in candidates:

@@ -10,7 +10,7 @@ from tiny_training import TinyMetric, tiny_config
 
 from beit_mm.engine.hooks import AtomicCheckpointHook
 from beit_mm.engine.hooks import atomic_checkpoint_hook as module
-from beit_mm.engine.storage import NoUsableCheckpointError, atomic_local_backend
+from beit_mm.engine.storage import NoUsableCheckpointError, atomic_local_backend, retired
 
 numbers = iter(range(10**6))
 
@@ -168,6 +168,36 @@ def test_resume__earlier_runs_without_a_checkpoint_are_mentioned(tmp_path):
     log = next(Path(runner.log_dir).glob('*.log')).read_text()
     assert 'no checkpoint (earlier runs there: 20200101_000000): beginning at iteration 0' in log
     assert len(runner.model.seen) == 2
+
+
+def test_resume__not_from_the_run_before_a_new_one(tmp_path):
+    config = config_of(tmp_path, steps=4)
+    train(config)
+    old = {name: (tmp_path / 'run' / name).read_bytes() for name in files(tmp_path)}
+    killed = dict(type='beit_mm.NonFiniteGuardHook', max_in_a_row=1)
+    poison = dict(type='TinyModel', poison=range(22))
+    with pytest.raises(Exception, match='in a row'):  # a new run, which ends before it saves
+        train(config, custom_hooks=[killed], model=poison)
+    assert {name: (tmp_path / 'run' / name).read_bytes() for name in files(tmp_path)} == old
+    assert (tmp_path / 'run/last_checkpoint.old').read_text() == 'iter_4.pth'
+    config['train_cfg']['max_iters'] = 3
+    runner = train(config, resume=True)
+    assert len(runner.model.seen) == 3
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert 'iter_2.pth, iter_4.pth' in log and 'of earlier runs' in log
+    again = train(dict(config, train_cfg=dict(config['train_cfg'], max_iters=4)), resume=True)
+    assert len(again.model.seen) == 1  # from its own iter_3
+    assert (tmp_path / 'run/iter_4.pth').read_bytes() != old['iter_4.pth']
+    assert retired(tmp_path / 'run') == set()  # each has been written anew
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [(dict(intervall=1), "intervall.*'interval'"), (dict(foo=1), 'foo: expected some of .*rule')],
+)
+def test_options__unknown_ones_are_refused_at_once(option, message):
+    with pytest.raises(ValueError, match=rf'AtomicCheckpointHook\.{message}'):
+        AtomicCheckpointHook(by_epoch=False, **option)
 
 
 def test_resume__without_its_ema_hook_is_refused(tmp_path):
