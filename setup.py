@@ -7,6 +7,9 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
+# Tools that set up and run a checkout.
+CHECKOUT_ONLY = ('quickstart.*', 'make_report.py', 'setup_env.sh')
+
 
 def read(name: str) -> str:
     path = ROOT / name
@@ -30,7 +33,7 @@ class build_with_configs(build_py):
                 copytree(
                     ROOT / folder,
                     target,
-                    ignore=ignore_patterns('__pycache__'),
+                    ignore=ignore_patterns('__pycache__', *CHECKOUT_ONLY),
                     dirs_exist_ok=True,
                 )
 
@@ -42,7 +45,7 @@ setup(
     long_description=read('README.md'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.10',
+    python_requires='>=3.11',
     packages=find_packages(include=['beit_mm', 'beit_mm.*']),
     cmdclass={'build_py': build_with_configs},
     # What must be there. requirements/ pins what was tested.

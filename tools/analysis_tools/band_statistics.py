@@ -10,7 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # an uninstalled checkout
+ROOT = Path(__file__).resolve().parents[2]  # a checkout, or beit_mm/.mim where it is installed
+sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
 import numpy as np  # noqa: E402
 from mmengine.utils import track_iter_progress  # noqa: E402
