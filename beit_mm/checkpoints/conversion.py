@@ -25,6 +25,7 @@ class Conversion:
     source: Mapping[str, Tensor]
     result: dict[str, Tensor] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what the tensors don't tell
 
     def move(self, name: str, target: str) -> None:
         self._put(target, self.source[name])
@@ -85,12 +86,16 @@ class Conversion:
             f' ({why})'
             for (what, why), names in reasons.items()
         ]
-        return '\n'.join([', '.join(parts), *rows])
+        return '\n'.join([', '.join(parts), *rows, *self._notes()])
 
     def table(self) -> str:
         """Every line, as text."""
-        return '\n'.join(
+        rows = [
             f'{line.what:9s} {", ".join(line.sources) or "-"} -> {", ".join(line.targets) or "-"}'
             + (f'  ({line.why})' if line.why else '')
             for line in self.lines
-        )
+        ]
+        return '\n'.join([*rows, *self._notes()])
+
+    def _notes(self) -> list[str]:
+        return [f'  note: {note}' for note in self.notes]

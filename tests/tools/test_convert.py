@@ -9,7 +9,12 @@ import timm.models.beit
 import torch
 import torch.nn as nn
 from mmengine.registry import MODELS
-from transformers import BeitConfig, BeitForMaskedImageModeling, BeitForSemanticSegmentation
+from transformers import (
+    BeitConfig,
+    BeitForImageClassification,
+    BeitForMaskedImageModeling,
+    BeitForSemanticSegmentation,
+)
 
 from beit_mm.checkpoints import read_checkpoint, weights_of
 from beit_mm.engine.launch import UserError
@@ -184,6 +189,58 @@ def test_rectangle__is_proved_once_its_size_is_said(convert, tmp_path, capsys, t
     large = str(tmp_path / 'large.safetensors')
     convert.main([source, large, '--to', target, *sides, '--img-size', '24', '48'])
     assert 'source at 24 x 48 pixels and resized: equal' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('library', ['timm', 'transformers', 'original'])
+def test_class_token_classifier__its_pooling_is_said_to_be_lost(convert, tmp_path, capsys, library):
+    """Backbone and head are there, but a mean of patches before the head would be wrong."""
+    if library == 'transformers':
+        config = BeitConfig(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            image_size=32,
+            patch_size=8,
+            use_relative_position_bias=True,
+            use_mean_pooling=False,
+            num_labels=5,
+        )
+        state = randomised(BeitForImageClassification(config)).state_dict()
+    else:
+        model = timm.models.beit.Beit(
+            img_size=32,
+            patch_size=8,
+            num_classes=5,
+            embed_dim=32,
+            depth=2,
+            num_heads=2,
+            init_values=0.1,
+            use_rel_pos_bias=True,
+            use_abs_pos_emb=False,
+            global_pool='token',
+        )
+        state = randomised(model).state_dict()
+        if library == 'original':
+            index = timm.models.beit.gen_relative_position_index((4, 4))
+            state['blocks.0.attn.relative_position_index'] = index
+    source, goal = saved(state, tmp_path / 'theirs.pth'), tmp_path / 'ours.pth'
+    convert.main([source, str(goal)])
+    out = capsys.readouterr().out
+    assert 'note: head.fc' in out and 'classifies the class token' in out
+    assert 'logits not proved, as no tensor says what the head pools' in out
+    assert 'equal featmap and tokens' in out and 'and logits' not in out
+    stored = weights_of(read_checkpoint(goal))
+    assert 'head.fc.weight' in stored and 'backbone.norm.weight' in stored
+    for target in ('timm', 'huggingface', 'mmpretrain'):
+        convert.main([str(goal), str(tmp_path / f'{target}.pth'), '--to', target])
+        assert capsys.readouterr().out.count('logits not proved') == 2
+
+
+def test_mean_classifier__has_no_note(convert, tmp_path, capsys):
+    convert.main([saved(classifier(), tmp_path / 'a.pth'), str(tmp_path / 'b.pth')])
+    out = capsys.readouterr().out
+    assert 'note' not in out and 'not proved' not in out and 'and logits' in out
 
 
 def test_rectangle__transformers_computes_something_else(convert, tmp_path):

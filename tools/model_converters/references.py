@@ -248,7 +248,9 @@ def huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tens
     if pretrain:
         logits = model(x, bool_masked_pos=mask.flatten(1)).logits
         return dict(logits=logits[mask.flatten(1)])
-    return dict(logits=model(x).logits) if classify else dict(tokens=model(x).last_hidden_state)
+    if classify:
+        return dict(tokens=model.beit(x).last_hidden_state, logits=model(x).logits)
+    return dict(tokens=model(x).last_hidden_state)
 
 
 def hf_settings(sizes: Sizes, state: Mapping[str, Tensor]) -> dict:
@@ -308,8 +310,10 @@ def mmpretrain(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tenso
     head = 'head.cls_head' if pretrain else 'head.fc'
     if first:
         features = features[:, 1:][mask.flatten(1)]
+    elif features.ndim == 3:
+        return dict(tokens=features)
     elif pretrain or 'head.fc.weight' not in state:
-        return {} if features.ndim == 2 else dict(tokens=features)
+        return {}
     return dict(logits=F.linear(features, state[f'{head}.weight'], state[f'{head}.bias']))
 
 

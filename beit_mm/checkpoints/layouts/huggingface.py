@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..conversion import Conversion
-from .names import INDEX, NOT_NEEDED, SHARED, TABLE, TOKENIZER, num_layers
+from .names import INDEX, NOT_NEEDED, SHARED, TABLE, TOKENIZER, note_pooling, num_layers
 
 NAME = 'huggingface'
 
@@ -136,7 +136,7 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
             )
         joined = torch.cat([state[name] for name in names])
         conversion.join(names, f'backbone.blocks.{layer}.attn.qkv.weight', joined)
-    return conversion.finish()
+    return note_pooling(conversion.finish())
 
 
 def from_ours(

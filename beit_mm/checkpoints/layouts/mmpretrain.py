@@ -9,7 +9,16 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from ..conversion import Conversion
-from .names import INDEX, NOT_NEEDED, SHARED, TABLE, TOKENIZER, num_layers, table_index
+from .names import (
+    INDEX,
+    NOT_NEEDED,
+    SHARED,
+    TABLE,
+    TOKENIZER,
+    note_pooling,
+    num_layers,
+    table_index,
+)
 from .openmmlab import ENCODER, ours, theirs
 
 NAME = 'mmpretrain'
@@ -52,7 +61,7 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
             conversion.drop(name, TOKENIZER)
         else:
             conversion.drop(name, 'not a part of BEiT')
-    return conversion.finish()
+    return note_pooling(conversion.finish())
 
 
 def from_ours(

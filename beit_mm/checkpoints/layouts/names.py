@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from ..conversion import Conversion
+
 TABLE = 'relative_position_bias_table'
 INDEX = 'relative_position_index'
 SHARED = f'backbone.rel_pos_bias.{TABLE}'
@@ -47,6 +49,18 @@ def task_of(names: Iterable[str]) -> str:
     if any(name.startswith('decode_head.') for name in names):
         return 'segmentation'
     return 'backbone'
+
+
+def note_pooling(conversion: Conversion) -> Conversion:
+    """Says of a classifier of ours without ``neck.norm`` that its pooling is another one."""
+    names = conversion.result
+    if 'head.fc.weight' in names and 'neck.norm.weight' not in names:
+        conversion.notes.append(
+            'head.fc has no norm of the mean patch before it, so it classifies the class token, '
+            'or a mean of patches without that norm. Which of them, no tensor says, and no neck '
+            'of beit_mm does it: behind PatchMeanNeck its logits are wrong'
+        )
+    return conversion
 
 
 def table_index(length: int, grid: tuple[int, int] | None = None) -> Tensor:

@@ -18,6 +18,7 @@ from .names import (
     TABLE,
     TOKENIZER,
     has_beit_blocks,
+    note_pooling,
     num_layers,
     table_index,
 )
@@ -56,7 +57,7 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
             conversion.move(name, name.replace('cls_pt_layers', 'neck.blocks', 1))
         else:
             conversion.drop(name, 'not a part of BEiT')
-    return conversion.finish()
+    return note_pooling(conversion.finish())
 
 
 def from_ours(
