@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]  # a checkout, or beit_mm/.mim where it is installed
@@ -16,14 +17,20 @@ sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchvision_cpu.py)
 from mmengine.config import DictAction  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
+from mmengine.model import is_model_wrapper  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
+from mmengine.runner.checkpoint import CheckpointLoader  # noqa: E402
 
+from beit_mm.checkpoints import weights_of  # noqa: E402
 from beit_mm.engine.launch import (  # noqa: E402
     UserError,
     load_config,
     run_tool,
     start_distributed,
 )
+
+# Parts that may have their weights from a file of their own, beside the checkpoint.
+FROM_ELSEWHERE = {'tokenizer', 'teacher', 'features'}
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,15 +47,24 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def drop_pretrained(config) -> None:
-    """The checkpoint has every weight, so the files that training started from aren't needed."""
-    for value in config.values() if isinstance(config, dict) else config:
-        if isinstance(value, dict | list | tuple):
-            drop_pretrained(value)
-    if isinstance(config, dict) and config.get('init_cfg'):
-        given = config['init_cfg']
-        steps = given if isinstance(given, list | tuple) else [given]
-        config['init_cfg'] = [step for step in steps if step.get('type') != 'Pretrained'] or None
+def drop_pretrained(config, held: Collection[str], path: str = '') -> None:
+    """What the checkpoint holds needs no file that training started from.
+
+    A tokenizer that it doesn't hold keeps its ``init_cfg``, as beside the weights of others, and
+    so does a teacher, which is in no checkpoint. ``held`` are names of tensors, ``path`` is the
+    start of those of ``config``.
+    """
+    parts = config.items() if isinstance(config, dict) else enumerate(config)
+    for name, value in parts:
+        if name != 'init_cfg' and isinstance(value, dict | list | tuple):
+            drop_pretrained(value, held, f'{path}{name}.')
+    if not isinstance(config, dict) or not config.get('init_cfg'):
+        return
+    if FROM_ELSEWHERE & set(path.split('.')) and not any(name.startswith(path) for name in held):
+        return
+    given = config['init_cfg']
+    steps = given if isinstance(given, list | tuple) else [given]
+    config['init_cfg'] = [step for step in steps if step.get('type') != 'Pretrained'] or None
 
 
 def plain(value):
@@ -70,12 +86,17 @@ def main() -> None:
         raise UserError(
             f'{args.config} has no test_dataloader; add one with test_evaluator and test_cfg'
         )
-    drop_pretrained(config.model)
     hooks = config.setdefault('default_hooks', {})
     report = hooks.get('load_report') or dict(type='beit_mm.LoadReportHook')
     hooks['load_report'] = dict(report, complete=True)
     start_distributed(config, args.launcher)
-    metrics = Runner.from_cfg(config).test()
+    held = set(weights_of(CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')))
+    drop_pretrained(config.model, held)
+    runner = Runner.from_cfg(config)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if hasattr(model, 'tokenizer') and not any(name.startswith('tokenizer.') for name in held):
+        model.tokenizer.init_weights()  # a Runner does so in training only
+    metrics = runner.test()
     if args.out and is_main_process():
         out = Path(args.out)
         out.parent.mkdir(parents=True, exist_ok=True)

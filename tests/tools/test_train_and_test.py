@@ -4,6 +4,8 @@ A tiny config derived from a shipped one, on generated images, with masks that d
 alone: what is trained doesn't depend on how the work is divided among processes.
 """
 
+import copy
+import importlib.util
 import json
 import os
 import shutil
@@ -19,7 +21,12 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from beit_mm.checkpoints import LAYOUTS
+
 ROOT = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location('tools_test', ROOT / 'tools/test.py')
+TEST = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(TEST)
 CONFIG = """
 _base_ = '{root}/configs/pretrain/beit_beit-micro-p8_digit-scenes.py'
 custom_imports = dict(imports=['probe'])
@@ -233,6 +240,64 @@ def test_testing_a_checkpoint_gives_the_metrics_of_its_validation(folder, traine
     metrics = json.loads(out.read_text())
     assert metrics == probe(trained)['metrics']
     assert set(metrics) >= {'mim/accuracy', 'mim/loss'}
+
+
+def test_testing_weights_of_others_takes_the_tokenizer_from_its_own_file(folder, trained, tmp_path):
+    """They hold no tokenizer. Ids of a random one give other metrics; none at all is an error."""
+    whole = weights(trained / 'iter_4.pth')
+    rest = {name: t for name, t in whole.items() if not name.startswith('tokenizer.')}
+    torch.save(LAYOUTS['unilm'].from_ours(rest, 'pretrain').result, tmp_path / 'unilm.pth')
+    tokenizer = {n.removeprefix('tokenizer.'): t for n, t in whole.items() if n not in rest}
+    torch.save(tokenizer, tmp_path / 'tokenizer.pth')
+    (tmp_path / 'probe.py').write_text(PROBE)
+    for name, file in (('own', 'tokenizer.pth'), ('gone', 'gone.pth')):
+        init_cfg = dict(_delete_=True, type='Pretrained', checkpoint=str(tmp_path / file))
+        text = f'model = dict(tokenizer=dict(init_cfg={init_cfg}))'
+        (tmp_path / f'{name}.py').write_text(f'_base_ = {str(folder / "tiny.py")!r}\n{text}\n')
+    tool = str(ROOT / 'tools/test.py')
+    commands = [
+        [tool, 'own.py', 'unilm.pth', '--out', 'own.json'],
+        [tool, str(folder / 'tiny.py'), 'unilm.pth'],
+        [tool, 'gone.py', str(trained / 'iter_4.pth'), '--out', 'whole.json'],
+    ]
+    done = run([sys.executable, '-c', FORKS, json.dumps(commands)], tmp_path)
+    errors = [(tmp_path / f'{number}.err').read_text()[-2000:] for number in range(3)]
+    assert done.stdout.split() == ['0', '1', '0'], errors
+    expected = probe(trained)['metrics']
+    assert json.loads((tmp_path / 'own.json').read_text()) == expected
+    assert json.loads((tmp_path / 'whole.json').read_text()) == expected
+    assert 'parameters of MaskedImageModel are not in the checkpoint' in errors[1]
+
+
+def test_drop_pretrained__what_the_checkpoint_holds():
+    def part(**kwargs):
+        return (
+            dict(init_cfg=[dict(type='Normal'), dict(type='Pretrained', checkpoint='x')]) | kwargs
+        )
+
+    def seen(config, held):
+        config = copy.deepcopy(config)
+        TEST.drop_pretrained(config, held)
+        found = []
+
+        def look(value, path):
+            if isinstance(value, dict) and 'init_cfg' in value:
+                assert value['init_cfg'][0] == dict(type='Normal')
+                if len(value['init_cfg']) == 2:
+                    found.append(path)
+            for name, child in value.items() if isinstance(value, dict) else enumerate(value):
+                if name != 'init_cfg' and isinstance(child, dict | list):
+                    look(child, f'{path}.{name}'.strip('.'))
+
+        look(config, '')
+        return found
+
+    teacher = dict(backbone=part())
+    mim = part(tokenizer=part(features=teacher), backbone=part(), heads=[part(), part()])
+    assert seen(mim, {'backbone.x'}) == ['tokenizer', 'tokenizer.features.backbone']
+    assert seen(mim, {'tokenizer.kmeans.x'}) == ['tokenizer.features.backbone']
+    assert seen(mim, {'tokenizer.features.backbone.x'}) == []
+    assert seen(part(teacher=teacher), {'encoder.x'}) == ['teacher.backbone']
 
 
 def test_two_processes_train_and_test_like_one(folder, trained, tmp_path):

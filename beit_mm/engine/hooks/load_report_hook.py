@@ -1,5 +1,6 @@
 import logging
 
+import torch.nn as nn
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -29,7 +30,8 @@ class LoadReportHook(Hook):
     Args:
         min_backbone: Share of the tensors of ``model.backbone`` that has to be found.
         complete: Every parameter beside the backbone has to be found too, as for an evaluation,
-            which an untrained head would make one of chance. An auxiliary head may be missing.
+            which an untrained head would make one of chance. An auxiliary head may be missing, and
+            a part that has been loaded with an ``init_cfg`` of its own, as a tokenizer.
 
     Raises:
         IncompleteCheckpointError: No tensor of the model, or too few of its backbone, are in the
@@ -68,7 +70,8 @@ class LoadReportHook(Hook):
         lost = [
             entry
             for entry in report.missing + report.reshaped
-            if entry.split(' ')[0] in names and not entry.startswith(NOT_EVALUATED)
+            if entry.split(' ')[0] in names
+            and not entry.startswith((*NOT_EVALUATED, *_loaded_apart(model, report)))
         ]
         if self.complete and lost:
             raise IncompleteCheckpointError(
@@ -82,3 +85,16 @@ class LoadReportHook(Hook):
             f'{type(model).__name__}: {len(report.matched)} of {total} tensors are in the '
             f'checkpoint\n{report.by_module()}',
         )
+
+
+def _loaded_apart(model: nn.Module, report: LoadReport) -> list[str]:
+    """Prefixes of parts that have their weights from another file, and nothing from this one."""
+    prefixes = []
+    for name, part in model.named_children():
+        given = getattr(part, 'init_cfg', None) or []
+        steps = given if isinstance(given, list | tuple) else [given]
+        pretrained = any(step.get('type') == 'Pretrained' for step in steps)
+        here = report.matched + report.reshaped
+        if pretrained and part.is_init and not any(n.startswith(f'{name}.') for n in here):
+            prefixes.append(f'{name}.')
+    return prefixes
