@@ -5,7 +5,7 @@ It imports torch and mmengine, and nothing of the kinds of plugins.
 
 from .conversion import Conversion
 from .download import fetch
-from .layouts import LAYOUTS, OURS, detect, task_of, weights_of
+from .layouts import LAYOUTS, OURS, detect, task_of, unwrap, weights_of
 from .load_report import IncompleteCheckpointError, LoadReport, check_load
 from .loaders import in_our_layout, keep_layout, register_loaders
 from .reading import UnsafeCheckpointError, read_checkpoint, write_weights
@@ -27,6 +27,7 @@ __all__ = [
     'register_loaders',
     'task_of',
     'trust_checkpoints',
+    'unwrap',
     'weights_of',
     'write_weights',
 ]

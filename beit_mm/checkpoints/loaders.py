@@ -19,7 +19,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from .download import fetch
-from .layouts import LAYOUTS, OURS, detect, weights_of
+from .layouts import LAYOUTS, OURS, detect, unwrap, weights_of
 from .reading import read_checkpoint
 
 KEEP_VARIABLE = 'BEIT_MM_KEEP_LAYOUT'
@@ -119,12 +119,15 @@ def in_our_layout(checkpoint: Any, source: str) -> Any:
         return checkpoint
     if not isinstance(checkpoint, Mapping):
         return checkpoint
-    weights = weights_of(checkpoint)
+    weights, around = unwrap(checkpoint)
+    rest = {}
+    if 'state_dict' in checkpoint:
+        rest = {name: value for name, value in checkpoint.items() if name != 'state_dict'}
+    if weights and around not in ([], ['state_dict']):  # MMEngine unwraps state_dict alone
+        print_log(f'{source}: took the tensors out of {", ".join(around)}', logger='current')
+        checkpoint = dict(rest, state_dict=weights)
     layout = detect(weights)
     if layout in (None, OURS):
-        wrapped = any(isinstance(checkpoint.get(k), Mapping) for k in ('model', 'module'))
-        if weights and wrapped and 'state_dict' not in checkpoint:
-            return dict(state_dict=weights)  # MMEngine unwraps state_dict alone
         return checkpoint
     conversion = LAYOUTS[layout].to_ours(weights)
     print_log(
@@ -137,7 +140,4 @@ def in_our_layout(checkpoint: Any, source: str) -> Any:
     if layout in KEPT:
         for name, tensor in weights.items():
             converted.setdefault(name, tensor)
-    rest = {}
-    if 'state_dict' in checkpoint:
-        rest = {name: value for name, value in checkpoint.items() if name != 'state_dict'}
     return dict(rest, state_dict=converted)

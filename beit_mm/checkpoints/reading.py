@@ -14,12 +14,12 @@ from torch import Tensor
 
 from .config_text import drop_code
 from .inert_pickle import read_pickled_module
+from .layouts import WRAPPERS
 from .safe_globals import safe_globals
 from .trust import VARIABLE, is_trusted
 
 # Where OpenAI's pickled modules belong in a tokenizer that has both.
 MODULE_PREFIXES = {'dall_e.encoder.Encoder': 'encoder.', 'dall_e.decoder.Decoder': 'decoder.'}
-WEIGHTS = ('state_dict', 'ema_state_dict', 'model', 'module')
 
 
 class UnsafeCheckpointError(ValueError):
@@ -106,7 +106,7 @@ def refuse_non_finite(checkpoint: Mapping, source: str) -> None:
     """ValueError where weights are NaN or infinite; attention masks may hold -inf."""
     if is_trusted():
         return
-    groups = [checkpoint[k] for k in WEIGHTS if isinstance(checkpoint.get(k), Mapping)]
+    groups = [checkpoint[k] for k in WRAPPERS if isinstance(checkpoint.get(k), Mapping)]
     bad = [
         name
         for group in groups or [checkpoint]

@@ -5,7 +5,7 @@ import timm.models.beit
 import torch
 import torch.nn as nn
 from mmengine.registry import MODELS
-from mmengine.runner import load_checkpoint
+from mmengine.runner import CheckpointLoader, load_checkpoint
 from transformers import (
     BeitConfig,
     BeitForImageClassification,
@@ -19,8 +19,10 @@ from beit_mm.checkpoints import (
     detect,
     in_our_layout,
     keep_layout,
+    loaders,
     read_checkpoint,
     task_of,
+    unwrap,
     write_weights,
 )
 from beit_mm.models import (
@@ -461,6 +463,50 @@ def test_wrapped_weights_of_anything__are_unwrapped(tmp_path):
     torch.save(dict(model=source.state_dict(), epoch=3), tmp_path / 'linear.pth')
     load_checkpoint(target, str(tmp_path / 'linear.pth'), strict=True)
     assert torch.equal(source.weight, target.weight)
+
+
+class Averaged(nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+@pytest.mark.parametrize('key', ['state_dict', 'model_ema', 'state_dict_ema', 'ema_state_dict', ''])
+@pytest.mark.parametrize('wrap', ['nothing', 'compiled', 'parts', 'averaged', 'both'])
+@pytest.mark.parametrize('layout', ['ours', 'timm'])
+def test_wrapped_names__are_unwrapped_and_the_log_says_so(tmp_path, monkeypatch, key, wrap, layout):
+    module = Ours('classification') if layout == 'ours' else timm_model()
+    expected = randomised(module).state_dict()
+    if layout == 'timm':
+        expected = LAYOUTS['timm'].to_ours(expected).result
+    if wrap == 'parts':
+        for name, child in list(module.named_children()):
+            setattr(module, name, torch.compile(child))
+    if wrap in ('compiled', 'both'):
+        module = torch.compile(module)
+    if wrap in ('averaged', 'both'):
+        module = Averaged(module)
+    state = module.state_dict()
+    torch.save({key: state, 'meta': dict(epoch=3)} if key else dict(state), tmp_path / 'x.pth')
+    log = []
+    monkeypatch.setattr(loaders, 'print_log', lambda text, **kwargs: log.append(text))
+    content = CheckpointLoader.load_checkpoint(str(tmp_path / 'x.pth'), logger=None)
+    stored = content.get('state_dict', content)
+    assert list(stored) == list(expected)
+    assert all(torch.equal(stored[name], tensor) for name, tensor in expected.items())
+    assert key != 'state_dict' or content['meta'] == dict(epoch=3)
+    parts = dict(nothing=[], averaged=['module.'], both=['_orig_mod.', 'module.'])
+    parts = parts.get(wrap, ['_orig_mod.'])
+    for part in [*parts, *([key] if key not in ('', 'state_dict') else [])]:
+        assert part in log[0]
+    assert parts or key not in ('', 'state_dict') or not any('took' in text for text in log)
+
+
+def test_averages__beside_the_weights_are_not_taken():
+    for name in ('state_dict', 'model', 'module'):
+        for average in ('model_ema', 'state_dict_ema', 'ema_state_dict'):
+            both = {average: dict(a=torch.zeros(1)), name: dict(a=torch.ones(1))}
+            assert unwrap(both) == (dict(a=torch.ones(1)), [name])
 
 
 # ---- shared tables ----

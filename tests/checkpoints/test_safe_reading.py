@@ -396,7 +396,7 @@ def test_damaged_and_missing_files__are_named(tmp_path):
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
-@pytest.mark.parametrize('key', ['state_dict', 'ema_state_dict', 'model', None])
+@pytest.mark.parametrize('key', ['state_dict', 'ema_state_dict', 'model_ema', 'model', None])
 def test_non_finite_weights__are_refused(tmp_path, value, key):
     weights = dict(good=torch.ones(3), bad=torch.tensor([1.0, value]))
     torch.save(weights if key is None else {key: weights}, tmp_path / 'bad.pth')

@@ -32,7 +32,7 @@ from beit_mm.checkpoints import (  # noqa: E402
     fetch,
     read_checkpoint,
     task_of,
-    weights_of,
+    unwrap,
     write_weights,
 )
 from beit_mm.checkpoints.layouts.names import note_pooling  # noqa: E402
@@ -75,12 +75,14 @@ def read(paths: list[str]) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for path in paths:
         local = fetch(path) if '://' in path else Path(path)
-        found = weights_of(read_checkpoint(local))
+        found, around = unwrap(read_checkpoint(local))
         if not found:
             raise UserError(f'{path} holds no named tensors')
         both = sorted(set(found) & set(weights))
         if both:
             raise UserError(f'{path} and another source both hold {both[0]}')
+        if around not in ([], ['state_dict']):
+            print(f'{path}: took the tensors out of {", ".join(around)}')
         weights.update(found)
     return weights
 

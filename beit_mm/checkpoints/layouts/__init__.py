@@ -6,6 +6,7 @@ square). Ours is the hub between them: the original's encoder
 behind ``backbone.``, then ``neck.`` and ``head.`` (see :class:`beit_mm.models.BEiTEncoder`).
 """
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -18,6 +19,10 @@ OURS = 'beit_mm'
 LAYOUTS = {
     layout.NAME: layout for layout in (huggingface, mmseg, mmpretrain, timm, unilm, unilm_seg, vqkd)
 }
+
+# What holds the named tensors; an average of the weights is read where there is nothing else.
+WRAPPERS = ('state_dict', 'model', 'module', 'ema_state_dict', 'model_ema', 'state_dict_ema')
+COMPILED = re.compile(r'(?<![^.])_orig_mod\.')
 
 
 def detect(names: Collection[str]) -> str | None:
@@ -33,20 +38,33 @@ def detect(names: Collection[str]) -> str | None:
 
 
 def weights_of(checkpoint: Any) -> dict[str, Tensor]:
-    """The named tensors of a checkpoint: in ``state_dict``, ``model`` or ``module``, or itself.
+    """The named tensors of a checkpoint, out of the dict and the names that wrap them."""
+    return unwrap(checkpoint)[0]
 
-    The ``module.`` that a data-parallel model puts before every name is removed.
+
+def unwrap(checkpoint: Any) -> tuple[dict[str, Tensor], list[str]]:
+    """(named tensors, what was around them: a key of ``WRAPPERS``, parts of names).
+
+    Removed from the names are the ``module.`` that a data-parallel model or an average puts before
+    each, and the ``_orig_mod.`` of what ``torch.compile`` has compiled, wherever it stands.
     """
+    around = []
     if not isinstance(checkpoint, Mapping):
-        return {}
-    for key in ('state_dict', 'model', 'module'):
+        return {}, around
+    for key in WRAPPERS:
         if isinstance(checkpoint.get(key), Mapping):
             checkpoint = checkpoint[key]
+            around.append(key)
             break
     weights = {n: t for n, t in checkpoint.items() if isinstance(n, str) and isinstance(t, Tensor)}
-    if weights and all(name.startswith('module.') for name in weights):
+    plain = {COMPILED.sub('', name): tensor for name, tensor in weights.items()}
+    if len(plain) == len(weights) and list(plain) != list(weights):
+        weights = plain
+        around.append('_orig_mod.')
+    while weights and all(name.startswith('module.') for name in weights):
         weights = {name.removeprefix('module.'): tensor for name, tensor in weights.items()}
-    return weights
+        around.append('module.')
+    return weights, around
 
 
-__all__ = ['LAYOUTS', 'OURS', 'detect', 'task_of', 'weights_of']
+__all__ = ['LAYOUTS', 'OURS', 'detect', 'task_of', 'unwrap', 'weights_of']
