@@ -1,7 +1,8 @@
 import torch
-import torch.distributed as dist
 import torch.nn as nn
 from torch import Tensor
+
+from .joint_sum import joint_sum, num_processes
 
 
 @torch.no_grad()
@@ -12,10 +13,7 @@ def standardise_output_(conv: nn.Conv2d, output: Tensor, std: float) -> None:
     """
     output = output.float()
     moments = torch.stack([output.mean((0, 2, 3)), output.square().mean((0, 2, 3))])
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(moments)
-        moments /= dist.get_world_size()
-    mean, square = moments
+    mean, square = joint_sum(moments) / num_processes()
     scale = std / (square - mean.square()).clamp(min=1e-12).sqrt()
     conv.weight.mul_(scale.view(-1, 1, 1, 1))
     conv.bias.sub_(mean).mul_(scale)

@@ -9,6 +9,7 @@ from beit_mm.code_health import dead_codes
 from beit_mm.models.layers.code_usage import CodeUsage
 from beit_mm.models.layers.conv_block import conv_decoder, conv_encoder
 from beit_mm.models.layers.data_init import standardise_output_
+from beit_mm.models.layers.joint_batch_norm import JointBatchNorm2d
 from beit_mm.models.layers.relaxations import RELAXATIONS
 from beit_mm.registry import MODELS
 
@@ -55,10 +56,10 @@ class DVAETokenizer(BaseTokenizer):
             second-order gradient, arXiv 2304.08612; keep the temperature at 1 or a little more).
         recon_loss: ``mse``, ``l1``, ``smooth_l1``, or the config of a loss of ``models/losses``,
             which also says what the decoder's maps mean.
-        logit_scale: A number standardises the logit of each code over batch and positions (batch
-            normalisation without affine part, running statistics in eval mode) and multiplies by
-            this. No code can then lose all its logits to the others, which is how a vocabulary
-            collapses. None takes the logits as they are (DALL-E).
+        logit_scale: A number standardises the logit of each code over the batches of all processes
+            and their positions (batch normalisation without affine part, running statistics in
+            eval mode) and multiplies by this. No code can then lose all its logits to the others,
+            which is how a vocabulary collapses. None takes the logits as they are (DALL-E).
         usage_weight: Weight of ln V minus the entropy of the posterior's mean over the batch: 0
             when the batch uses all codes equally.
         usage_target: The entropy that is enough, as a share of ln(min(V, positions of the batch)):
@@ -99,6 +100,17 @@ class DVAETokenizer(BaseTokenizer):
         super().__init__(vocab_size, stride, data_preprocessor, init_cfg)
         if stride < 2 or stride & (stride - 1):
             raise ValueError(f'DVAETokenizer.stride={stride}: expected a power of two >= 2')
+        for key, value in dict(width=width, code_dim=code_dim).items():
+            if value <= 0:
+                raise ValueError(
+                    f'{type(self).__name__}.{key}={value}: expected a positive integer'
+                )
+        for key, value in dict(kl_weight=kl_weight, usage_weight=usage_weight).items():
+            if value < 0:
+                raise ValueError(
+                    f'{type(self).__name__}.{key}={value}: expected 0 or more; a negative weight '
+                    'rewards what the term is there to prevent'
+                )
         relaxation = relaxation or ('straight_through' if straight_through else 'soft')
         if relaxation not in RELAXATIONS:
             raise ValueError(
@@ -122,7 +134,7 @@ class DVAETokenizer(BaseTokenizer):
 
         self._build(width, num_blocks, code_dim)
         if logit_scale is not None:
-            self.logit_norm = nn.BatchNorm2d(vocab_size, affine=False)
+            self.logit_norm = JointBatchNorm2d(vocab_size)
 
         if data_init is not None:
             self.register_buffer('initialised', torch.tensor(False))
