@@ -11,6 +11,8 @@ from beit_mm.registry import TRANSFORMS
 
 DTYPES = ('uint8', 'uint16', 'int16', 'float16', 'float32', 'float64')
 TIFF = ('.tif', '.tiff')
+PNG = b'\x89PNG\r\n\x1a\n'
+GREY_ALPHA = 4  # colour type, the 26th byte of a PNG file (PNG specification, 11.2.1)
 
 
 @TRANSFORMS.register_module()
@@ -23,7 +25,8 @@ class LoadMultiBandImage(BaseTransform):
     (``data_preprocessor.bgr_to_rgb`` and ``to_rgb`` stay False).
 
     Files: .npy arrays; TIFF, where the pages, planes and samples are bands in this order; and all
-    that OpenCV reads, 16-bit PNG among them. Transparency is a band like any other.
+    that OpenCV reads, 16-bit PNG among them. Transparency is a band like any other, so grey with
+    transparency has two.
 
     Args:
         channels: Bands that every image must have, after ``bands``. None takes what comes.
@@ -129,6 +132,8 @@ def _read_image(path: str, content: bytes) -> np.ndarray:
             f'{path} ({len(content)} bytes) is not an image that OpenCV can read; repair or remove '
             'it'
         )
+    if content.startswith(PNG) and content[25] == GREY_ALPHA:  # OpenCV: grey three times, alpha
+        return img[..., [0, 3]]
     if img.ndim == 3 and img.shape[2] in (3, 4):  # OpenCV: blue first, alpha last
         img = img[..., [2, 1, 0, 3][: img.shape[2]]]
     return img

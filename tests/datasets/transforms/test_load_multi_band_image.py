@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -20,13 +23,37 @@ def random(shape, dtype='uint8') -> np.ndarray:
     return (np.random.default_rng(0).random(shape) * high).astype(dtype)
 
 
-@pytest.mark.parametrize('mode, bands', [('L', 1), ('LA', 4), ('RGB', 3), ('RGBA', 4)])
+def grey_alpha_png(img: np.ndarray) -> bytes:
+    """Neither Pillow nor OpenCV writes one of 16 bits."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        check = struct.pack('>I', zlib.crc32(name + data))
+        return struct.pack('>I', len(data)) + name + data + check
+
+    height, width = img.shape[:2]
+    header = struct.pack('>IIBBBBB', width, height, 8 * img.itemsize, 4, 0, 0, 0)
+    rows = img.astype(img.dtype.newbyteorder('>'))
+    data = zlib.compress(b''.join(b'\0' + row.tobytes() for row in rows))
+    chunks = chunk(b'IHDR', header) + chunk(b'IDAT', data) + chunk(b'IEND', b'')
+    return b'\x89PNG\r\n\x1a\n' + chunks
+
+
+@pytest.mark.parametrize('mode, bands', [('L', 1), ('LA', 2), ('RGB', 3), ('RGBA', 4)])
 def test_png__bands_in_the_order_of_the_file(tmp_path, mode, bands):
     image = Image.fromarray(random((5, 7, 4)), 'RGBA').convert(mode)
     image.save(tmp_path / 'a.png')
     img = load(tmp_path / 'a.png')
-    expected = np.array(image.convert('RGBA') if mode == 'LA' else image).reshape(5, 7, bands)
-    assert np.array_equal(img, expected)
+    assert np.array_equal(img, np.array(image).reshape(5, 7, bands))
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'uint16'])
+def test_png__grey_and_alpha_are_two_bands_of_all_bits(tmp_path, dtype):
+    img = random((5, 7, 2), dtype)
+    (tmp_path / 'a.png').write_bytes(grey_alpha_png(img))
+    read = load(tmp_path / 'a.png', channels=2)
+    assert read.dtype == dtype
+    assert np.array_equal(read, img)
+    assert np.array_equal(load(tmp_path / 'a.png', bands=[1]), img[..., 1:])
 
 
 @pytest.mark.parametrize('shape', [(6, 4), (6, 4, 3), (6, 4, 4)])
