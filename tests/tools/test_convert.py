@@ -243,6 +243,31 @@ def test_mean_classifier__has_no_note(convert, tmp_path, capsys):
     assert 'note' not in out and 'not proved' not in out and 'and logits' in out
 
 
+@pytest.mark.parametrize('shared', [False, True])
+@pytest.mark.parametrize('out_type', ['avg_featmap', 'raw', 'pretrain'])
+def test_bare_backbone_of_mmpretrain__is_proved(convert, tmp_path, capsys, out_type, shared):
+    theirs = MODELS.build(
+        dict(
+            type=f'mmpretrain.BEiT{"Pretrain" * (out_type == "pretrain")}ViT',
+            arch=dict(ARCH, feedforward_channels=128),
+            img_size=32,
+            patch_size=8,
+            out_type='raw' if out_type == 'pretrain' else out_type,
+            final_norm=out_type != 'avg_featmap',
+            use_rel_pos_bias=not shared,
+            use_shared_rel_pos_bias=shared,
+        )
+    )
+    randomised(theirs)
+    source, goal = saved(theirs.state_dict(), tmp_path / 'a.pth'), tmp_path / 'b.pth'
+    convert.main([source, str(goal)])
+    out = capsys.readouterr().out
+    assert 'beit_mm: equal featmap' in out
+    named = out.split('source (')[1].split(')')[0]
+    assert named == ('mmseg' if out_type == 'raw' and not shared else 'mmpretrain')
+    assert torch.equal(weights_of(read_checkpoint(goal))['backbone.cls_token'], theirs.cls_token)
+
+
 def test_rectangle__transformers_computes_something_else(convert, tmp_path):
     """Its modules reshape the table to (width, height), then interpolate it."""
     encoder = BEiTEncoder(arch=ARCH, img_size=(16, 32), patch_size=8, rel_pos='per_layer')

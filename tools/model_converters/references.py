@@ -282,11 +282,14 @@ def hf_settings(sizes: Sizes, state: Mapping[str, Tensor]) -> dict:
 
 
 def mmpretrain(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+    if 'cls_token' in state:  # a backbone without its prefix
+        state = {f'backbone.{name}': tensor for name, tensor in state.items()}
     pretrain = 'head.cls_head.weight' in state
+    masks = 'backbone.mask_token' in state
     first = pretrain and 'backbone.ln1.weight' in state and 'neck.norm.weight' not in state
     model = MODELS.build(
         dict(
-            type=f'mmpretrain.{"BEiTPretrainViT" if pretrain else "BEiTViT"}',
+            type=f'mmpretrain.BEiT{"Pretrain" * masks}ViT',
             arch=dict(
                 embed_dims=sizes.dims,
                 num_layers=sizes.layers,
@@ -296,7 +299,7 @@ def mmpretrain(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tenso
             img_size=sizes.image,
             patch_size=sizes.patch,
             in_channels=sizes.channels,
-            out_type='raw' if pretrain or 'backbone.ln2.weight' not in state else 'avg_featmap',
+            out_type='raw' if masks or 'backbone.ln2.weight' not in state else 'avg_featmap',
             final_norm='backbone.ln1.weight' in state,
             use_abs_pos_emb=sizes.abs_pos,
             use_rel_pos_bias=any('.attn.' + TABLE in name for name in state),
@@ -306,14 +309,15 @@ def mmpretrain(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tenso
     )
     model.eval()
     _load(model, _below(state, 'backbone.'))
-    (features,) = model(x, mask) if pretrain else model(x)
+    (features,) = model(x, mask if pretrain else None) if masks else model(x)
     head = 'head.cls_head' if pretrain else 'head.fc'
     if first:
         features = features[:, 1:][mask.flatten(1)]
+    elif features.ndim == 2 and 'head.fc.weight' not in state:
+        model.out_type = 'raw'  # not the mean
+        return dict(tokens=model(x)[0])
     elif features.ndim == 3:
         return dict(tokens=features)
-    elif pretrain or 'head.fc.weight' not in state:
-        return {}
     return dict(logits=F.linear(features, state[f'{head}.weight'], state[f'{head}.bias']))
 
 

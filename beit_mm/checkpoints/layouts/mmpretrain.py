@@ -1,4 +1,4 @@
-"""mmpretrain: ``BEiT`` pre-training (v1 and v2) and classifiers with a ``BEiTViT``.
+"""mmpretrain: ``BEiT`` pre-training (v1 and v2), classifiers with a ``BEiTViT``, or that alone.
 
 Its pre-training normalises before the head in ``backbone.ln1`` (v1) or ``neck.norm`` (v2), its
 classifier after the mean in ``backbone.ln2``; in ours each of them is ``neck.norm``.
@@ -19,36 +19,40 @@ from .names import (
     num_layers,
     table_index,
 )
-from .openmmlab import ENCODER, ours, theirs
+from .openmmlab import ENCODER, is_bare_vit, ours, theirs
 
 NAME = 'mmpretrain'
 
 
 def matches(names: Collection[str]) -> bool:
+    prefix = '' if is_bare_vit(names) else 'backbone.'
     return (
-        'backbone.patch_embed.projection.weight' in names
-        and 'backbone.layers.0.ffn.layers.0.0.weight' in names
-        and 'backbone.layers.0.attn.qkv.weight' in names
-        and ('backbone.layers.0.gamma_1' in names or 'backbone.layers.0.attn.q_bias' in names)
+        f'{prefix}patch_embed.projection.weight' in names
+        and f'{prefix}layers.0.ffn.layers.0.0.weight' in names
+        and f'{prefix}layers.0.attn.qkv.weight' in names
+        and f'{prefix}layers.0.attn.qkv.bias' not in names  # their VisionTransformer
+        and (f'{prefix}layers.0.gamma_1' in names or f'{prefix}layers.0.attn.q_bias' in names)
         and not any(name.startswith(('decode_head.', 'auxiliary_head.')) for name in names)
     )
 
 
 def to_ours(state: Mapping[str, Tensor]) -> Conversion:
     conversion = Conversion(state)
-    mean_norm = 'backbone.ln2.weight' in state
+    prefix = 'backbone.' if is_bare_vit(state) else ''  # that the names lack
+    mean_norm = f'{"" if prefix else "backbone."}ln2.weight' in state
     pretrained_v1 = 'head.cls_head.weight' in state and 'neck.norm.weight' not in state
     for name in state:
-        short = name.removeprefix('backbone.')
+        full = prefix + name
+        short = full.removeprefix('backbone.')
         if name.endswith(INDEX):
             conversion.drop(name, NOT_NEEDED)
-        elif name.startswith('backbone.ln2.'):
-            conversion.move(name, name.replace('backbone.ln2', 'neck.norm'))
-        elif name.startswith('backbone.ln1.'):
+        elif full.startswith('backbone.ln2.'):
+            conversion.move(name, full.replace('backbone.ln2', 'neck.norm'))
+        elif full.startswith('backbone.ln1.'):
             before_head = pretrained_v1 and not mean_norm
             target = 'neck.norm' if before_head else 'backbone.norm'
-            conversion.move(name, name.replace('backbone.ln1', target))
-        elif short != name and ENCODER.fullmatch(short):
+            conversion.move(name, full.replace('backbone.ln1', target))
+        elif short != full and ENCODER.fullmatch(short):
             conversion.move(name, f'backbone.{ours(short)}')
         elif name.startswith('neck.patch_aggregation.'):
             block = name.removeprefix('neck.patch_aggregation.')

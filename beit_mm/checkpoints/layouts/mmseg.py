@@ -11,13 +11,15 @@ from torch import Tensor
 
 from ..conversion import Conversion
 from .names import INDEX, NOT_NEEDED, SHARED, TABLE, num_layers, table_index
-from .openmmlab import ENCODER, ours, theirs
+from .openmmlab import ENCODER, is_bare_vit, ours, theirs
 
 NAME = 'mmseg'
 HEADS = ('decode_head.', 'auxiliary_head.', 'neck.')
 
 
 def matches(names: Collection[str]) -> bool:
+    if is_bare_vit(names):
+        return False
     for prefix in ('', 'backbone.'):
         if f'{prefix}patch_embed.projection.weight' in names:
             head = not prefix or any(n.startswith(('decode_', 'auxiliary_')) for n in names)
