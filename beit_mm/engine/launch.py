@@ -37,6 +37,9 @@ def run_tool(main: Callable[[], None]) -> None:
     """
     try:
         main()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Else its threads may end the process with SIGABRT while the interpreter shuts down.
+            torch.distributed.destroy_process_group()
     except Exception as error:
         if not _is_for_the_user(error):
             raise
