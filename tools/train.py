@@ -15,11 +15,12 @@ sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
 import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchvision_cpu.py)
 import torch  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from beit_mm.engine.config_check import Finding, check_config  # noqa: E402
+from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
 from beit_mm.engine.launch import (  # noqa: E402
     UserError,
     load_config,
@@ -53,7 +54,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         help='override the config, for example optim_wrapper.optimizer.lr=1e-4',
     )
     parser.add_argument(

@@ -3,12 +3,15 @@
 import ast
 import dis
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+
+from .config_options import merge_options
 
 # What torch reads <- what a launcher sets in each of its processes.
 LAUNCHERS = dict(
@@ -21,6 +24,10 @@ LAUNCHERS = dict(
     ),
 )
 RAISE = dis.opmap['RAISE_VARARGS']
+PACKAGE = str(Path(__file__).parents[1])
+FROM_WORKER = re.compile(r'Caught \w+ in DataLoader worker process \d+\.\n')
+FRAME = re.compile(r'^  File "(.+)", line \d+, in .+\n +(.*)\n', re.MULTILINE)
+LAST_LINE = re.compile(r'^([\w.]+): (.*)\Z', re.MULTILINE | re.DOTALL)
 STARTED_BY = dict(pytorch='tools/dist_train.sh', slurm='tools/slurm_train.sh', mpi='mpirun')
 
 
@@ -32,8 +39,8 @@ def run_tool(main: Callable[[], None]) -> None:
     """Call ``main``; an error that the user can mend ends the program with its message alone.
 
     Those are the errors of this package and each ValueError that it raises (the text says what to
-    change), a file that isn't there, and a name that no registry has. All others keep their
-    traceback.
+    change), also those of a data loader's worker, a file that isn't there, and a name that no
+    registry has. All others keep their traceback.
     """
     try:
         main()
@@ -41,6 +48,10 @@ def run_tool(main: Callable[[], None]) -> None:
             # Else its threads may end the process with SIGABRT while the interpreter shuts down.
             torch.distributed.destroy_process_group()
     except Exception as error:
+        if FROM_WORKER.match(str(error)):
+            if message := _message_from_worker(str(error)):
+                sys.exit(f'error: {message}')
+            raise
         if not _is_for_the_user(error):
             raise
         message = error.args[0] if isinstance(error, KeyError) else error
@@ -62,6 +73,14 @@ def _is_for_the_user(error: Exception) -> bool:
     return isinstance(error, ValueError) and by_raise and _is_ours(frame.f_globals['__name__'])
 
 
+def _message_from_worker(text: str) -> str | None:
+    """The same choice where torch has left the worker's traceback as text alone."""
+    *_, frame = FRAME.finditer(text)
+    kind, message = LAST_LINE.search(text, frame.end()).groups()
+    by_raise = frame[1].startswith(PACKAGE) and frame[2].startswith('raise ')
+    return message.strip() if _is_ours(kind) or (kind == 'ValueError' and by_raise) else None
+
+
 def _is_ours(module: str) -> bool:
     return module.split('.')[0] == 'beit_mm'
 
@@ -70,15 +89,26 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     """The config at ``path`` with ``--cfg-options`` merged into it.
 
     Raises:
-        UserError: The file is missing or is not valid Python; the message names it.
+        UserError: The file, one of its bases or a module of ``custom_imports`` is missing, or a
+            file is not valid Python; the message names it.
+        ValueError: ``options`` don't fit the config.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f'There is no config file {path} (looked in {Path.cwd()})')
     _compile_with_bases(path, seen=set())
-    config = Config.fromfile(path)
+    try:
+        config = Config.fromfile(path)
+    except ImportError as error:
+        missing = error.__cause__ and error.__cause__.__context__  # a name in custom_imports
+        if missing is None or str(error.__cause__) != f'Failed to import {missing.name}':
+            raise
+        raise UserError(
+            f'{path}: custom_imports has {missing.name!r}, but no such module is found; name its '
+            f'folder: PYTHONPATH=FOLDER:$PYTHONPATH python {sys.argv[0]} ...'
+        ) from None
     if options:
-        config.merge_from_dict(options)
+        merge_options(config, options)
     return config
 
 
@@ -95,6 +125,8 @@ def _compile_with_bases(path: Path, seen: set[Path]) -> None:
             f'{error.filename}, line {error.lineno}: {error.msg}: {(error.text or "").strip()}'
         ) from None
     for base in bases:
+        if not (path.parent / base).is_file() and '{{' not in base:
+            raise UserError(f'{path}: _base_ names {base!r}, but there is no {path.parent / base}')
         _compile_with_bases(path.parent / base, seen)
 
 

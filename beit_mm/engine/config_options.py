@@ -1,0 +1,79 @@
+"""``--cfg-options KEY=VALUE``: what cannot be merged into a config is said in words."""
+
+from argparse import ArgumentParser, Namespace
+
+from mmengine.config import Config, DictAction
+
+
+class ConfigOptions(DictAction):
+    """``DictAction`` that ends the program with a message where MMEngine has a traceback."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: list[str],
+        option_string: str | None = None,
+    ) -> None:
+        for text in values:
+            key, sign, value = text.partition('=')
+            if not key or not sign:
+                parser.error(f'{option_string}: {text!r} is not KEY=VALUE')
+            if value.startswith('dict('):
+                parser.error(
+                    f'{option_string} {text}: a dict is given key by key, {key}.NAME=VALUE; with '
+                    f'{key}._delete_=True it takes the place of what the config has there'
+                )
+            try:
+                super().__call__(parser, namespace, [text], option_string)
+            except (AssertionError, ValueError) as error:
+                parser.error(f'{option_string} {text}: {error}')
+
+
+def merge_options(config: Config, options: dict) -> None:
+    """Merge ``--cfg-options`` into ``config``.
+
+    Raises:
+        ValueError: An option goes through something that has no such part.
+    """
+    whole = config.to_dict()
+    for key in options:
+        for other in options:
+            if other.startswith(f'{key}.'):
+                raise ValueError(f'--cfg-options has both {key} and {other}; give one of them')
+        _check(whole, key, options)
+    config.merge_from_dict(options)
+
+
+def _check(value, key: str, options: dict) -> None:
+    parts = key.split('.')
+    for number, part in enumerate(parts):
+        place = '.'.join(parts[:number])
+        if isinstance(value, list):
+            if not part.isdigit() or int(part) >= len(value):
+                entries = ', '.join(f'{i} {_name(entry)}' for i, entry in enumerate(value))
+                raise ValueError(
+                    f'--cfg-options {key}: {place} is a list, {part!r} is not the number of one of '
+                    f'its {len(value)} entries: {entries}'
+                )
+            if number == len(parts) - 1 or not isinstance(value[int(part)], (dict, list)):
+                raise ValueError(
+                    f'--cfg-options {key}: an entry of a list cannot be replaced, only the keys of '
+                    f'one that is a dict ({place}.{part}.NAME=VALUE); else give all of {place}'
+                )
+            value = value[int(part)]
+        elif isinstance(value, dict):
+            if part not in value:
+                return
+            value = value[part]
+        elif f'{place}._delete_' in options:
+            return
+        else:
+            raise ValueError(
+                f'--cfg-options {key}: {place}={value!r} in the config is not a dict and has no '
+                f'{part!r}; add {place}._delete_=True to put a dict in its place'
+            )
+
+
+def _name(entry) -> str:
+    return str(entry.get('type', 'dict')) if isinstance(entry, dict) else repr(entry)
