@@ -46,7 +46,8 @@ def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu
         checkpoint = _read_pickle(path, map_location)
     if isinstance(checkpoint, dict):
         drop_code(checkpoint, str(path))
-        refuse_non_finite(checkpoint, str(path))
+        if str(map_location) != 'meta':  # where no data are asked for
+            refuse_non_finite(checkpoint, str(path))
     return checkpoint
 
 
@@ -73,6 +74,14 @@ def _read_pickle(path: Path, map_location: str | Callable | None) -> Any:
                 level=logging.WARNING,
             )
             return torch.load(path, map_location=map_location, weights_only=False)
+        with open(path, 'rb') as file:
+            start = file.read(40)
+        if not start.startswith((b'PK', b'\x80')):  # a zip archive, a pickle
+            page = ', a web page' if start.lstrip()[:1] == b'<' else ''
+            raise ValueError(
+                f'{path}: the file is not a checkpoint{page}; it begins with {start!r}. Download '
+                'or save it again'
+            ) from None
         raise UnsafeCheckpointError(
             f'{path} was not read, because it holds more than tensors and plain data: '
             f'{_first_line(refused)}. If it is a checkpoint of yours, save it again with tensors, '
@@ -114,13 +123,29 @@ def refuse_non_finite(checkpoint: Mapping, source: str) -> None:
         if isinstance(value, Tensor)
         and value.is_floating_point()
         and not str(name).endswith('attn_mask')
-        and not bool(value.isfinite().all())
+        and not _is_finite(name, value, source)
     ]
     if bad:
         raise ValueError(
             f'{source}: {len(bad)} tensors hold NaN or infinity, the first is {bad[0]}; the '
             'training that wrote them has diverged, take an earlier checkpoint'
         )
+
+
+def _is_finite(name: str, value: Tensor, source: str) -> bool:
+    if value.is_meta:
+        raise ValueError(
+            f'{source}: {name} has a shape but no data (device meta); save the model again after '
+            'its weights were loaded'
+        )
+    try:
+        value = value.float() if value.dtype.itemsize == 1 else value  # float8 knows no isfinite
+        return bool(value.isfinite().all())
+    except RuntimeError as error:
+        raise ValueError(
+            f'{source}: {name} is of {value.dtype}, {value.layout}, which is not read; save it '
+            'again as dense float32, float16 or bfloat16'
+        ) from error
 
 
 def write_weights(

@@ -395,6 +395,44 @@ def test_damaged_and_missing_files__are_named(tmp_path):
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (b'<!DOCTYPE html><html>404</html>', 'not a checkpoint, a web page'),
+        (b'\n\n<html>404</html>', 'not a checkpoint, a web page'),
+        (b'Not Found', "not a checkpoint; it begins with b'Not Found'"),
+        (b'version https://git-lfs.github.com/spec/v1', 'not a checkpoint; .*git-lfs'),
+    ],
+)
+def test_web_pages_and_texts__are_not_called_unsafe(tmp_path, content, words):
+    (tmp_path / 'page.pth').write_bytes(content)
+    with pytest.raises(ValueError, match=words) as caught:
+        read_checkpoint(tmp_path / 'page.pth')
+    assert not isinstance(caught.value, UnsafeCheckpointError)
+
+
+@pytest.mark.parametrize('dtype', ['float8_e4m3fn', 'float8_e5m2'])
+def test_float8__is_read_and_checked(tmp_path, dtype):
+    tensor = torch.ones(3).to(getattr(torch, dtype))
+    torch.save(dict(state_dict=dict(a=tensor)), tmp_path / 'a.pth')
+    assert read_checkpoint(tmp_path / 'a.pth')['state_dict']['a'].dtype == tensor.dtype
+    tensor = torch.tensor([1, float('nan')]).to(tensor.dtype)
+    torch.save(dict(state_dict=dict(a=tensor)), tmp_path / 'b.pth')
+    with pytest.raises(ValueError, match='the first is a'):
+        read_checkpoint(tmp_path / 'b.pth')
+
+
+def test_tensors_without_data_and_sparse_ones__are_refused_in_words(tmp_path):
+    torch.save(dict(state_dict=dict(a=torch.ones(2, device='meta'))), tmp_path / 'meta.pth')
+    with pytest.raises(ValueError, match='meta.pth: a has a shape but no data'):
+        read_checkpoint(tmp_path / 'meta.pth')
+    torch.save(dict(state_dict=dict(a=torch.eye(2).to_sparse())), tmp_path / 'sparse.pth')
+    with pytest.raises(ValueError, match='sparse.pth: a is of .*sparse'):
+        read_checkpoint(tmp_path / 'sparse.pth')
+    torch.save(dict(state_dict=dict(a=torch.ones(2))), tmp_path / 'data.pth')
+    assert read_checkpoint(tmp_path / 'data.pth', map_location='meta')['state_dict']['a'].is_meta
+
+
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 @pytest.mark.parametrize('key', ['state_dict', 'ema_state_dict', 'model_ema', 'model', None])
 def test_non_finite_weights__are_refused(tmp_path, value, key):

@@ -268,6 +268,38 @@ def test_bare_backbone_of_mmpretrain__is_proved(convert, tmp_path, capsys, out_t
     assert torch.equal(weights_of(read_checkpoint(goal))['backbone.cls_token'], theirs.cls_token)
 
 
+def test_mlp_ratio__of_any_width(convert):
+    state = dict(pretrained())
+    for dims in (48, 1408):
+        for hidden in range(dims, 2 * dims):
+            state['backbone.patch_embed.proj.weight'] = torch.empty(dims, 3, 8, 8, device='meta')
+            state['backbone.blocks.0.mlp.fc1.weight'] = torch.empty(hidden, dims, device='meta')
+            assert int(dims * convert.Sizes.of(state, None, None).mlp_ratio) == hidden
+
+
+def test_mlps_of_others__are_refused_in_words(convert, tmp_path):
+    model = timm.models.beit.Beit(
+        img_size=32,
+        patch_size=8,
+        num_classes=5,
+        embed_dim=32,
+        depth=2,
+        num_heads=2,
+        init_values=0.1,
+        use_rel_pos_bias=True,
+        swiglu_mlp=True,
+    )
+    goal = tmp_path / 'goal.pth'
+    with pytest.raises(UserError, match='MLP of block 0 has .*fc1_g.* fc1 and fc2 were expected'):
+        convert.main([saved(model.state_dict(), tmp_path / 'swiglu.pth'), str(goal)])
+    state = pretrained(arch=dict(ARCH, mlp_ratio=2.5))
+    source = saved(state, tmp_path / 'ours.pth')
+    with pytest.raises(ValueError, match='80 channels for 32'):
+        convert.main([source, str(goal), '--to', 'mmseg'])
+    assert not goal.exists()
+    convert.main([source, str(goal), '--to', 'timm'])
+
+
 def test_rectangle__transformers_computes_something_else(convert, tmp_path):
     """Its modules reshape the table to (width, height), then interpolate it."""
     encoder = BEiTEncoder(arch=ARCH, img_size=(16, 32), patch_size=8, rel_pos='per_layer')

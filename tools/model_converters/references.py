@@ -49,6 +49,13 @@ class Sizes:
     @classmethod
     def of(cls, state: Mapping[str, Tensor], heads: int | None, grid: tuple | None) -> 'Sizes':
         """``heads`` are needed where no table tells them, ``grid`` where no square image does."""
+        hidden = state.get('backbone.blocks.0.mlp.fc1.weight')
+        if hidden is None:
+            found = sorted(n for n in state if n.startswith('backbone.blocks.0.mlp.'))
+            raise UserError(
+                f'The MLP of block 0 has {found or "no tensors"}, where fc1 and fc2 were expected; '
+                'other MLPs, such as SwiGLU, are not those of BEiT'
+            )
         shared = state.get(f'backbone.rel_pos_bias.{TABLE}')
         table = shared if shared is not None else state.get(f'backbone.blocks.0.attn.{TABLE}')
         kernel = state['backbone.patch_embed.proj.weight']
@@ -78,7 +85,7 @@ class Sizes:
             dims=dims,
             layers=1 + max(numbers),
             heads=heads or max(dims // 64, 1),
-            hidden=len(state['backbone.blocks.0.mlp.fc1.weight']),
+            hidden=len(hidden),
             patch=patch,
             channels=channels,
             grid=grid,
@@ -97,6 +104,10 @@ class Sizes:
         return self.grid[0] * self.patch, self.grid[1] * self.patch
 
     @property
+    def mlp_ratio(self) -> float:
+        return (self.hidden + 0.5) / self.dims  # int(dims * ratio) is hidden, never one less
+
+    @property
     def tables_in(self) -> str | None:
         return 'shared' if self.shared else 'per_layer' if self.tables else None
 
@@ -107,7 +118,7 @@ def encoder(sizes: Sizes) -> BEiTEncoder:
             embed_dims=sizes.dims,
             num_layers=sizes.layers,
             num_heads=sizes.heads,
-            mlp_ratio=sizes.hidden / sizes.dims,
+            mlp_ratio=sizes.mlp_ratio,
         ),
         img_size=sizes.image,
         patch_size=sizes.patch,
@@ -208,7 +219,7 @@ def timm(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> 
         depth=sizes.layers,
         num_heads=sizes.heads,
         qkv_bias=sizes.qkv_bias,
-        mlp_ratio=sizes.hidden / sizes.dims,
+        mlp_ratio=sizes.mlp_ratio,
         init_values=0.1 if sizes.layer_scale else None,
         use_abs_pos_emb=sizes.abs_pos,
         use_rel_pos_bias=f'blocks.0.attn.{TABLE}' in state,

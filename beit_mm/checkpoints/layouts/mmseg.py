@@ -55,6 +55,12 @@ def from_ours(
     """A table in each layer, as mmseg's backbone has no shared one."""
     conversion = Conversion(state)
     layers = num_layers(state, 'backbone.blocks.')
+    hidden = state.get('backbone.blocks.0.mlp.fc1.weight')
+    if hidden is not None and hidden.ndim == 2 and hidden.shape[0] % hidden.shape[1]:
+        raise ValueError(
+            f"mmseg's BEiT takes whole numbers as mlp_ratio, but the checkpoint's MLP has "
+            f'{hidden.shape[0]} channels for {hidden.shape[1]} (embed_dims)'
+        )
     for name in state:
         short = name.removeprefix('backbone.')
         if name == SHARED:
