@@ -149,7 +149,8 @@ class Quickstart:
         if marker:
             done.write_text(json.dumps(key, indent=2) + '\n')
         self.left -= seconds
-        self.spent, self.expected = self.spent + time.time() - start, self.expected + seconds
+        if marker:  # the others may have had nothing to do
+            self.spent, self.expected = self.spent + time.time() - start, self.expected + seconds
         print(f'        {name} took {time.time() - start:.0f} s', flush=True)
 
     def forget(self, name: str) -> None:
