@@ -104,6 +104,19 @@ class Storage:
             self.data.copy_(torch.frombuffer(bytearray(data), dtype=self.dtype))
 
 
+class Storages(dict):
+    """Storages by key; together they are no larger than the file, which torch doesn't compress."""
+
+    def __init__(self, limit: int):
+        super().__init__()
+        self.left = limit
+
+    def make(self, key: str, dtype: torch.dtype, numel: int) -> Storage:
+        self[key] = Storage(dtype, numel, self.left)
+        self.left -= self[key].num_bytes
+        return self[key]
+
+
 def rebuild_tensor(storage: Storage, offset: int, size: tuple, stride: tuple, *_) -> Tensor:
     return storage.data.as_strided(tuple(size), tuple(stride), offset)  # stays inside, or raises
 
@@ -170,16 +183,23 @@ def _read_zip(path: str | Path) -> Any:
         if len(names) != 1:
             raise pickle.UnpicklingError('The archive has no data.pkl')
         folder = names[0][: -len('data.pkl')]
-        storages = {}
+        limit = Path(path).stat().st_size
+        storages = Storages(limit)
+
+        def read(name: str, size: int | None = None) -> bytes:
+            stored = archive.getinfo(name).file_size  # what it would be, before it is unpacked
+            if stored > limit or size not in (None, stored):
+                raise pickle.UnpicklingError(f'{name} has another size than the file says')
+            return archive.read(name)
 
         def storage_of(pid: tuple) -> Storage:
             dtype, key, _, numel = pid[1:5]
             if key not in storages:
-                storages[key] = Storage(dtype, numel, limit=Path(path).stat().st_size)
-                storages[key].fill(archive.read(f'{folder}data/{key}'))
+                storage = storages.make(key, dtype, numel)
+                storage.fill(read(f'{folder}data/{key}', storage.num_bytes))
             return storages[key]
 
-        return InertUnpickler(io.BytesIO(archive.read(names[0])), storage_of).load()
+        return InertUnpickler(io.BytesIO(read(names[0])), storage_of).load()
 
 
 def _read_legacy(path: str | Path) -> Any:
@@ -188,14 +208,14 @@ def _read_legacy(path: str | Path) -> Any:
 
 
 def _read_legacy_stream(file: io.BufferedIOBase, limit: int) -> Any:
-    storages = {}
+    storages = Storages(limit)
 
     def storage_of(pid: tuple) -> Storage:
         dtype, key, _, numel, view = (*pid[1:], None)[:5]
         if view is not None:
             raise pickle.UnpicklingError('A view of a storage, which this reader does not know')
         if key not in storages:
-            storages[key] = Storage(dtype, numel, limit)
+            storages.make(key, dtype, numel)
         return storages[key]
 
     def load() -> Any:

@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from .trust import VARIABLE, is_trusted
 
 # Where OpenAI's pickled modules belong in a tokenizer that has both.
 MODULE_PREFIXES = {'dall_e.encoder.Encoder': 'encoder.', 'dall_e.decoder.Decoder': 'decoder.'}
+
+MOST_UNPACKED = 10  # times the size of an archive
 
 
 class UnsafeCheckpointError(ValueError):
@@ -53,6 +56,7 @@ def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu
 
 def _read_pickle(path: Path, map_location: str | Callable | None) -> Any:
     refused = None
+    _refuse_zip_bomb(path)
     try:
         with torch.serialization.safe_globals(safe_globals()):
             return torch.load(path, map_location=map_location, weights_only=True)
@@ -97,6 +101,24 @@ def _read_pickle(path: Path, map_location: str | Callable | None) -> Any:
     )
     device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
     return dict(state_dict={prefix + n: t.to(device) for n, t in state_dict.items()})
+
+
+def _refuse_zip_bomb(path: Path) -> None:
+    """Before torch unpacks it. Files of torch are not compressed; those packed again by others are
+    a little smaller than their content."""
+    if is_trusted() or not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise ValueError(f'{path}: the file is not a checkpoint or is damaged ({error})') from error
+    size = path.stat().st_size
+    if unpacked > MOST_UNPACKED * size:
+        raise UnsafeCheckpointError(
+            f'{path} has {size} bytes and would unpack to {unpacked}, so it was not read; '
+            'torch.save does not compress'
+        )
 
 
 def _read_safetensors(path: Path, map_location: str | Callable | None) -> dict[str, Tensor]:

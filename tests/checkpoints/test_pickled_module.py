@@ -1,8 +1,10 @@
 """OpenAI's encoder.pkl and decoder.pkl are modules that torch.save has pickled with their class."""
 
 import os
+import pickle
 import sys
 import types
+import zipfile
 from argparse import Namespace
 from collections import OrderedDict
 
@@ -12,6 +14,7 @@ import torch.nn as nn
 from mmengine.runner import load_checkpoint
 
 from beit_mm.checkpoints import UnsafeCheckpointError, read_checkpoint
+from beit_mm.checkpoints.inert_pickle import read_pickled_module
 from beit_mm.models import DALLETokenizer
 
 SMALL = dict(vocab_size=32, width=8, num_blocks=1, code_dim=6)
@@ -161,6 +164,49 @@ def test_module_of_another_build__is_refused_in_words(tmp_path, place):
     torch.save(module, tmp_path / 'odd.pkl')
     with pytest.raises(UnsafeCheckpointError, match='odd.pkl'):
         read_checkpoint(tmp_path / 'odd.pkl')
+
+
+def packed_again(path, names, content=None):
+    """The archive with some members compressed, and with other content in them."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, data in members.items():
+            kind = zipfile.ZIP_STORED
+            if name.endswith(names):
+                data, kind = data if content is None else content, zipfile.ZIP_DEFLATED
+            archive.writestr(name, data, kind)
+
+
+@pytest.mark.parametrize('member', ['data.pkl', 'data/0'])
+def test_member_larger_than_the_archive__is_not_unpacked(tmp_path, dall_e, monkeypatch, member):
+    path = tmp_path / 'encoder.pkl'
+    module = pickled(dall_e, DALLETokenizer(**SMALL).encoder, dall_e.Encoder)
+    torch.save(module, path)
+    removed(dall_e)
+    packed_again(path, member, content=bytes(20 * path.stat().st_size))
+    with pytest.raises(UnsafeCheckpointError, match='would unpack to'):
+        read_checkpoint(path)
+    unpacked = []
+    read = zipfile.ZipFile.read
+    monkeypatch.setattr(
+        zipfile.ZipFile, 'read', lambda self, name: unpacked.append(name) or read(self, name)
+    )
+    with pytest.raises(pickle.UnpicklingError, match=f'{member} has another size'):
+        read_pickled_module(path)
+    assert not any(name.endswith(member) for name in unpacked)
+
+
+def test_storages_larger_than_the_file_together__are_refused(tmp_path, dall_e):
+    part = DALLETokenizer(**SMALL).encoder
+    tensors = {f'zeros{i}': torch.zeros(20000) for i in range(9)}
+    torch.save(pickled(dall_e, part, dall_e.Encoder, tensors.items()), tmp_path / 'm.pkl')
+    removed(dall_e)
+    assert read_pickled_module(tmp_path / 'm.pkl')
+    packed_again(tmp_path / 'm.pkl', tuple('0123456789'))
+    assert (tmp_path / 'm.pkl').stat().st_size > 80000  # so that one of them fits
+    with pytest.raises(pickle.UnpicklingError, match='larger than the file'):
+        read_pickled_module(tmp_path / 'm.pkl')
 
 
 def test_tensor_beyond_its_storage__is_refused(tmp_path, dall_e):
