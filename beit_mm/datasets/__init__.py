@@ -6,9 +6,10 @@ from .seeded_dataset import SeededDataset
 from .seeded_views import SeededViews
 from .skip_bad_samples import SkipBadSamples, TooManyBadSamplesError
 from .token_cache import TokenCache, TokenCacheError, TokenCacheWriter
-from .unlabelled_image_folder import UnlabelledImageFolder
+from .unlabelled_image_folder import BadImageError, UnlabelledImageFolder
 
 __all__ = [
+    'BadImageError',
     'CachedTokens',
     'ResumableSampler',
     'SeededDataset',

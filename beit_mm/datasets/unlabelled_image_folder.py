@@ -2,17 +2,26 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from beit_mm.registry import DATASETS
 
+from .transforms import LoadMultiBandImage
+
 IMAGE_EXTENSIONS = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif'),
     *('.ppm', '.pgm', '.pbm', '.pnm'),
 )
+READERS = (LoadImageFromFile, LoadMultiBandImage)
+
+
+class BadImageError(RuntimeError):
+    """An image that cannot be read, or whose content a transform refuses in words."""
 
 
 @DATASETS.register_module()
@@ -40,6 +49,7 @@ class UnlabelledImageFolder(BaseDataset):
         metainfo, test_mode, lazy_init, serialize_data: As in mmengine's BaseDataset.
 
     Raises:
+        BadImageError: A sample's image is bad; RuntimeError: a transform has a defect.
         FileNotFoundError: ``data_root``, ``file_list`` or an image named in it does not exist.
         ValueError: There are no images.
     """
@@ -149,12 +159,19 @@ class UnlabelledImageFolder(BaseDataset):
         try:
             data = self.pipeline(info)
         except Exception as error:
-            raise RuntimeError(
-                f'image {path!r} (sample {idx}): {type(error).__name__}: {error}'
-            ) from error
+            cause = f'{type(error).__name__}: {error}'.strip()
+            message = f'image {path!r} (sample {idx}): {cause}'
+            frames = list(_frames(error))
+            if any(isinstance(frame.f_locals.get('self'), READERS) for frame in frames):
+                raise BadImageError(
+                    f'{message}; repair or remove the file, tools/check_dataset.py finds all such'
+                ) from error
+            if isinstance(error, ValueError) and _is_ours(frames[-1]):  # said in words for the user
+                raise BadImageError(message) from error
+            raise RuntimeError(message) from error
         if data is None:
             if self.max_refetch == 0 or self.test_mode:
-                raise RuntimeError(
+                raise BadImageError(
                     f'image {path!r} (sample {idx}): the pipeline returned None; repair or remove '
                     'the file, or set max_refetch to let another image take its place'
                 )
@@ -162,6 +179,18 @@ class UnlabelledImageFolder(BaseDataset):
                 f'image {path!r} skipped, taking another', logger='current', level=logging.WARNING
             )
         return data
+
+
+def _frames(error: Exception) -> Iterator[FrameType]:
+    """The calls that led to ``error``, the innermost last."""
+    place = error.__traceback__
+    while place is not None:
+        yield place.tb_frame
+        place = place.tb_next
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return frame.f_globals['__name__'].split('.')[0] == 'beit_mm'
 
 
 def _walk(folder: Path, recursive: bool, parents: frozenset[str] = frozenset()) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from beit_mm.datasets import UnlabelledImageFolder
+from beit_mm.datasets import BadImageError, UnlabelledImageFolder
 from beit_mm.registry import DATASETS
 
 LOAD = dict(type='LoadImageFromFile')
@@ -171,7 +171,7 @@ def test_unreadable_image_is_named(tmp_path, make_file, content, test_mode):
     dataset = UnlabelledImageFolder(str(tmp_path), pipeline=[LOAD], test_mode=test_mode)
     assert dataset[0]['img'].shape == (24, 30, 3)
     for _ in range(5):
-        with pytest.raises(RuntimeError, match=r'b.broken\.jpg'):
+        with pytest.raises(BadImageError, match=r'b.broken\.jpg.*check_dataset'):
             dataset[1]
 
 
@@ -179,7 +179,7 @@ def test_unreadable_image_is_named__from_a_worker(tmp_path, make_file):
     make_file('broken.png').write_bytes(b'')
     make_file('good.png')
     batches = iter(DataLoader(UnlabelledImageFolder(str(tmp_path), pipeline=[LOAD]), num_workers=1))
-    with pytest.raises(RuntimeError, match=r'broken\.png'):
+    with pytest.raises(BadImageError, match=r'broken\.png'):
         next(batches)
     assert len(list(batches)) == 1  # the worker is still there, and ends
 
@@ -187,9 +187,15 @@ def test_unreadable_image_is_named__from_a_worker(tmp_path, make_file):
 def test_failing_transform_keeps_its_message(tmp_path, make_file):
     make_file('a.png')
     dataset = UnlabelledImageFolder(str(tmp_path), pipeline=[dict(type='beit_mm.PackMIMInputs')])
-    with pytest.raises(RuntimeError, match=r"a\.png.*ValueError.*no 'img'") as error:
+    with pytest.raises(BadImageError, match=r"a\.png.*ValueError.*no 'img'") as error:
         dataset[0]
     assert isinstance(error.value.__cause__, ValueError)
+    # A defect of a transform isn't one of the image.
+    for transform in (lambda results: results['gone'], lambda results: int('x')):
+        dataset = UnlabelledImageFolder(str(tmp_path), pipeline=[LOAD, transform])
+        with pytest.raises(RuntimeError, match=r'a\.png.*Error: ') as error:
+            dataset[0]
+        assert not isinstance(error.value, BadImageError)
 
 
 def test_none_from_the_pipeline__refused_unless_asked_and_then_reported(
@@ -202,7 +208,7 @@ def test_none_from_the_pipeline__refused_unless_asked_and_then_reported(
     monkeypatch.setattr(
         'beit_mm.datasets.unlabelled_image_folder.print_log', lambda text, **_: reports.append(text)
     )
-    with pytest.raises(RuntimeError, match=r'b\.png.*max_refetch'):
+    with pytest.raises(BadImageError, match=r'b\.png.*max_refetch'):
         UnlabelledImageFolder(str(tmp_path), pipeline=skip)[1]
     with pytest.raises(RuntimeError, match=r'b\.png'):
         UnlabelledImageFolder(str(tmp_path), pipeline=skip, max_refetch=50, test_mode=True)[1]

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, MODELS
+from torch.utils.data import DataLoader, Dataset
 
+from beit_mm.datasets import UnlabelledImageFolder
 from beit_mm.engine.config_options import ConfigOptions, merge_options
 from beit_mm.engine.launch import UserError, load_config, run_tool, start_distributed
 from beit_mm.visualization import paste_patches
@@ -99,6 +101,31 @@ def test_config__a_syntax_error_deep_in_the_bases_names_file_and_line(tmp_path):
     (tmp_path / 'leaf.py').write_text("_base_ = ['other.py', './sub/middle.py']\n")
     with pytest.raises(UserError, match=r'root\.py, line 2: .*never closed.*b = dict\(c=2'):
         load_config(tmp_path / 'leaf.py')
+
+
+def first_batch(*pipeline, folder=None, **dataset):
+    data = UnlabelledImageFolder(str(folder), pipeline=list(pipeline), **dataset)
+    return next(iter(DataLoader(data, num_workers=1)))
+
+
+class RefusesAllNames(Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return MODELS.build(dict(type='beit_mm.BEiTEncoder', arch='huge'))
+
+
+def test_messages_for_the_user__from_a_worker(tmp_path):
+    (tmp_path / 'broken.png').write_bytes(b'<html>')
+    load = dict(type='LoadImageFromFile')
+    message = message_of(lambda: first_batch(load, folder=tmp_path))
+    assert message.startswith(f"error: image '{tmp_path}/broken.png' (sample 0): ")
+    assert message.endswith('finds all such') and 'Traceback' not in message
+    ours = message_of(lambda: next(iter(DataLoader(RefusesAllNames(), num_workers=1))))
+    assert ours.startswith("error: backbone.arch='huge': expected one of")
+    with pytest.raises(RuntimeError, match='Original Traceback'):  # a defect of a transform
+        run_tool(lambda: first_batch(lambda results: int('x'), folder=tmp_path))
 
 
 def raise_value_error():
