@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]  # a checkout, or beit_mm/.mim where 
 sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
 import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchvision_cpu.py)
-from mmengine.config import DictAction  # noqa: E402
 
 from beit_mm.engine.config_check import check_config  # noqa: E402
+from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
 from beit_mm.engine.launch import load_config, run_tool  # noqa: E402
 
 
@@ -25,7 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description='Check a config')
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('--processes', type=int, default=1, help='that will train')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, help='override the config'
+    )
     args = parser.parse_args()
     found = check_config(load_config(args.config, args.cfg_options), args.processes)
     for finding in found:

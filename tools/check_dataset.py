@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
 import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchvision_cpu.py)
 import cv2  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 
 from beit_mm.datasets.checks import (  # noqa: E402
     FileFinding,
@@ -35,6 +35,7 @@ from beit_mm.datasets.checks import (  # noqa: E402
     check_sample,
     read_splits,
 )
+from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
 from beit_mm.engine.launch import UserError, load_config, run_tool  # noqa: E402
 
 LEVELS = ('error', 'warning', 'note')
@@ -140,7 +141,9 @@ def main() -> None:
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='0: no other process')
     parser.add_argument('--show', type=int, default=20, help='lines for each kind of finding')
     parser.add_argument('--out', help='write all findings to this JSON file')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, help='override the config'
+    )
     args = parser.parse_args()
     if args.max_images is not None and args.max_images < 1:
         parser.error(f'--max-images {args.max_images}: expected 1 or more')

@@ -10,8 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]  # a checkout, or beit_mm/.mim where it is installed
 sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
-from mmengine.config import DictAction  # noqa: E402
 
+from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
 from beit_mm.engine.launch import UserError, load_config, run_tool  # noqa: E402
 
 
@@ -19,7 +19,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description='Print the whole config')
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('--save-path', help='write it to this file as well (.py, .yml or .json)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, help='override the config'
+    )
     args = parser.parse_args()
     if args.save_path and Path(args.save_path).exists():
         raise UserError(f'--save-path: {args.save_path} exists already; name a new file')

@@ -15,13 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]  # a checkout, or beit_mm/.mim where 
 sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
 import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchvision_cpu.py)
-from mmengine.config import DictAction  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.model import is_model_wrapper  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from mmengine.runner.checkpoint import CheckpointLoader  # noqa: E402
 
 from beit_mm.checkpoints import weights_of  # noqa: E402
+from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
 from beit_mm.engine.launch import (  # noqa: E402
     UserError,
     load_config,
@@ -39,7 +39,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='path of the checkpoint')
     parser.add_argument('--work-dir', help='where the log goes (default: work_dirs/CONFIG_NAME)')
     parser.add_argument('--out', help='write the metrics to this JSON file')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, help='override the config'
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()

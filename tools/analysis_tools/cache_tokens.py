@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchvision_cpu.py)
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import load_checkpoint  # noqa: E402
 from torch import Tensor  # noqa: E402
@@ -30,6 +30,7 @@ from beit_mm.datasets import SeededViews, TokenCacheWriter  # noqa: E402
 from beit_mm.datasets.seeded_views import geometry  # noqa: E402
 from beit_mm.datasets.token_cache import describe, row_type  # noqa: E402
 from beit_mm.datasets.transforms import PackMIMInputs  # noqa: E402
+from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
 from beit_mm.engine.launch import UserError, load_config, run_tool  # noqa: E402
 from beit_mm.models import MaskedImageModel  # noqa: E402
 from beit_mm.registry import MODELS  # noqa: E402
@@ -144,7 +145,9 @@ def main() -> None:
     parser.add_argument('--workers', type=int, default=2, help='processes that load images')
     parser.add_argument('--shard-rows', type=int, default=65536)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, help='override the config'
+    )
     args = vars(parser.parse_args())
     cache_tokens(load_config(args.pop('config'), args.pop('cfg_options')), **args)
 

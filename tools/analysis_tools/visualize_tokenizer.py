@@ -23,11 +23,12 @@ import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchv
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import load_checkpoint  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
+from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
 from beit_mm.engine.launch import UserError, load_config, run_tool  # noqa: E402
 from beit_mm.models import BaseTokenizer  # noqa: E402
 from beit_mm.registry import DATASETS, MODELS  # noqa: E402
@@ -109,7 +110,9 @@ def main() -> None:
     parser.add_argument('--images', type=int, default=256)
     parser.add_argument('--codes', type=int, default=16, help='in the atlas and the traversal')
     parser.add_argument('--columns', type=int, default=12, help='patches of a code in the atlas')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, help='override the config'
+    )
     args = parser.parse_args()
     for name in ('images', 'codes', 'columns'):
         if getattr(args, name) < 1:
