@@ -178,8 +178,8 @@ class AtomicCheckpointHook(CheckpointHook):
                 runner.logger.info(f'Removed what an interrupted save left: {", ".join(left)}')
             if not runner._resume and (names := retire(runner.work_dir, self.out_dir)):
                 runner.logger.info(
-                    f'A new run begins; {", ".join(sorted(names))} are of earlier runs. They stay, '
-                    'and resume=True with load_from goes on from one of them'
+                    f'A new run begins. Earlier checkpoints stay ({", ".join(sorted(names))}), but '
+                    'resume=True takes one of them only if load_from names it'
                 )
         self._saved_iter = runner.iter if runner._resume else None
 
