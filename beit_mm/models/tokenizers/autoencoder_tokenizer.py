@@ -74,12 +74,7 @@ class AutoencoderTokenizer(BaseTokenizer):
     def vectors(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> what is quantized, (B, h, w, D)."""
         self.check_divisible(images)
-        if images.shape[1] != self.in_channels:
-            raise ValueError(
-                f'{type(self).__name__}.in_channels={self.in_channels}, but the images have '
-                f'{images.shape[1]} channels; set in_channels={images.shape[1]} or change the '
-                'loading of the images'
-            )
+        self.check_channels(images)
         return self.encoder(2 * images - 1).float().permute(0, 2, 3, 1)
 
     def encode(self, images: Tensor) -> Tensor:

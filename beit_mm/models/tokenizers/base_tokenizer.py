@@ -104,6 +104,15 @@ class BaseTokenizer(BaseModel):
         check_load(self, state_dict, prefix, parts=True, may_be_absent=bool(prefix))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
+    def check_channels(self, images: Tensor) -> None:
+        """ValueError unless the images have the ``in_channels`` of the tokenizer."""
+        if images.shape[1] != self.in_channels:
+            raise ValueError(
+                f'{type(self).__name__}.in_channels={self.in_channels}, but the images have '
+                f'{images.shape[1]} channels; set in_channels={images.shape[1]} or change the '
+                'loading of the images'
+            )
+
     def check_range(self, images: Tensor) -> None:
         """ValueError unless the first images are in [0, 1], give or take a filter's overshoot.
 

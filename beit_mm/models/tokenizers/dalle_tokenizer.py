@@ -71,7 +71,7 @@ class DALLETokenizer(DVAETokenizer):
     def codebook(self) -> Tensor:
         return self.decoder.codebook
 
-    def logits(self, images: Tensor) -> Tensor:
+    def check_channels(self, images: Tensor) -> None:
         channels = images.shape[1]
         if channels != self.in_channels:
             raise ValueError(
@@ -80,7 +80,6 @@ class DALLETokenizer(DVAETokenizer):
                 'three bands that stand for them, or train one of your own with '
                 f'in_channels={channels}'
             )
-        return super().logits(images)
 
     def _mapped(self, images: Tensor) -> Tensor:
         return (1 - 2 * EPS) * images + EPS

@@ -151,12 +151,7 @@ class DVAETokenizer(BaseTokenizer):
     def logits(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, V, h, w), float32 whatever autocast says."""
         self.check_divisible(images)
-        if images.shape[1] != self.in_channels:
-            raise ValueError(
-                f'{type(self).__name__}.in_channels={self.in_channels}, but the images have '
-                f'{images.shape[1]} channels; set in_channels={images.shape[1]} or change the '
-                'loading of the images'
-            )
+        self.check_channels(images)
         self.check_range(images)
         logits = self.encoder(self._mapped(images)).float()
         if self.logit_scale is not None:

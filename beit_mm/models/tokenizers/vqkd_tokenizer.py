@@ -94,12 +94,7 @@ class VQKDTokenizer(BaseTokenizer):
     def vectors(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, h, w, code_dim), before normalisation; float32."""
         self.check_divisible(images)
-        if images.shape[1] != self.in_channels:
-            raise ValueError(
-                f'{type(self).__name__}.in_channels={self.in_channels}, but the images have '
-                f'{images.shape[1]} channels; set in_channels={images.shape[1]} or change the '
-                'loading of the images'
-            )
+        self.check_channels(images)
         features = self.encoder(2 * images - 1)[0].permute(0, 2, 3, 1)  # (B, h, w, C)
         with torch.autocast(images.device.type, enabled=False):
             return self.encode_task_layer(features.float())
