@@ -127,6 +127,7 @@ class BEiTEncoder(BaseModule):
         self.patch_size = patch_size
         self.grid = self._grid_of(*_pair(img_size), source='img_size')
         self.pretrained_grid = None
+        self._reads_pretrained = False  # init_cfg, not a resumed run of this model's own
         if pretrained_img_size is not None:
             self.pretrained_grid = self._grid_of(
                 *_pair(pretrained_img_size), source='pretrained_img_size'
@@ -277,7 +278,9 @@ class BEiTEncoder(BaseModule):
         """BEiT's own init, then ``init_cfg`` (``Pretrained``) if there is one."""
         if not self.is_init:
             self._own_init()
+        self._reads_pretrained = True
         super().init_weights()
+        self._reads_pretrained = False
 
     def _own_init(self) -> None:
         self.apply(lambda module: init_linear_and_norm(module, self.init_std))
@@ -300,7 +303,7 @@ class BEiTEncoder(BaseModule):
         self._fill_positions(state_dict, prefix)
         for name, own in self._position_tables().items():
             stored = state_dict.get(prefix + name)
-            if stored is not None and stored.shape != own.shape:
+            if stored is not None and (stored.shape != own.shape or self._is_transposed(name)):
                 state_dict[prefix + name] = self._resized(name, stored)
         for name in [n for n in state_dict if THEIRS.match(n[len(prefix) :])]:
             del state_dict[name]
@@ -361,6 +364,15 @@ class BEiTEncoder(BaseModule):
                 logger='current',
                 level=logging.WARNING,
             )
+
+    def _is_transposed(self, name: str) -> bool:
+        """Whether ``init_cfg`` reads positions of another grid that are as many as this one's."""
+        source = self.pretrained_grid
+        if not self._reads_pretrained or source in (None, self.grid):
+            return False
+        if name.endswith(TABLE):
+            return table_length(source) == table_length(self.grid)
+        return source[0] * source[1] == self.grid[0] * self.grid[1]
 
     def _resized(self, name: str, stored: Tensor) -> Tensor:
         is_table = name.endswith(TABLE)

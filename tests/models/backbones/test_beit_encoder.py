@@ -301,6 +301,22 @@ def test_load__rectangular_source_must_be_named():
     encoder(img_size=64, pretrained_img_size=(32, 48)).load_state_dict(wide.state_dict())
 
 
+def test_load__grid_with_as_many_positions_is_resized_once(tmp_path):
+    wide = randomised(encoder(abs_pos=True, img_size=(32, 64)))
+    path = tmp_path / 'wide.pth'
+    torch.save(wide.state_dict(), path)
+    start = dict(type='Pretrained', checkpoint=str(path))
+    options = dict(abs_pos=True, img_size=(64, 32), pretrained_img_size=(32, 64))
+    tall = encoder(**options, init_cfg=start)
+    tall.init_weights()
+    x = torch.randn(1, 3, 64, 32)
+    expected = wide.eval()(x)[0]
+    assert torch.allclose(tall.eval()(x)[0], expected, atol=1e-5)
+    resumed = encoder(**options)  # its own checkpoint has its own grid
+    resumed.load_state_dict(tall.state_dict())
+    assert torch.allclose(resumed.eval()(x)[0], expected, atol=1e-5)
+
+
 def test_layer_depth():
     model = encoder(final_norm=True)
     depths = {
