@@ -13,6 +13,34 @@ SHAPES = {  # progress in [0, 1] -> value
 }
 
 
+def step(steps: int, start: float, gamma: float, step_size: int) -> float:
+    """MMEngine's StepLR."""
+    return start * gamma ** (steps // step_size)
+
+
+def compound(steps: int, start: float, rate: float, step_size: int) -> float:
+    """After each step n = 0, step_size, 2 step_size, ... multiplied by exp(-rate n).
+
+    The factors compound: k of them have the exponent -rate step_size k (k - 1) / 2.
+    """
+    factors = -(-steps // step_size)
+    return start * math.exp(-rate * step_size * factors * (factors - 1) / 2)
+
+
+LAWS = {'step': step, 'compound': compound}
+NEEDED = {
+    'constant': {'start'},
+    **dict.fromkeys(('linear', 'cosine', 'exponential'), {'start', 'end', 'num_steps'}),
+    'step': {'start', 'gamma', 'step_size'},
+    'compound': {'start', 'rate', 'step_size'},
+}
+OPTIONAL = {  # beside begin; a constant may keep what it had before it became one
+    'constant': {'end', 'num_steps'},
+    'step': {'end'},
+    'compound': {'end'},
+}
+
+
 @HOOKS.register_module()
 class TokenizerScheduleHook(Hook):
     """Sets numbers of the model, such as its temperature, before each training step.
@@ -20,10 +48,17 @@ class TokenizerScheduleHook(Hook):
     The value is a function of the iteration alone, so that a resumed run goes on where it was.
 
     Args:
-        schedules: For each attribute of the model a dict with ``type`` (constant, linear, cosine
-            or exponential), ``start``, and except for constant ``end`` and ``num_steps``;
+        schedules: For each attribute of the model a dict with ``type``, ``start``, and by type
+
+            - constant: nothing else;
+            - linear, cosine, exponential: ``end`` and ``num_steps``;
+            - step: ``gamma`` and ``step_size``, start * gamma^floor(n / step_size) in step n;
+            - compound: ``rate`` and ``step_size``, after each step n = 0, step_size,
+              2 step_size, ... multiplied by exp(-rate n) (DALLE-pytorch's ``train_vae.py``).
+
             ``begin`` (0) is the first iteration of the change. Before it, ``start`` holds, and
-            after begin + num_steps, ``end``.
+            after begin + num_steps, ``end``. With step and compound ``end`` is optional: the value
+            that is never passed.
 
     Raises:
         ValueError: A schedule that can't be computed, or an attribute that the model hasn't got.
@@ -50,28 +85,35 @@ class TokenizerScheduleHook(Hook):
 
     def value(self, name: str, iteration: int) -> float:
         """Of attribute ``name`` in training step ``iteration``, counted from 0."""
-        schedule = self.schedules[name]
-        start, steps = schedule['start'], schedule.get('num_steps', 1)
-        progress = (iteration - schedule.get('begin', 0)) / steps
-        shape = SHAPES[schedule['type']]
-        return shape(start, schedule.get('end', start), min(max(progress, 0.0), 1.0))
+        schedule = dict(self.schedules[name])
+        kind, start = schedule.pop('type'), schedule['start']
+        steps = max(iteration - schedule.pop('begin', 0), 0)
+        if kind in LAWS:
+            end = schedule.pop('end', None)
+            value = LAWS[kind](steps, **schedule)
+            if end is None:
+                return value
+            return max(value, end) if end < start else min(value, end)
+        progress = min(steps / schedule.get('num_steps', 1), 1.0)
+        return SHAPES[kind](start, schedule.get('end', start), progress)
 
     @staticmethod
     def _check(name: str, schedule: dict) -> None:
         where = f'TokenizerScheduleHook.schedules[{name!r}]'
-        if schedule.get('type') not in SHAPES:
-            raise ValueError(
-                f'{where}: type={schedule.get("type")!r}, expected one of {list(SHAPES)}'
-            )
-        known = {'type', 'start', 'end', 'begin', 'num_steps'}
-        needed = {'start'} if schedule['type'] == 'constant' else {'start', 'end', 'num_steps'}
+        kind = schedule.get('type')
+        if kind not in NEEDED:
+            raise ValueError(f'{where}: type={kind!r}, expected one of {list(NEEDED)}')
+        known = {'type', 'begin'} | NEEDED[kind] | OPTIONAL.get(kind, set())
         if unknown := set(schedule) - known:
-            raise ValueError(f'{where}: unknown {sorted(unknown)}, expected {sorted(known)}')
-        if missing := needed - set(schedule):
+            raise ValueError(
+                f'{where}: unknown {sorted(unknown)}, expected {sorted(known)} for type={kind!r}'
+            )
+        if missing := NEEDED[kind] - set(schedule):
             raise ValueError(f'{where}: {sorted(missing)} missing')
-        if schedule.get('num_steps', 1) <= 0:
-            raise ValueError(f'{where}: num_steps={schedule["num_steps"]}, expected at least 1')
-        if schedule['type'] == 'exponential' and schedule['start'] * schedule['end'] <= 0:
+        for key in ('num_steps', 'step_size'):
+            if schedule.get(key, 1) <= 0:
+                raise ValueError(f'{where}: {key}={schedule[key]}, expected at least 1')
+        if kind == 'exponential' and schedule['start'] * schedule['end'] <= 0:
             raise ValueError(
                 f'{where}: an exponential from start={schedule["start"]} to '
                 f'end={schedule["end"]} needs two numbers of the same sign, none of them 0'

@@ -120,7 +120,7 @@ class BaseTokenizer(BaseModel):
         """
         if self._range_checked or images.numel() == 0:
             return
-        low, high = float(images.min()), float(images.max())
+        low, high = float(images.detach().min()), float(images.detach().max())
         if not (low >= -0.125 and high <= 1.125):  # NaN is neither
             raise ValueError(
                 f'{type(self).__name__} takes images in [0, 1], but these are in [{low:.4g}, '

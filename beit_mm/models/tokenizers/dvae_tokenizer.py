@@ -98,34 +98,30 @@ class DVAETokenizer(BaseTokenizer):
         init_cfg: dict | None = None,
     ):
         super().__init__(vocab_size, stride, data_preprocessor, init_cfg)
-        if stride < 2 or stride & (stride - 1):
-            raise ValueError(f'DVAETokenizer.stride={stride}: expected a power of two >= 2')
+        name = type(self).__name__
         for key, value in dict(width=width, code_dim=code_dim).items():
             if value <= 0:
-                raise ValueError(
-                    f'{type(self).__name__}.{key}={value}: expected a positive integer'
-                )
+                raise ValueError(f'{name}.{key}={value}: expected a positive integer')
         for key, value in dict(kl_weight=kl_weight, usage_weight=usage_weight).items():
             if value < 0:
                 raise ValueError(
-                    f'{type(self).__name__}.{key}={value}: expected 0 or more; a negative weight '
+                    f'{name}.{key}={value}: expected 0 or more; a negative weight '
                     'rewards what the term is there to prevent'
                 )
         relaxation = relaxation or ('straight_through' if straight_through else 'soft')
         if relaxation not in RELAXATIONS:
             raise ValueError(
-                f'DVAETokenizer.relaxation={relaxation!r}: expected one of {list(RELAXATIONS)}'
+                f'{name}.relaxation={relaxation!r}: expected one of {list(RELAXATIONS)}'
             )
         if revive is not None and set(revive) - set(REVIVE):
             raise ValueError(
-                f'DVAETokenizer.revive has {sorted(set(revive) - set(REVIVE))}: expected '
-                f'{list(REVIVE)}'
+                f'{name}.revive has {sorted(set(revive) - set(REVIVE))}: expected {list(REVIVE)}'
             )
         self.in_channels = in_channels
         self.temperature = temperature
         self.kl_weight = kl_weight
         self.relaxation = relaxation
-        self.recon_loss = build_recon_loss(recon_loss, type(self).__name__)
+        self.recon_loss = build_recon_loss(recon_loss, name)
         self.logit_scale = logit_scale
         self.usage_weight = usage_weight
         self.usage_target = usage_target
@@ -140,7 +136,17 @@ class DVAETokenizer(BaseTokenizer):
             self.register_buffer('initialised', torch.tensor(False))
         self.usage = CodeUsage(vocab_size, usage_window)
 
+    def check_power_of_two(self) -> None:
+        """ValueError unless ``stride`` is reached by halving."""
+        if self.stride < 2 or self.stride & (self.stride - 1):
+            raise ValueError(
+                f'{type(self).__name__}.stride={self.stride}: expected a power of two >= 2; '
+                'PatchDVAETokenizer takes any stride'
+            )
+
     def _build(self, width: int, num_blocks: int, code_dim: int) -> None:
+        """Sets ``encoder``, ``codebook`` and ``decoder``: what another architecture overrides."""
+        self.check_power_of_two()
         sizes = dict(stride=self.stride, width=width, num_blocks=num_blocks)
         self.encoder = conv_encoder(self.in_channels, self.vocab_size, **sizes)
         codes = torch.randn(self.vocab_size, code_dim) / math.sqrt(code_dim)
@@ -190,8 +196,8 @@ class DVAETokenizer(BaseTokenizer):
     def loss(self, inputs: Tensor) -> dict[str, Tensor]:
         if self.temperature <= 0:
             raise ValueError(
-                f'DVAETokenizer.temperature={self.temperature}: expected a positive number; '
-                'check the end value of its schedule'
+                f'{type(self).__name__}.temperature={self.temperature}: expected a positive '
+                'number; check the end value of its schedule'
             )
         if self.training:
             self._start(inputs)

@@ -44,12 +44,49 @@ class Tokenizer(nn.Module):
             {0: 1.0, 5: 1.0, 6: 1 / 2, 7: 1 / 4, 8: 1 / 8, 9: 1 / 16, 10: 1 / 16},
         ),
         (dict(type='constant', start=0.3), {0: 0.3, 1: 0.3, 1000: 0.3}),
+        (
+            dict(type='step', start=2.0, gamma=0.5, step_size=3, begin=1, end=0.3),
+            {0: 2.0, 3: 2.0, 4: 1.0, 6: 1.0, 7: 0.5, 10: 0.3, 99: 0.3},
+        ),
+        (  # upwards, `end` is the ceiling
+            dict(type='step', start=1.0, gamma=2.0, step_size=1, end=5.0),
+            {0: 1.0, 2: 4.0, 3: 5.0, 9: 5.0},
+        ),
+        (dict(type='step', start=1.0, gamma=0.1, step_size=2), {3: 0.1, 7: 1e-3}),
     ],
 )
 def test_value_of_each_shape(schedule, values):
     own = hook(temperature=schedule)
     for iteration, value in values.items():
         assert own.value('temperature', iteration) == pytest.approx(value, abs=1e-12), iteration
+
+
+@pytest.mark.parametrize('begin', [0, 7])
+def test_compound__is_the_plain_loop(begin):
+    """train_vae.py of DALLE-pytorch, with a rate at which the floor is reached in 60 steps."""
+    rate, interval, floor = 2e-3, 5, 0.5
+    own = hook(
+        temperature=dict(
+            type='compound', start=1.0, end=floor, rate=rate, step_size=interval, begin=begin
+        )
+    )
+    temperature, seen = 1.0, []
+    for global_step in range(80):
+        seen.append(temperature)  # of this step
+        if global_step % interval == 0:
+            temperature = max(temperature * math.exp(-rate * global_step), floor)
+    values = [own.value('temperature', begin + n) for n in range(80)]
+    assert values == pytest.approx(seen, rel=1e-12)
+    assert seen[55] > floor == seen[69] and len(set(seen)) > 6
+    assert own.value('temperature', 0) == 1.0
+
+
+def test_compound__dalle_pytorch_reaches_its_floor_after_11800_steps():
+    own = hook(temperature=dict(type='compound', start=1.0, end=0.5, rate=1e-6, step_size=100))
+    reached = [n for n in range(0, 20_000, 100) if own.value('temperature', n) == 0.5]
+    assert reached[0] == 11_900 and own.value('temperature', 11_800) == pytest.approx(
+        0.5014, abs=1e-4
+    )
 
 
 def test_each_step_sets_its_own_value__also_after_a_resume():
@@ -91,7 +128,10 @@ def test_unknown_attribute__named_before_the_first_step():
 @pytest.mark.parametrize(
     'schedule, message',
     [
-        (dict(type='step', start=1), "type='step'.*'cosine'"),
+        (dict(type='poly', start=1), "type='poly'.*'cosine'"),
+        (dict(type='step', start=1, gamma=0.5), r"\['step_size'\] missing"),
+        (dict(type='step', start=1, gamma=0.5, step_size=0), 'step_size=0'),
+        (dict(type='compound', start=1, rate=1, step_size=1, num_steps=2), "unknown.*'num_steps'"),
         (dict(start=1), 'type=None'),
         (dict(type='linear', start=1, end=0), r"\['num_steps'\] missing"),
         (dict(type='constant', end=1), r"\['start'\] missing"),
