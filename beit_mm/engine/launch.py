@@ -1,6 +1,7 @@
 """What the tools need around a Runner: a config that loads or says why, and a launch on CPUs."""
 
 import ast
+import atexit
 import dis
 import os
 import re
@@ -44,9 +45,11 @@ def run_tool(main: Callable[[], None]) -> None:
     """
     try:
         main()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # Else its threads may end the process with SIGABRT while the interpreter shuts down.
-            torch.distributed.destroy_process_group()
+        _leave_process_group(0)
+    except SystemExit as stop:
+        if isinstance(stop.code, int):
+            _leave_process_group(stop.code)
+        raise
     except Exception as error:
         if FROM_WORKER.match(str(error)):
             if message := _message_from_worker(str(error)):
@@ -56,6 +59,21 @@ def run_tool(main: Callable[[], None]) -> None:
             raise
         message = error.args[0] if isinstance(error, KeyError) else error
         sys.exit(f'error: {message}')
+
+
+def _leave_process_group(status: int) -> None:
+    """End a process of several with ``status``, by all that a normal exit does in Python.
+
+    A thread of the group may outlive it, and then ends the process with SIGABRT while the
+    interpreter is taken down: a finished run would be reported as a failure.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    torch.distributed.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _is_for_the_user(error: Exception) -> bool:

@@ -1,5 +1,7 @@
 import argparse
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -246,3 +248,38 @@ def test_processes_on_cpus_need_a_wrapper_without_devices(no_gpu, config):
 def test_one_process_needs_nothing(no_gpu):
     start_distributed(ConfigDict(), 'none')
     assert no_gpu == []
+
+
+# A C exit handler stands for a thread that ends the process while the interpreter is taken down.
+ABORTS_AT_EXIT = """
+import atexit
+import ctypes
+import sys
+
+import torch
+
+import beit_mm
+from beit_mm.engine.launch import run_tool
+
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(libc.abort, None, None)
+atexit.register(lambda: print('left'))
+
+
+def main():
+    store = torch.distributed.FileStore(sys.argv[1], 1)
+    torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+    print('done')
+    if sys.argv[2] != '0':
+        raise SystemExit(int(sys.argv[2]))
+
+
+run_tool(main)
+"""
+
+
+@pytest.mark.parametrize('status', [0, 75])
+def test_end_of_one_process_of_several__nothing_aborts_it(tmp_path, status):
+    command = [sys.executable, '-c', ABORTS_AT_EXIT, tmp_path / 'store', str(status)]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (status, ['done', 'left']), done.stderr
