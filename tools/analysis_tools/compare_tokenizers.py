@@ -1,15 +1,27 @@
 """Trains or loads several tokenizers on one data set and compares what they are good for.
 
-    python tools/analysis_tools/compare_tokenizers.py [CONFIG[=CHECKPOINT] ...] [--steps 1000]
-        [--work-dir work_dirs/compare_tokenizers] [--speed] [--smoke]
+    python tools/analysis_tools/compare_tokenizers.py [CONFIG[=CHECKPOINT] ...] [--seeds 0 1 2]
+        [--steps 1000] [--work-dir work_dirs/compare_tokenizers] [--speed] [--smoke]
 
 For each one: reconstruction (PSNR, SSIM), use of the vocabulary over the validation images, and
 what an equally short masked image modelling with its tokens gives: the part of the tokens' entropy
 that is predicted, and accuracy of k nearest neighbours and of a linear probe on frozen features.
-The results go to results.json and table.md in the work dir. Finished stages are skipped when it is
-run again, those that were stopped go on. Without CONFIG it takes those of digit scenes
-(python tools/dataset_converters/digit_scenes.py data/digit_scenes). A CONFIG of a masked image
-model stands for its tokenizer. --speed times the encoding: for a machine that does nothing else.
+The results go to results.json and table.md in the work dir, with several seeds as mean (range).
+Finished stages are skipped when it is run again, those that were stopped go on. A tokenizer that
+fails (CodebookGuardHook stops one that collapses) is named in the table, and the others go on.
+
+Without CONFIG it takes those of digit scenes (python tools/dataset_converters/digit_scenes.py
+data/digit_scenes). A CONFIG of a masked image model stands for its tokenizer. For other images:
+
+    --data DIR       its folders --train-folder and --val-folder, else those that the configs name
+    --pretrain FILE  the pre-training for the size and the patches of these images
+    --stride N       pixels per token of all tokenizers, instead of what their configs say
+    --dense N        labels are those of patches, from masks with N classes in DIR/masks/{train,val}
+                     (names as the images', .png); else they are the class folders
+
+--perceptual FILE, a config with `backbone=dict(...)` and perhaps mean and std, adds the distance of
+that backbone's features (LPIPS' idea, see PerceptualReconLoss). --speed times the encoding: for a
+machine that does nothing else.
 """
 
 import argparse
@@ -20,23 +32,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-import mmcv  # noqa: E402
 from mmengine.config import Config  # noqa: E402
+from mmengine.device import get_device  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import Runner, load_checkpoint  # noqa: E402
 
 import beit_mm  # noqa: E402, F401  (before mmpretrain)
 from beit_mm.engine.launch import UserError, load_config, run_tool  # noqa: E402
+from beit_mm.evaluation.frozen_probes import (  # noqa: E402
+    accuracy,
+    knn,
+    labelled_features,
+    linear_probe,
+)
 from beit_mm.registry import METRICS, MODELS  # noqa: E402
 
 DEFAULT = [
@@ -53,10 +71,11 @@ DEFAULT = [
 ]
 COLUMNS = {  # heading: (key, format)
     'tokenizer': ('name', '{}'),
-    'V': ('vocab_size', '{}'),
-    'tokens/image': ('tokens_per_image', '{}'),
+    'V': ('vocab_size', '{:.0f}'),
+    'tokens/image': ('tokens_per_image', '{:.0f}'),
     'PSNR dB': ('psnr', '{:.2f}'),
     'SSIM': ('ssim', '{:.3f}'),
+    'feature distance': ('feature_distance', '{:.4f}'),
     'codes used %': ('codes_used_percent', '{:.1f}'),
     'perplexity': ('perplexity', '{:.1f}'),
     'images/s': ('images_per_second', '{:.0f}'),
@@ -65,31 +84,48 @@ COLUMNS = {  # heading: (key, format)
     'kNN %': ('knn', '{:.2f}'),
     'linear %': ('linear', '{:.2f}'),
 }
-NEIGHBOURS = 20
-PROBE_DECAY = 1e-3  # of the linear probe's weights, features standardised
+OPTIONAL = {'feature distance', 'images/s'}  # left out of the table where no tokenizer has it
+TRAIN = 'train'  # the folder of the labelled images
 
 
 class Comparison:
-    def __init__(self, args: argparse.Namespace):
-        self.args = args
-        self.work_dir = args.work_dir
-        self.data = args.data
-        self.pretrain = load_config(args.pretrain)
+    """All tokenizers with one seed, whose files are in a folder of its own."""
 
-    def run(self) -> None:
-        init_default_scope('beit_mm')
-        MMLogger.get_instance('compare_tokenizers', log_level='ERROR')  # each weight is a line else
+    def __init__(self, args: argparse.Namespace, seed: int):
+        self.args = args
+        self.seed = seed
+        self.work_dir = args.work_dir / f'seed{seed}'
+        self.data = args.data
+        self.device = get_device()
+        self.perceptual = None
+        if args.perceptual:
+            config = load_config(args.perceptual)
+            given = {key: config[key] for key in ('backbone', 'mean', 'std') if key in config}
+            self.perceptual = MODELS.build(dict(type='PerceptualReconLoss', **given))
+            self.perceptual.to(self.device)
+        self.pretrain = load_config(args.pretrain)
+        self.train_folder, self.val_folder = (
+            given or Path(self.pretrain[key].dataset.data_root).name
+            for given, key in (
+                (args.train_folder, 'train_dataloader'),
+                (args.val_folder, 'val_dataloader'),
+            )
+        )
+
+    def entries(self) -> list[tuple[str, Config, str | None]]:
         entries = [self.entry(word) for word in self.args.tokenizers or DEFAULT]
         names = [name for name, _, _ in entries]
         if twice := {name for name in names if names.count(name) > 1}:
             raise UserError(f'{sorted(twice)} more than once; each tokenizer needs another name')
-        results = []
-        for number, (name, config, checkpoint) in enumerate(entries, start=1):
-            print(f'[{number}/{len(entries)}] {name}', flush=True)
-            results.append(dict(name=name, **self.one(name, config, checkpoint)))
-            self.write(results)
-        print(self.table(results))
-        print(f'Wrote {self.work_dir / "results.json"} and {self.work_dir / "table.md"}')
+        return entries
+
+    def row(self, name: str, config: Config, checkpoint: str | None) -> dict:
+        """The figures of one tokenizer, or why there are none."""
+        try:
+            return dict(name=name, seed=self.seed, **self.one(name, config, checkpoint))
+        except (UserError, ValueError) as error:
+            print(f'    failed: {error}', flush=True)
+            return dict(name=name, seed=self.seed, failed=str(error))
 
     def entry(self, word: str) -> tuple[str, Config, str | None]:
         """CONFIG or CONFIG=CHECKPOINT -> name, config, checkpoint."""
@@ -106,15 +142,20 @@ class Comparison:
             tokenizer = tokenizer.tokenizer
         elif checkpoint is None:
             self.place(config)
+            self.set_stride(tokenizer)
             if self.args.smoke:
                 config.merge_from_dict({'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2})
                 if tokenizer.type == 'KMeansTokenizer':
                     tokenizer.start_vectors = tokenizer.vocab_size
             checkpoint = self.train(name, 'tokenizer', config)
+        self.set_stride(tokenizer)
         tokenizer = self.frozen(tokenizer, checkpoint)
         trained = [] if checkpoint is None else [checkpoint]
         quality = self.stage(
-            out / 'quality.json', [tokenizer], trained, lambda: self.quality(tokenizer)
+            out / 'quality.json',
+            [tokenizer, *self.distance_is()],
+            trained,
+            lambda: self.quality(tokenizer),
         )
         mim = self.mim_config(tokenizer, quality['vocab_size'])
         # Another tokenizer in a file of the same name is another pre-training.
@@ -122,7 +163,7 @@ class Comparison:
         pretrained = self.train(name, 'pretrain', mim)
         probes = self.stage(
             out / 'probes.json',
-            [mim.pretty_text, self.args.labelled],
+            [mim.pretty_text, *self.labels_are()],
             [pretrained],
             lambda: self.probes(mim, pretrained),
         )
@@ -137,9 +178,16 @@ class Comparison:
         """The data where --data says, and no workers that two small images don't need."""
         for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             if config.get(name):
-                folder = Path(config[name].dataset.data_root).name
+                folder = self.train_folder if name == 'train_dataloader' else self.val_folder
                 config[name].dataset.data_root = str(self.data / folder)
-        config.randomness.seed = self.args.seed
+        config.randomness.seed = self.seed
+
+    def set_stride(self, tokenizer: dict) -> None:
+        if self.args.stride is None:
+            return
+        tokenizer['stride'] = self.args.stride
+        if 'patch_size' in tokenizer.get('features', {}):
+            tokenizer['features']['patch_size'] = self.args.stride
 
     def mim_config(self, tokenizer: dict, vocab_size: int) -> Config:
         """The pre-training with this tokenizer and --steps steps, its schedule in proportion."""
@@ -214,28 +262,33 @@ class Comparison:
     def build(self, tokenizer: dict) -> torch.nn.Module:
         model = MODELS.build(dict(tokenizer))
         model.init_weights()
-        return model.eval()
+        return model.eval().to(self.device)
 
     def batches(self) -> list[Tensor]:
         """The validation images in [0, 1]."""
         config = copy.deepcopy(self.pretrain.val_dataloader)
-        config.dataset.data_root = str(self.data / Path(config.dataset.data_root).name)
+        config.dataset.data_root = str(self.data / self.val_folder)
         config.dataset.pipeline = [dict(type='LoadImageFromFile'), dict(type='PackMIMInputs')]
         config.num_workers = 0
         config.persistent_workers = False
         loader = Runner.build_dataloader(config, seed=0)
-        return [batch['inputs'].flip(1) / 255 for batch in loader]  # RGB
+        return [(batch['inputs'].flip(1) / 255).to(self.device) for batch in loader]  # RGB
 
     @torch.no_grad()
     def quality(self, tokenizer: dict) -> dict:
         model = self.build(tokenizer)
         metric = METRICS.build(dict(type='TokenizerQuality', vocab_size=model.vocab_size))
-        size = 0
+        size, distances = 0, []
         for images in self.batches():
             samples = model.predict(images)
             metric.process({}, samples)
             size += len(samples)
+            if self.perceptual and 'recon' in samples[0]:
+                recon = torch.stack([sample['recon'] for sample in samples])
+                distances += [len(samples) * self.perceptual.distance(recon, images).item()]
         figures = {name.split('/')[-1]: v for name, v in metric.evaluate(size).items()}
+        if distances:
+            figures['feature_distance'] = sum(distances) / size
         grid = samples[0]['ids'].shape
         parameters = sum(p.numel() for p in model.parameters())
         return dict(
@@ -255,27 +308,27 @@ class Comparison:
         for _ in range(5):
             start = time.perf_counter()
             for images in batches:
-                model.encode(images)
+                ids = model.encode(images)
+            ids.cpu()  # waits for a GPU
             seconds.append(time.perf_counter() - start)
         return sum(map(len, batches)) / min(seconds)
 
     def probes(self, config: Config, checkpoint: str) -> dict:
         """What the pre-training predicts, and what its frozen features know of the classes."""
-        torch.manual_seed(self.args.seed)
+        torch.manual_seed(self.seed)
         model = MODELS.build(config.model)
         load_checkpoint(model, checkpoint, map_location='cpu')
-        model.eval()
+        model.eval().to(self.device)
         mim = self.mim(model, config)
         norm = config.data_preprocessor
         mean, std = (torch.tensor(norm[key]).view(-1, 1, 1) for key in ('mean', 'std'))
-        sets = []
-        for rows in (self.labelled(), self.validation()):
-            feats = [features(model, part, mean, std) for part in chunks([r[0] for r in rows])]
-            sets.append((torch.cat(feats), torch.tensor([label for _, label in rows])))
-        (train, labels), (val, truth) = sets
+        read = partial(labelled_features, model, mean, std, num_classes=self.args.dense)
+        train, labels = read(self.labelled())
+        val, truth = read(self.validation())
         return dict(
             knn=accuracy(knn(train, labels, val), truth),
             linear=accuracy(linear_probe(train, labels, val), truth),
+            commonest_class=accuracy(labels.mode().values, truth),
             **mim,
         )
 
@@ -284,10 +337,10 @@ class Comparison:
         loader = copy.deepcopy(config.val_dataloader)
         loader.update(num_workers=0, persistent_workers=False)
         metric = METRICS.build(dict(type='MaskedTokenAccuracy'))
-        torch.manual_seed(self.args.seed)
+        torch.manual_seed(self.seed)
         size = 0
-        preprocess = MODELS.build(config.data_preprocessor)
-        for batch in Runner.build_dataloader(loader, seed=self.args.seed):
+        preprocess = MODELS.build(config.data_preprocessor).to(self.device)
+        for batch in Runner.build_dataloader(loader, seed=self.seed):
             samples = model(**preprocess(batch), mode='predict')
             metric.process({}, samples)
             size += len(samples)
@@ -299,38 +352,97 @@ class Comparison:
             gap_closed_percent=100 * figures['gap_closed'],
         )
 
-    def labelled(self) -> list[tuple[Path, int]]:
-        """The lines `file label` of --labelled."""
+    def distance_is(self) -> list:
+        return [load_config(self.args.perceptual).pretty_text] if self.args.perceptual else []
+
+    def labels_are(self) -> list:
+        """What the labels of the probes depend on, besides the data."""
+        return [self.args.labelled] + ([f'dense {self.args.dense}'] if self.args.dense else [])
+
+    def labelled(self) -> list[tuple[Path, int | Path]]:
+        """The lines `file label` of --labelled, else all of DIR/train."""
         path = self.data / self.args.labelled
-        if not path.is_file():
-            raise UserError(f'--labelled: there is no list {path}')
-        rows = [line.rsplit(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
-        rows = [(self.data / 'train' / name, int(label)) for name, label in rows]
-        return rows[:: len(rows) // 40] if self.args.smoke else rows
+        if self.args.dense or not path.is_file():
+            rows = self.folder(TRAIN)
+        else:
+            lines = path.read_text().splitlines()
+            rows = [line.rsplit(maxsplit=1) for line in lines if line.strip()]
+            rows = [(self.data / TRAIN / name, int(label)) for name, label in rows]
+        rows = rows[:: max(len(rows) // 2000, 1)][:2000] if not path.is_file() else rows
+        return rows[:: max(len(rows) // 40, 1)] if self.args.smoke else rows
 
-    def validation(self) -> list[tuple[Path, int]]:
-        """A folder for each class, in the order of their names."""
-        classes = sorted(path for path in (self.data / 'val').iterdir() if path.is_dir())
-        rows = [(file, label) for label, c in enumerate(classes) for file in sorted(c.iterdir())]
-        return rows[::20] if self.args.smoke else rows
+    def validation(self) -> list[tuple[Path, int | Path]]:
+        rows = self.folder(self.val_folder)
+        return rows[:: max(len(rows) // 40, 1)] if self.args.smoke else rows
 
-    # ---- what is written ----
+    def folder(self, name: str) -> list[tuple[Path, int | Path]]:
+        """A folder for each class, in the order of their names; with --dense images and masks."""
+        root = self.data / name
+        if self.args.dense:
+            masks = self.data / 'masks' / name
+            files = sorted(path for path in root.rglob('*') if path.is_file())
+            return [(f, (masks / f.relative_to(root)).with_suffix('.png')) for f in files]
+        classes = sorted(path for path in root.iterdir() if path.is_dir())
+        if not classes:
+            raise UserError(f'{root} has no folder for each class; --dense N takes masks instead')
+        return [(file, label) for label, c in enumerate(classes) for file in sorted(c.iterdir())]
 
-    def write(self, results: list[dict]) -> None:
-        self.work_dir.mkdir(parents=True, exist_ok=True)
-        command = ' '.join(['python', 'tools/analysis_tools/compare_tokenizers.py', *sys.argv[1:]])
-        settings = dict(command=command, steps=self.args.steps, seed=self.args.seed)
-        text = json.dumps(dict(**settings, tokenizers=results), indent=2)
-        (self.work_dir / 'results.json').write_text(text + '\n')
-        (self.work_dir / 'table.md').write_text(self.table(results) + f'\n`{command}`\n')
 
-    @staticmethod
-    def table(results: list[dict]) -> str:
-        lines = [list(COLUMNS), ['---'] + ['---:'] * (len(COLUMNS) - 1)]
-        for result in results:
-            cells = [(result.get(key), form) for key, form in COLUMNS.values()]
-            lines.append(['' if value is None else form.format(value) for value, form in cells])
-        return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + '\n'
+def compare(args: argparse.Namespace) -> list[dict]:
+    """All seeds of all tokenizers; the table is written after each."""
+    init_default_scope('beit_mm')
+    MMLogger.get_instance('compare_tokenizers', log_level='ERROR')  # each weight is a line else
+    results, seconds = [], []
+    total = len(args.seeds) * len(args.tokenizers or DEFAULT)
+    for seed in args.seeds:
+        comparison = Comparison(args, seed)
+        for name, config, checkpoint in comparison.entries():
+            left = sum(seconds) / max(len(seconds), 1) * (total - len(seconds)) / 60
+            eta = f', about {left:.0f} min to go' if seconds else ''
+            print(f'[{len(results) + 1}/{total}] {name}, seed {seed}{eta}', flush=True)
+            start = time.perf_counter()
+            results.append(comparison.row(name, config, checkpoint))
+            seconds.append(time.perf_counter() - start)
+            write(args, results)
+    print(table(results))
+    print(f'Wrote {args.work_dir / "results.json"} and {args.work_dir / "table.md"}')
+    return results
+
+
+def write(args: argparse.Namespace, results: list[dict]) -> None:
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    command = ' '.join(['python', 'tools/analysis_tools/compare_tokenizers.py', *sys.argv[1:]])
+    settings = dict(command=command, steps=args.steps, seeds=args.seeds)
+    text = json.dumps(dict(**settings, tokenizers=results), indent=2)
+    (args.work_dir / 'results.json').write_text(text + '\n')
+    (args.work_dir / 'table.md').write_text(table(results) + f'\n`{command}`\n')
+
+
+def table(results: list[dict]) -> str:
+    """Markdown with a row for each tokenizer; of several seeds the mean (range)."""
+    columns = dict(COLUMNS)
+    for heading in OPTIONAL:
+        if not any(COLUMNS[heading][0] in result for result in results):
+            del columns[heading]
+    lines = [list(columns), ['---'] + ['---:'] * (len(columns) - 1)]
+    for name in dict.fromkeys(result['name'] for result in results):
+        rows = [result for result in results if result['name'] == name]
+        done = [row for row in rows if 'failed' not in row]
+        cells = [
+            cell([row[key] for row in done if key in row], form) for key, form in columns.values()
+        ]
+        cells[0] = name + (f' ({len(rows) - len(done)} failed)' if len(done) < len(rows) else '')
+        lines.append(cells)
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + '\n'
+
+
+def cell(values: list, form: str) -> str:
+    if not values or isinstance(values[0], str):
+        return ''.join(values[:1])
+    mean, low, high = (
+        form.format(f) for f in (sum(values) / len(values), min(values), max(values))
+    )
+    return mean if low == high else f'{mean} ({low} to {high})'
 
 
 def sha256(files: list[str]) -> str:
@@ -338,66 +450,39 @@ def sha256(files: list[str]) -> str:
     return hashlib.sha256(b''.join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
-def chunks(files: list[Path], size: int = 200) -> list[list[Path]]:
-    return [files[i : i + size] for i in range(0, len(files), size)]
-
-
-@torch.no_grad()
-def features(model: torch.nn.Module, files: list[Path], mean: Tensor, std: Tensor) -> Tensor:
-    """Images -> mean of the patch tokens of the last layer (B, C)."""
-    images = [torch.from_numpy(mmcv.imread(str(f), channel_order='rgb').copy()) for f in files]
-    images = torch.stack(images).permute(0, 3, 1, 2).float()
-    return model.backbone((images - mean) / std)[-1][:, 1:].mean(1)
-
-
-def knn(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
-    """Votes of the nearest neighbours by cosine, weighted by exp(cosine / 0.07)."""
-    similar = F.normalize(val, dim=1) @ F.normalize(train, dim=1).T
-    cosines, index = similar.topk(min(NEIGHBOURS, len(train)), dim=1)
-    votes = F.one_hot(labels[index]) * (cosines / 0.07).exp()[..., None]
-    return votes.sum(1).argmax(1)
-
-
-def linear_probe(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
-    """Predictions of a logistic regression on standardised features, found by L-BFGS."""
-    mean, std = train.mean(0), train.std(0).clamp(min=1e-6)
-    train, val = (train - mean) / std, (val - mean) / std
-    weight = torch.zeros(train.shape[1], int(labels.max()) + 1, requires_grad=True)
-    bias = torch.zeros(weight.shape[1], requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn='strong_wolfe')
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(train @ weight + bias, labels)
-        loss = loss + PROBE_DECAY * weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return (val @ weight + bias).argmax(1)
-
-
-def accuracy(pred: Tensor, truth: Tensor) -> float:
-    return 100 * (pred == truth).float().mean().item()
-
-
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Tokenizers side by side')
     parser.add_argument('tokenizers', nargs='*', metavar='CONFIG[=CHECKPOINT]')
     parser.add_argument('--data', type=Path, default=Path('data/digit_scenes'))
+    parser.add_argument('--train-folder', help='of DIR, without labels')
+    parser.add_argument('--val-folder', help='of DIR')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/compare_tokenizers'))
     pretrain = ROOT / 'configs/pretrain/beit_beit-micro-p8_digit-scenes.py'
     parser.add_argument(
         '--pretrain', type=Path, default=pretrain, help='config of the pre-training'
     )
     parser.add_argument('--steps', type=int, default=1000, help='of each pre-training')
-    parser.add_argument('--labelled', default='meta/train_2000.txt', help='images for the probes')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--stride', type=int, help='pixels per token, of all tokenizers')
+    parser.add_argument(
+        '--labelled',
+        default='meta/train_2000.txt',
+        help='list `file label` of images in DIR/train for the probes; without it 2,000 of that '
+        'folder are taken at equal distances',
+    )
+    parser.add_argument('--dense', type=int, metavar='N', help='probe patches, by masks')
+    parser.add_argument('--perceptual', type=Path, metavar='FILE', help='config of a backbone')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--speed', action='store_true', help='time the encoding (quiet machine!)')
     parser.add_argument('--smoke', action='store_true', help='2 steps each; figures mean nothing')
     args = parser.parse_args()
     args.data = args.data.resolve()
-    Comparison(args).run()
+    return args
+
+
+def main() -> None:
+    results = compare(parse_args())
+    if failed := [f'{r["name"]} (seed {r["seed"]})' for r in results if 'failed' in r]:
+        raise UserError(f'Without figures: {", ".join(failed)}; the reasons are above')
 
 
 if __name__ == '__main__':

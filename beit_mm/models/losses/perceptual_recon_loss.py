@@ -50,10 +50,14 @@ class PerceptualReconLoss(BaseReconLoss):
         return self.pixel_loss.image(maps)
 
     def forward(self, maps: Tensor, images: Tensor) -> Tensor:
-        recon = self.image(maps)
+        distance = self.distance(self.image(maps), images)
+        return self.pixel_loss(maps, images) + self.weight * distance
+
+    def distance(self, recon: Tensor, images: Tensor) -> Tensor:
+        """Of the features of images (B, C, H, W) in [0, 1]; in [0, 4]."""
         pairs = zip(self._features(recon), self._features(images), strict=True)
         distances = [(a - b).square().sum(1).mean() for a, b in pairs]
-        return self.pixel_loss(maps, images) + self.weight * sum(distances) / len(distances)
+        return sum(distances) / len(distances)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
