@@ -60,6 +60,8 @@ from beit_mm.registry import METRICS, MODELS  # noqa: E402
 DEFAULT = [
     'configs/tokenizer/dvae_light-v256_digit-scenes.py',
     'configs/tokenizer/dvae_reinmax-v256_digit-scenes.py',
+    'configs/tokenizer/dvae_patch-v256_digit-scenes.py',
+    'configs/tokenizer/dvae_dalle-pytorch-v256_digit-scenes.py',
     'configs/tokenizer/vqvae_ema-v256_digit-scenes.py',
     'configs/tokenizer/rvq_16x2-v256_digit-scenes.py',
     'configs/tokenizer/fsq_8x6x5-v240_digit-scenes.py',
