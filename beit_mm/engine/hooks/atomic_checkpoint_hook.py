@@ -396,6 +396,7 @@ def _then(before: Future | None, function, *args) -> None:
 
 
 def _with_training_state(runner) -> list:
-    """(name, module) of those that keep something for ``resume`` outside of their state dict."""
+    """(name, part) of modules and hooks that keep something for ``resume``, not in a state dict."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return [(name, part) for name, part in model.named_modules() if hasattr(part, 'training_state')]
+    parts = [*model.named_modules(), *((f'{type(h).__name__}()', h) for h in runner.hooks)]
+    return [(name, part) for name, part in parts if hasattr(part, 'training_state')]
