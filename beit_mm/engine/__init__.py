@@ -1,16 +1,21 @@
 from .hooks import (
     AtomicCheckpointHook,
+    ChanceLossGuardHook,
     CodebookGuardHook,
     CollapsedCodebookError,
+    ConstantPredictionGuardHook,
     DatasetCheckHook,
     EtaTimerHook,
+    FrozenWeightsGuardHook,
     GracefulStopHook,
     NonFiniteError,
     NonFiniteGuardHook,
     RunRecordHook,
     TokenizerPicturesHook,
     TokenizerScheduleHook,
+    UnhealthyTrainingError,
     WorkerTimeoutHook,
+    ZeroGradientGuardHook,
 )
 from .loops import ResumableEpochLoop, ResumableIterLoop
 from .optim_wrappers import AutocastOptimWrapper, BEiTOptimWrapperConstructor
@@ -21,10 +26,13 @@ __all__ = [
     'AtomicLocalBackend',
     'AutocastOptimWrapper',
     'BEiTOptimWrapperConstructor',
+    'ChanceLossGuardHook',
     'CodebookGuardHook',
     'CollapsedCodebookError',
+    'ConstantPredictionGuardHook',
     'DatasetCheckHook',
     'EtaTimerHook',
+    'FrozenWeightsGuardHook',
     'GracefulStopHook',
     'NonFiniteError',
     'NonFiniteGuardHook',
@@ -33,5 +41,7 @@ __all__ = [
     'RunRecordHook',
     'TokenizerPicturesHook',
     'TokenizerScheduleHook',
+    'UnhealthyTrainingError',
     'WorkerTimeoutHook',
+    'ZeroGradientGuardHook',
 ]

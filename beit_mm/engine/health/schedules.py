@@ -1,0 +1,43 @@
+from mmengine.optim.scheduler import (
+    CosineAnnealingParamScheduler,
+    ExponentialParamScheduler,
+    LinearParamScheduler,
+    OneCycleParamScheduler,
+    PolyParamScheduler,
+)
+
+
+def lr_schedulers(runner) -> list:
+    """All schedulers of learning rates, of an OptimWrapperDict too."""
+    schedulers = runner.param_schedulers or []
+    if isinstance(schedulers, dict):
+        schedulers = [one for some in schedulers.values() for one in some]
+    return [one for one in schedulers if getattr(one, 'param_name', None) == 'lr']
+
+
+def is_moving(scheduler) -> bool:
+    """Whether it gives another value at each of its steps, from ``begin`` to ``end``."""
+    if isinstance(scheduler, LinearParamScheduler):
+        return scheduler.start_factor != scheduler.end_factor
+    if isinstance(scheduler, ExponentialParamScheduler):
+        return scheduler.gamma != 1
+    if isinstance(scheduler, PolyParamScheduler) and not scheduler.power:
+        return False
+    if isinstance(scheduler, CosineAnnealingParamScheduler | PolyParamScheduler):
+        if getattr(scheduler, 'eta_min_ratio', None) is not None:
+            return scheduler.eta_min_ratio != 1
+        return any(value != scheduler.eta_min for value in scheduler.base_values)
+    return isinstance(scheduler, OneCycleParamScheduler)
+
+
+def warm_up_end(runner) -> int:
+    """The iteration at which the learning rate has come up from its start."""
+    ends = [0]
+    for scheduler in lr_schedulers(runner):
+        unit = len(runner.train_dataloader) if scheduler.by_epoch else 1
+        if isinstance(scheduler, LinearParamScheduler):
+            if scheduler.begin == 0 and scheduler.start_factor < scheduler.end_factor:
+                ends.append(scheduler.end * unit)
+        elif isinstance(scheduler, OneCycleParamScheduler):
+            ends.append(round(scheduler._schedule_phases[0]['end_step']) * unit)
+    return min(max(ends), runner.max_iters)

@@ -1,0 +1,30 @@
+from collections import Counter
+from collections.abc import Iterable
+
+from mmengine.model import is_model_wrapper
+
+
+def names_of(model) -> dict[int, str]:
+    """``id`` of each parameter of the model -> its name, without that of a DDP wrapper."""
+    model = model.module if is_model_wrapper(model) else model
+    return {id(parameter): name for name, parameter in model.named_parameters()}
+
+
+def grouped(names: Iterable[str], among: Iterable[str]) -> list[str]:
+    """Parameters in few words: a module in the place of all that it has ``among`` them.
+
+    ``['a.x', 'a.y', 'b.x']`` among ``['a.x', 'a.y', 'b.x', 'b.y']`` are
+    ``['a (2 tensors)', 'b.x']``.
+    """
+    names = list(names)
+    found, total = (Counter(p for n in group for p in _prefixes(n)) for group in (names, among))
+    words = {}
+    for name in names:
+        module = next(prefix for prefix in _prefixes(name) if found[prefix] == total[prefix])
+        words[module] = module if module == name else f'{module} ({found[module]} tensors)'
+    return list(words.values())
+
+
+def _prefixes(name: str) -> list[str]:
+    parts = name.split('.')
+    return ['.'.join(parts[:length]) for length in range(1, len(parts) + 1)]

@@ -1,0 +1,111 @@
+import torch
+from mmengine.model import is_model_wrapper
+from torch import Tensor
+
+from beit_mm.engine.health import Seen, constant_share
+from beit_mm.registry import HOOKS
+
+from .guard_hook import Symptom, over_processes
+from .prediction_guard_hook import PredictionGuardHook
+
+LEAST = 20  # predictions that are judged together
+ADVICE = (
+    'Look at the learning rate (too high, or a warm-up that is too short), whether images and '
+    'labels belong together, the normalisation of data_preprocessor, whether the weights of the '
+    'stage before were loaded (the load report in the log), and class_weight'
+)
+MASKED_ADVICE = (
+    'Look at the learning rate (too high, or a warm-up that is too short), at the normalisation '
+    'of data_preprocessor, at the masks (all patches, or none), and whether token_inputs show the '
+    'same crop as inputs'
+)
+TARGET_ADVICE = (
+    'Nothing can be learned from them: look at the labels or the tokenizer, and whether the data '
+    'are sorted by class without shuffle=True'
+)
+
+
+@HOOKS.register_module()
+class ConstantPredictionGuardHook(PredictionGuardHook):
+    """Tells of a head that gives (nearly) always the same class, while the targets differ.
+
+    Over the ten or more steps that were looked at since the last check, all other classes
+    together have at most ``others`` of the predictions, and a tenth of what they have of the
+    targets. If it is the targets that are constant, it says so.
+
+    Args:
+        interval: Iterations between two checks.
+        action: ``warn`` or ``stop``.
+        grace: As of PredictionGuardHook.
+        others: In (0, 1), the share that is nearly none.
+
+    Raises:
+        UnhealthyTrainingError: With action='stop'.
+    """
+
+    def __init__(
+        self,
+        interval: int = 100,
+        action: str = 'warn',
+        grace: int | None = None,
+        others: float = 0.01,
+    ):
+        super().__init__(interval, action, grace)
+        if not 0 < others < 1:
+            raise ValueError(f'ConstantPredictionGuardHook.others={others}: expected in (0, 1)')
+        self.others = others
+
+    def measure(self, seen: Seen) -> Tensor:
+        """Counts of predictions and masses of targets, (2, K)."""
+        rows, classes = seen.logits.shape
+        counts, targets = seen.logits.new_zeros(2, classes), seen.targets
+        asked = counts.new_ones(rows) if targets is None else targets.sum(1)
+        counts[0].index_add_(0, seen.logits.argmax(1), asked)
+        if targets is not None:
+            counts[1] = targets.sum(0)
+        return counts
+
+    def check(self, runner) -> dict[str, Symptom] | None:
+        sums = self.seen_by_all()
+        if sums is None:
+            return None
+        if not self.head.is_loss:  # the model counts its targets itself
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            targets = over_processes(model.usage_counts()).cpu()
+            sums = [torch.stack([predicted, targets.to(predicted)]) for predicted, _ in sums]
+        symptoms = {}
+        for call, (predicted, targets) in enumerate(sums):
+            symptom = self._judge(predicted, targets, _classes(runner))
+            if symptom is not None:
+                symptoms[f'{self.head.name} {call}'] = symptom
+        return symptoms
+
+    def _judge(self, predicted: Tensor, targets: Tensor, classes) -> Symptom | None:
+        if predicted.sum() < LEAST or targets.sum() < LEAST:
+            return None
+
+        def named(index: int) -> str:
+            known = classes is not None and index < len(classes)
+            return f'class {index} ({classes[index]})' if known else f'class {index}'
+
+        answer, share = constant_share(predicted)
+        target, target_share = constant_share(targets)
+        if target_share > 1 - self.others:
+            return Symptom(
+                f'{target_share:.2%} of the targets of {self.head.name} are {named(target)}',
+                TARGET_ADVICE,
+            )
+        if 1 - share > min(self.others, (1 - target_share) / 10):
+            return None
+        return Symptom(
+            f'{self.head.name} answers {named(answer)} for {share:.2%} of {predicted.sum():.0f} '
+            f'{self.head.unit}, while the most frequent target, {named(target)}, has '
+            f'{target_share:.2%}',
+            ADVICE if self.head.is_loss else MASKED_ADVICE,
+        )
+
+
+def _classes(runner):
+    """Names, where the data set has them for what the head chooses among."""
+    info = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
+    return info.get('classes')
