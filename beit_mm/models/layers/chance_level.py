@@ -11,7 +11,8 @@ class ChanceLevel(nn.Module):
     Knowing nothing but the shares of the tokens, the best prediction has a cross-entropy of their
     entropy, ``chance``; ``gap_closed`` is the part of it that is predicted, 1 - loss / chance: 0
     for that prediction, 1 for a perfect one, negative below. Both are over the latest training
-    steps of this process, and nothing is in the state dict.
+    steps of this process, and nothing is in the state dict; checkpoints keep it beside the
+    weights for ``resume`` (``training_state``).
 
     Args:
         window: Steps that are counted together.
@@ -37,3 +38,10 @@ class ChanceLevel(nn.Module):
             chance=chance,
             gap_closed=torch.where(chance > 0, gap_closed, 0.0),  # one token: nothing to predict
         )
+
+    def training_state(self) -> dict[str, Tensor]:
+        return dict(loss_sums=self.loss_sums.cpu())
+
+    def load_training_state(self, state: dict[str, Tensor]) -> None:
+        if state['loss_sums'].shape == self.loss_sums.shape:  # else a new window begins
+            self.loss_sums.copy_(state['loss_sums'])

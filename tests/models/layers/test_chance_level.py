@@ -33,3 +33,17 @@ def test_nothing_to_predict__finite(ids):
 
 def test_nothing_in_the_state_dict():
     assert not ChanceLevel(4).state_dict()
+
+
+def test_training_state__goes_on_with_the_window():
+    """A resumed run logs the figures of the one that was not interrupted."""
+    steps = [(torch.randint(5, (7,)), torch.rand(())) for _ in range(9)]
+    calm, before, after = (ChanceLevel(5, window=4) for _ in range(3))
+    for ids, loss in steps[:6]:
+        calm(ids, loss)
+        before(ids, loss)
+    for name, module in before.named_modules():  # as a checkpoint keeps it
+        if hasattr(module, 'training_state'):
+            after.get_submodule(name).load_training_state(module.training_state())
+    for ids, loss in steps[6:]:
+        assert after(ids, loss) == calm(ids, loss)
