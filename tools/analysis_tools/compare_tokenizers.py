@@ -312,7 +312,8 @@ class Comparison:
             for images in batches:
                 ids = model.encode(images)
             ids.cpu()  # waits for a GPU
-            seconds.append(time.perf_counter() - start)
+            took = time.perf_counter() - start
+            seconds += [took] if took > 5 else []  # others were done before
         return sum(map(len, batches)) / min(seconds)
 
     def probes(self, config: Config, checkpoint: str) -> dict:
@@ -399,12 +400,13 @@ def compare(args: argparse.Namespace) -> list[dict]:
     for seed in args.seeds:
         comparison = Comparison(args, seed)
         for name, config, checkpoint in comparison.entries():
-            left = sum(seconds) / max(len(seconds), 1) * (total - len(seconds)) / 60
+            left = sum(seconds) / max(len(seconds), 1) * (total - len(results)) / 60
             eta = f', about {left:.0f} min to go' if seconds else ''
             print(f'[{len(results) + 1}/{total}] {name}, seed {seed}{eta}', flush=True)
             start = time.perf_counter()
             results.append(comparison.row(name, config, checkpoint))
-            seconds.append(time.perf_counter() - start)
+            took = time.perf_counter() - start
+            seconds += [took] if took > 5 else []  # others were done before
             write(args, results)
     print(table(results))
     print(f'Wrote {args.work_dir / "results.json"} and {args.work_dir / "table.md"}')

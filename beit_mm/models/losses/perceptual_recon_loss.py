@@ -43,8 +43,9 @@ class PerceptualReconLoss(BaseReconLoss):
         backbone = MODELS.build(backbone)
         if hasattr(backbone, 'init_weights'):
             backbone.init_weights()
+        backbone.requires_grad_(False).eval()  # on its own: mmpretrain's give None
         # Not an attribute that nn.Module registers: no optimizer and no checkpoint has it.
-        self._backbone = (backbone.requires_grad_(False).eval(),)
+        self._backbone = (backbone,)
 
     def image(self, maps: Tensor) -> Tensor:
         return self.pixel_loss.image(maps)

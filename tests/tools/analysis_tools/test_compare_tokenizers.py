@@ -276,3 +276,28 @@ def test_labelled__lines_and_folders(comparison):
 
 def test_default__configs_exist():
     assert all((ROOT / path).is_file() for path in tool.DEFAULT)
+
+
+BACKBONE = """
+backbone = dict(type='mmpretrain.VGG', depth=11, out_indices=(0,))
+mean = [0.5] * 3
+std = [0.25] * 3
+"""
+
+
+def test_quality__feature_distance_is_the_mean_over_images(comparison, tmp_path, monkeypatch):
+    (tmp_path / 'backbone.py').write_text(BACKBONE)
+    comparison.args.perceptual = tmp_path / 'backbone.py'
+    torch.manual_seed(0)
+    comparison = tool.Comparison(comparison.args, seed=0)
+    images = torch.rand(3, 3, 32, 32)
+    monkeypatch.setattr(comparison, 'batches', lambda: [images[:2], images[2:]])
+    tiny = dict(type='DVAETokenizer', vocab_size=8, width=8, num_blocks=1, code_dim=4)
+    model = comparison.build(tiny)
+    monkeypatch.setattr(comparison, 'build', lambda config: model)
+    got = comparison.quality(tiny)
+    recon = model.decode(model.encode(images))
+    assert got['feature_distance'] == pytest.approx(
+        comparison.perceptual.distance(recon, images).item(), rel=1e-4
+    )
+    assert got['tokens_per_image'] == 16 and got['validation_images'] == 3
