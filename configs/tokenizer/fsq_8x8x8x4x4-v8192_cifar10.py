@@ -1,0 +1,42 @@
+"""Finite scalar quantisation on CIFAR-10: 8 x 8 x 8 x 4 x 4 = 8192 tokens, BEiT's vocabulary.
+
+Install:  python -m pip install -r requirements/tokenizers.txt
+Data:     data/cifar10/{train,test}/CLASS/* as image files
+Train:    python tools/train.py configs/tokenizer/fsq_8x8x8x4x4-v8192_cifar10.py
+50,000 images of 64 tokens are 390 tokens for each code, in the training set once.
+Steps and batch are those of dvae_light-v512_cifar10.py; no result has been measured yet.
+"""
+
+_base_ = [
+    '../_base_/runtime/pretrain_runtime.py',
+    '../_base_/datasets/cifar10_tokenizer.py',
+    '../_base_/schedules/folder_tokenizer-10000i.py',
+]
+
+model = dict(
+    type='FSQTokenizer',
+    # The paper's are 5 and more; of such, only (8, 8, 8, 16) and the like give 8192. These are its
+    # (8, 8, 8, 6, 5) for 2^14, two of them smaller.
+    levels=(8, 8, 8, 4, 4),
+    in_channels=3,
+    stride=4,
+    width=128,
+    num_blocks=2,
+)
+val_evaluator = dict(vocab_size=8192)
+test_evaluator = val_evaluator
+
+custom_hooks = [
+    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=2_000, action='stop'),
+]
+train_cfg = dict(val_interval=2_000)
+val_cfg = dict()
+test_cfg = dict()
+
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=50),
+    checkpoint=dict(
+        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=1_000, max_keep_ckpts=3
+    ),
+)
+log_processor = dict(by_epoch=False, window_size=50)

@@ -1,0 +1,40 @@
+"""Look-up-free quantisation with 13 bits on CIFAR-10: 8192 tokens, BEiT's size of vocabulary.
+
+Install:  python -m pip install -r requirements/tokenizers.txt
+Data:     data/cifar10/{train,test}/CLASS/* as image files
+Train:    python tools/train.py configs/tokenizer/lfq_v8192_cifar10.py
+Its entropy term has a number for each position and code: 8192 x 8192 of them in a step.
+Steps and batch are those of dvae_light-v512_cifar10.py; no result has been measured yet.
+"""
+
+_base_ = [
+    '../_base_/runtime/pretrain_runtime.py',
+    '../_base_/datasets/cifar10_tokenizer.py',
+    '../_base_/schedules/folder_tokenizer-10000i.py',
+]
+
+model = dict(
+    type='LFQTokenizer',
+    bits=13,
+    in_channels=3,
+    stride=4,
+    width=128,
+    num_blocks=2,
+)
+val_evaluator = dict(vocab_size=8192)
+test_evaluator = val_evaluator
+
+custom_hooks = [
+    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=2_000, action='stop'),
+]
+train_cfg = dict(val_interval=2_000)
+val_cfg = dict()
+test_cfg = dict()
+
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=50),
+    checkpoint=dict(
+        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=1_000, max_keep_ckpts=3
+    ),
+)
+log_processor = dict(by_epoch=False, window_size=50)
