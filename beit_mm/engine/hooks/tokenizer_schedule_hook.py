@@ -61,7 +61,9 @@ class TokenizerScheduleHook(Hook):
             that is never passed.
 
     Raises:
-        ValueError: A schedule that can't be computed, or an attribute that the model hasn't got.
+        ValueError: A schedule that can't be computed, one that leads to a negative weight (of a
+            name ending in ``weight``) or to a temperature that is not positive, or an attribute
+            that the model hasn't got.
     """
 
     def __init__(self, schedules: dict[str, dict]):
@@ -110,6 +112,12 @@ class TokenizerScheduleHook(Hook):
             )
         if missing := NEEDED[kind] - set(schedule):
             raise ValueError(f'{where}: {sorted(missing)} missing')
+        for key, value in schedule.items():
+            number = isinstance(value, (int, float)) and math.isfinite(value)
+            if key != 'type' and not number:
+                raise ValueError(f'{where}: {key}={value!r}, expected a finite number')
+        if schedule.get('gamma', 1) <= 0:
+            raise ValueError(f'{where}: gamma={schedule["gamma"]}, expected a positive number')
         for key in ('num_steps', 'step_size'):
             if schedule.get(key, 1) <= 0:
                 raise ValueError(f'{where}: {key}={schedule[key]}, expected at least 1')
@@ -118,6 +126,17 @@ class TokenizerScheduleHook(Hook):
                 f'{where}: an exponential from start={schedule["start"]} to '
                 f'end={schedule["end"]} needs two numbers of the same sign, none of them 0'
             )
+        for key in ('start', 'end'):
+            if name.endswith('weight') and schedule.get(key, 0) < 0:
+                raise ValueError(
+                    f'{where}: {key}={schedule[key]}, expected 0 or more; a negative weight '
+                    'rewards what its term is there to prevent'
+                )
+            if name.endswith('temperature') and schedule.get(key, 1) <= 0:
+                raise ValueError(
+                    f'{where}: {key}={schedule[key]}, expected a positive number; a temperature is '
+                    "divided by (DALL-E's falls to 1/16)"
+                )
 
 
 def _unwrapped(model):

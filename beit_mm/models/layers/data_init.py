@@ -2,18 +2,21 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from .joint_sum import joint_sum, num_processes
+from .joint_sum import joint_sum
 
 
 @torch.no_grad()
 def standardise_output_(conv: nn.Conv2d, output: Tensor, std: float) -> None:
     """Shift and scale ``conv`` so that each channel of its ``output`` (B, C, h, w) is (0, std).
 
-    Mean and spread are those over the batches of all processes.
+    Mean and spread are those over the batches of all processes, of whatever size.
     """
-    output = output.float()
-    moments = torch.stack([output.mean((0, 2, 3)), output.square().mean((0, 2, 3))])
-    mean, square = joint_sum(moments) / num_processes()
-    scale = std / (square - mean.square()).clamp(min=1e-12).sqrt()
+    output = output.double()
+    sums = torch.stack([output.sum((0, 2, 3)), output.square().sum((0, 2, 3))])
+    number = sums.new_full((1, sums.shape[1]), output[:, 0].numel())
+    total, squares, number = joint_sum(torch.cat([sums, number]))
+    mean = total / number
+    scale = std / (squares / number - mean.square()).clamp(min=1e-12).sqrt()
+    mean, scale = mean.to(conv.weight.dtype), scale.to(conv.weight.dtype)
     conv.weight.mul_(scale.view(-1, 1, 1, 1))
     conv.bias.sub_(mean).mul_(scale)

@@ -65,7 +65,7 @@ class EMACodebook(nn.Module):
     def start(self, z: Tensor) -> None:
         """Place the codes by k-means with cosines on the vectors (..., D) of all processes."""
         z = F.normalize(z.float(), dim=-1).flatten(0, -2)
-        codes = _random_rows(z, len(self.weight))
+        codes = random_rows(z, len(self.weight))
         for _ in range(self.kmeans_iters):
             sums, counts = _sums(z, nearest(z, codes), len(codes))
             codes = torch.where(counts[:, None] > 0, F.normalize(sums, dim=-1), codes)
@@ -107,7 +107,7 @@ def _sums(z: Tensor, ids: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
     return sums, counts
 
 
-def _random_rows(z: Tensor, number: int) -> Tensor:
+def random_rows(z: Tensor, number: int) -> Tensor:
     """``number`` vectors, the same ones in all processes and as many of each of them."""
     world_size = dist.get_world_size() if _several_processes() else 1
     share = -(-number // world_size)

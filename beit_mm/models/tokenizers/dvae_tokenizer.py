@@ -2,21 +2,20 @@ import math
 
 import torch
 import torch.nn as nn
-from mmengine.dist import all_reduce, broadcast
+from mmengine.dist import broadcast
 from torch import Tensor
 
-from beit_mm.code_health import dead_codes
 from beit_mm.models.layers.code_usage import CodeUsage
 from beit_mm.models.layers.conv_block import conv_decoder, conv_encoder
 from beit_mm.models.layers.data_init import standardise_output_
 from beit_mm.models.layers.joint_batch_norm import JointBatchNorm2d
 from beit_mm.models.layers.relaxations import RELAXATIONS
+from beit_mm.models.layers.revival import Revival
 from beit_mm.registry import MODELS
 
 from .base_tokenizer import BaseTokenizer
 
 RECON_LOSSES = dict(mse='MSEReconLoss', l1='L1ReconLoss', smooth_l1='SmoothL1ReconLoss')
-REVIVE = dict(share=0.05, min_tokens=10, interval=100)
 
 
 @MODELS.register_module()
@@ -103,7 +102,7 @@ class DVAETokenizer(BaseTokenizer):
             if value <= 0:
                 raise ValueError(f'{name}.{key}={value}: expected a positive integer')
         for key, value in dict(kl_weight=kl_weight, usage_weight=usage_weight).items():
-            if value < 0:
+            if not 0 <= value < math.inf:  # NaN is neither
                 raise ValueError(
                     f'{name}.{key}={value}: expected 0 or more; a negative weight '
                     'rewards what the term is there to prevent'
@@ -112,10 +111,6 @@ class DVAETokenizer(BaseTokenizer):
         if relaxation not in RELAXATIONS:
             raise ValueError(
                 f'{name}.relaxation={relaxation!r}: expected one of {list(RELAXATIONS)}'
-            )
-        if revive is not None and set(revive) - set(REVIVE):
-            raise ValueError(
-                f'{name}.revive has {sorted(set(revive) - set(REVIVE))}: expected {list(REVIVE)}'
             )
         self.in_channels = in_channels
         self.temperature = temperature
@@ -126,7 +121,7 @@ class DVAETokenizer(BaseTokenizer):
         self.usage_weight = usage_weight
         self.usage_target = usage_target
         self.data_init = data_init
-        self.revive = None if revive is None else dict(REVIVE, **revive)
+        self.revive = None if revive is None else Revival(revive, name)
 
         self._build(width, num_blocks, code_dim)
         if logit_scale is not None:
@@ -243,14 +238,10 @@ class DVAETokenizer(BaseTokenizer):
     @torch.no_grad()
     def _revive(self) -> None:
         """``revive``: dead codes become noisy copies of living ones, the same in all processes."""
-        if self.revive is None or (self.usage.step + 1) % self.revive['interval']:
+        found = self.revive.dead(self.usage) if self.revive else None
+        if found is None:
             return
-        counts = self.usage.counts.sum(0)
-        all_reduce(counts)
-        dead = dead_codes(counts, self.revive['share'], self.revive['min_tokens'])
-        dead = dead.nonzero().flatten()
-        if len(dead) == 0:
-            return
+        dead, counts = found
         sources = counts.double().multinomial(len(dead), replacement=True)
         broadcast(sources, src=0)
         last = self._last_conv()
@@ -263,7 +254,6 @@ class DVAETokenizer(BaseTokenizer):
         if self.logit_scale is not None:
             for rows in (self.logit_norm.running_mean, self.logit_norm.running_var):
                 rows[dead] = rows[sources]
-        self.usage.counts.zero_()  # the new ones get a window of their own
 
     def _last_conv(self) -> nn.Conv2d:
         """The 1x1 convolution to the logits, a row of its weight for each code."""

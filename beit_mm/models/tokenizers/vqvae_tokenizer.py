@@ -1,15 +1,12 @@
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_reduce, broadcast
 from torch import Tensor
 
-from beit_mm.code_health import dead_codes
-from beit_mm.models.layers.ema_codebook import EMACodebook
+from beit_mm.models.layers.ema_codebook import EMACodebook, random_rows
+from beit_mm.models.layers.revival import Revival
 from beit_mm.registry import MODELS
 
 from .autoencoder_tokenizer import AutoencoderTokenizer
-
-REVIVE = dict(share=0.05, min_tokens=10, interval=100)
 
 
 @MODELS.register_module()
@@ -39,14 +36,9 @@ class VQVAETokenizer(AutoencoderTokenizer):
         **kwargs,
     ):
         super().__init__(vocab_size, code_dim, **kwargs)
-        if revive is not None and set(revive) - set(REVIVE):
-            raise ValueError(
-                f'VQVAETokenizer.revive has {sorted(set(revive) - set(REVIVE))}: expected '
-                f'{list(REVIVE)}'
-            )
         self.beta = beta
         self.codebook = EMACodebook(vocab_size, code_dim, decay, kmeans_iters)
-        self.revive = None if revive is None else dict(REVIVE, **revive)
+        self.revive = None if revive is None else Revival(revive, type(self).__name__)
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         if self.training:
@@ -67,16 +59,9 @@ class VQVAETokenizer(AutoencoderTokenizer):
 
     @torch.no_grad()
     def _revive(self, z: Tensor) -> None:
-        if self.revive is None or (self.usage.step + 1) % self.revive['interval']:
-            return
-        counts = self.usage.counts.sum(0)
-        all_reduce(counts)
-        dead = dead_codes(counts, self.revive['share'], self.revive['min_tokens'])
-        dead = dead.nonzero().flatten()
-        if len(dead) == 0:
-            return
-        vectors = F.normalize(z.flatten(0, -2), dim=-1)
-        chosen = vectors[torch.randint(len(vectors), (len(dead),), device=z.device)]
-        broadcast(chosen, src=0)
-        self.codebook.weight[dead] = chosen
-        self.usage.counts.zero_()  # the new ones get a window of their own
+        """``revive``: dead codes go to vectors of the batch, as many of each process's."""
+        found = self.revive.dead(self.usage) if self.revive else None
+        if found is not None:
+            dead, _ = found
+            vectors = F.normalize(z.flatten(0, -2), dim=-1)
+            self.codebook.weight[dead] = random_rows(vectors, len(dead))

@@ -56,9 +56,9 @@ class Tokenizer(nn.Module):
     ],
 )
 def test_value_of_each_shape(schedule, values):
-    own = hook(temperature=schedule)
+    own = hook(number=schedule)
     for iteration, value in values.items():
-        assert own.value('temperature', iteration) == pytest.approx(value, abs=1e-12), iteration
+        assert own.value('number', iteration) == pytest.approx(value, abs=1e-12), iteration
 
 
 @pytest.mark.parametrize('begin', [0, 7])
@@ -144,3 +144,41 @@ def test_unknown_attribute__named_before_the_first_step():
 def test_a_schedule_that_cannot_be_computed_names_itself(schedule, message):
     with pytest.raises(ValueError, match=rf"schedules\['temperature'\].*{message}"):
         TokenizerScheduleHook(dict(temperature=schedule))
+
+
+@pytest.mark.parametrize('name', ['kl_weight', 'usage_weight', 'entropy_weight'])
+@pytest.mark.parametrize('start, end', [(0.0, -1e-3), (-1e-3, 0.0)])
+@pytest.mark.parametrize('kind', ['linear', 'cosine'])
+def test_a_negative_weight_is_refused_before_training(name, start, end, kind):
+    message = rf"schedules\['{name}'\]: (start|end)=-0.001, expected 0 or more"
+    with pytest.raises(ValueError, match=message):
+        hook(**{name: dict(type=kind, start=start, end=end, num_steps=5)})
+
+
+@pytest.mark.parametrize('key', ['start', 'end', 'num_steps', 'begin'])
+@pytest.mark.parametrize('value', [math.nan, math.inf, None])
+def test_numbers_that_are_none_are_refused(key, value):
+    schedule = dict(dict(type='linear', start=1, end=0.5, num_steps=5), **{key: value})
+    for name in ('kl_weight', 'temperature', 'beta'):
+        with pytest.raises(ValueError, match=f'{key}={value}, expected a finite number'):
+            hook(**{name: schedule})
+
+
+@pytest.mark.parametrize(
+    'schedule',
+    [
+        dict(type='cosine', start=1.0, end=0.0, num_steps=5),
+        dict(type='compound', start=1.0, end=-0.1, rate=1.0, step_size=5),
+        dict(type='constant', start=-1.0),
+    ],
+)
+def test_a_temperature_that_is_not_positive_is_refused(schedule):
+    with pytest.raises(ValueError, match='expected a positive number; a temperature'):
+        hook(temperature=schedule)
+    if 'end' in schedule:
+        hook(margin=schedule)  # other numbers are free
+
+
+def test_a_factor_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match='gamma=-0.5, expected a positive number'):
+        hook(kl_weight=dict(type='step', start=1.0, gamma=-0.5, step_size=5))

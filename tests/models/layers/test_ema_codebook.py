@@ -72,7 +72,7 @@ def test_eval__changes_nothing_even_before_the_start():
 
 def test_start__is_cosine_kmeans(monkeypatch):
     z = F.normalize(torch.randn(40, 3), dim=-1)
-    monkeypatch.setattr(ema_codebook, '_random_rows', lambda z, number: z[:number])
+    monkeypatch.setattr(ema_codebook, 'random_rows', lambda z, number: z[:number])
     book = EMACodebook(7, 3, kmeans_iters=4)
     book.start(2.5 * z)
     codes = z[:7].double().numpy()

@@ -48,6 +48,7 @@ def test_encode__refuses_other_sizes_and_channels():
         (dict(vocab_size=1), 'vocab_size=1: expected an integer >= 2'),
         (dict(vocab_size=8.5), 'vocab_size=8.5: expected an integer'),
         (dict(kl_weight=-1e-4), 'DVAETokenizer.kl_weight=-0.0001: expected 0 or more'),
+        (dict(kl_weight=math.nan), 'kl_weight=nan: expected 0 or more'),
         (dict(usage_weight=-1), 'usage_weight=-1: expected 0 or more'),
         (dict(width=0), 'width=0: expected a positive integer'),
         (dict(code_dim=-6), 'code_dim=-6: expected a positive integer'),

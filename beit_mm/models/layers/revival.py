@@ -1,0 +1,55 @@
+import math
+
+import torch
+from mmengine.dist import all_reduce
+from torch import Tensor
+
+from beit_mm.code_health import dead_codes
+
+from .code_usage import CodeUsage
+
+DEFAULTS = dict(share=0.05, min_tokens=10, interval=100)
+
+
+class Revival:
+    """When a tokenizer's codes are dead; what becomes of them is the tokenizer's own matter.
+
+    Args:
+        config: ``dict(share=0.05, min_tokens=10, interval=100)``, any part of it. Each
+            ``interval`` steps a code is dead that was used less than ``share`` of the window's
+            mean, once the window has ``min_tokens`` tokens for each code.
+        owner: Class name for error messages.
+
+    Raises:
+        ValueError: An unknown key, or a number that would revive nothing or everything.
+    """
+
+    def __init__(self, config: dict, owner: str):
+        if unknown := set(config) - set(DEFAULTS):
+            raise ValueError(f'{owner}.revive has {sorted(unknown)}: expected {list(DEFAULTS)}')
+        config = dict(DEFAULTS, **config)
+        self.share, self.min_tokens = config['share'], config['min_tokens']
+        self.interval = config['interval']
+        if not 0 < self.share < 1:
+            raise ValueError(f'{owner}.revive.share={self.share}: expected a share in (0, 1)')
+        if not 0 < self.min_tokens < math.inf:
+            raise ValueError(f'{owner}.revive.min_tokens={self.min_tokens}: expected more than 0')
+        if not isinstance(self.interval, int) or self.interval < 1:
+            raise ValueError(f'{owner}.revive.interval={self.interval}: expected an integer >= 1')
+
+    @torch.no_grad()
+    def dead(self, usage: CodeUsage) -> tuple[Tensor, Tensor] | None:
+        """Ids of the codes to revive in this step and counts (V,), the same in all processes.
+
+        None where there is nothing to do. Else the window is emptied, so that the new codes get one
+        of their own.
+        """
+        if (usage.step + 1) % self.interval:
+            return None
+        counts = usage.counts.sum(0)
+        all_reduce(counts)
+        dead = dead_codes(counts, self.share, self.min_tokens).nonzero().flatten()
+        if len(dead) == 0:
+            return None
+        usage.counts.zero_()
+        return dead, counts

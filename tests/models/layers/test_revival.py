@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from beit_mm.models.layers.code_usage import CodeUsage
+from beit_mm.models.layers.revival import Revival
+
+
+def usage(counts, window=4):
+    usage = CodeUsage(len(counts), window)
+    usage.counts[0] = torch.tensor(counts)
+    return usage
+
+
+def test_dead__under_the_share_of_the_mean_and_the_window_is_emptied():
+    revival, own = Revival(dict(share=0.5, min_tokens=5, interval=1), 'Owner'), usage([0, 2, 3, 15])
+    dead, counts = revival.dead(own)  # the mean is 5
+    assert dead.tolist() == [0, 1] and counts.tolist() == [0, 2, 3, 15]
+    assert own.counts.sum() == 0
+
+
+@pytest.mark.parametrize('counts', [[0, 2, 2, 15], [5, 5, 5, 5]])
+def test_dead__too_few_tokens_or_none_dead(counts):
+    revival, own = Revival(dict(share=0.5, min_tokens=5, interval=1), 'Owner'), usage(counts)
+    assert revival.dead(own) is None
+    assert own.counts.sum() == sum(counts)  # it goes on counting
+
+
+def test_dead__in_the_last_step_of_each_interval():
+    revival = Revival(dict(interval=3, min_tokens=1), 'Owner')
+    found = []
+    for step in range(9):
+        own = usage([0, 40])
+        own.step = step
+        found.append(revival.dead(own) is not None)
+    assert found == [False, False, True] * 3
+
+
+@pytest.mark.parametrize(
+    'wrong, message',
+    [
+        (dict(every=3), r"Owner.revive has \['every'\]: expected \['share'"),
+        (dict(share=0), 'Owner.revive.share=0: expected a share'),
+        (dict(share=1.5), 'share=1.5'),
+        (dict(min_tokens=0), 'min_tokens=0: expected more than 0'),
+        (dict(interval=0), 'interval=0: expected an integer >= 1'),
+        (dict(interval=2.5), 'interval=2.5'),
+    ],
+)
+def test_arguments__named_in_errors(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Revival(wrong, 'Owner')
