@@ -94,13 +94,15 @@ class PointClassifier(BaseModel):
         return dict(loss=loss)
 
 
-def small_run(work_dir, guard=None, steps=60, model=None, data=None, **changes) -> Runner:
+def small_run(
+    work_dir, guard=None, steps=60, model=None, data=None, batch_size=8, **changes
+) -> Runner:
     guards = guard if isinstance(guard, list) else [guard] if guard else []
     config = dict(
         model=dict(model or dict(type='PointClassifier')),
         work_dir=str(work_dir),
         train_dataloader=dict(
-            batch_size=8,
+            batch_size=batch_size,
             num_workers=0,
             sampler=dict(type='beit_mm.ResumableSampler', shuffle=True),
             dataset=dict(type='Points', **(data or {})),

@@ -1,6 +1,7 @@
 import torch
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
 from beit_mm.engine.health import grouped, is_moving, lr_schedulers, names_of
@@ -34,7 +35,7 @@ class FrozenWeightsGuardHook(GuardHook):
     def __init__(self, interval: int = 100, action: str = 'warn'):
         super().__init__(interval, action)
         self._rates: list[float] = []  # of the groups, in the latest iteration
-        self._changed = [0, 0]  # iteration and epoch in which they became these
+        self._changed = 0  # the iteration in which they became these
         self._ever = False  # above 0
         self._sums: Tensor | None = None  # of the weights at the last check
         self._begin_again()
@@ -64,7 +65,7 @@ class FrozenWeightsGuardHook(GuardHook):
         rates = [group['lr'] for group in _groups(runner)]
         if not any(isinstance(rate, torch.Tensor) for rate in rates):
             if rates != self._rates:
-                self._rates, self._changed = rates, [runner.iter, runner.epoch]
+                self._rates, self._changed = rates, runner.iter
             if len(self._highest) != len(rates):
                 self._highest = rates
             self._highest = [max(pair) for pair in zip(rates, self._highest, strict=True)]
@@ -88,7 +89,7 @@ class FrozenWeightsGuardHook(GuardHook):
                 "dtype='float16', at optim_wrapper.accumulative_counts, and whether the model has "
                 'a train_step of its own',
             )
-        elif self._updates and not changed and 'rate' not in symptoms:
+        elif self._updates and not changed and (any(self._highest) or not self._highest):
             symptoms['weights'] = Symptom(
                 f'{self._updates} updates left each weight of the model as it was (learning rate '
                 f'{max(self._highest, default=0):.3g})',
@@ -152,7 +153,7 @@ class FrozenWeightsGuardHook(GuardHook):
                 name = type(scheduler).__name__
                 symptoms['schedule'] = Symptom(
                     f'the learning rate has been {max(self._rates):.3g} since iteration '
-                    f'{self._changed[0] + 1}, though a {name} is at work from {scheduler.begin} to '
+                    f'{self._changed + 1}, though a {name} is at work from {scheduler.begin} to '
                     f'{scheduler.end}',
                     cause,
                 )
@@ -160,13 +161,11 @@ class FrozenWeightsGuardHook(GuardHook):
 
     def _should_have_moved(self, scheduler, runner) -> bool:
         """Whether the schedule has been at work for long enough since the rate last changed."""
-        now, since = (
-            (runner.epoch, self._changed[1])
-            if scheduler.by_epoch
-            else (runner.iter, self._changed[0])
-        )
+        unit = len(runner.train_dataloader) if scheduler.by_epoch else 1
+        if _has_no_epochs(scheduler, runner):
+            return runner.iter - self._changed >= max(self.interval, LOOKS) - 1
+        now, since = runner.iter // unit, max(self._changed // unit, scheduler.begin)
         patience = 2 if scheduler.by_epoch else max(self.interval, LOOKS) - 1
-        since = max(since, scheduler.begin)
         return now < scheduler.end - 1 and now - since >= patience and is_moving(scheduler)
 
     @torch.no_grad()
@@ -184,7 +183,7 @@ class FrozenWeightsGuardHook(GuardHook):
         return dict(
             super().training_state(),
             rates=list(self._rates),
-            changed=list(self._changed),
+            changed=self._changed,
             ever=self._ever,
             sums=self._sums.cpu(),
             iters=self._iters,
@@ -194,7 +193,7 @@ class FrozenWeightsGuardHook(GuardHook):
 
     def load_training_state(self, state: dict) -> None:
         super().load_training_state(state)
-        self._rates, self._changed = list(state['rates']), list(state['changed'])
+        self._rates, self._changed = list(state['rates']), state['changed']
         self._ever, self._sums = state['ever'], state['sums']
         self._iters, self._updates = state['iters'], state['updates']
         self._highest = list(state['highest'])
@@ -203,10 +202,19 @@ class FrozenWeightsGuardHook(GuardHook):
 def _why_frozen(scheduler, runner) -> str:
     if not any(isinstance(hook, ParamSchedulerHook) for hook in runner.hooks):
         return 'default_hooks.param_scheduler is missing: set dict(type=ParamSchedulerHook)'
-    optimizers = [w.optimizer for w in optim_wrappers(runner)]
-    if getattr(scheduler.optimizer, 'optimizer', scheduler.optimizer) not in optimizers:
+    if _has_no_epochs(scheduler, runner):
+        return (
+            'A loop of iterations has no epochs that a schedule could count: set by_epoch=False, '
+            'and begin and end in iterations'
+        )
+    if scheduler.optimizer not in optim_wrappers(runner):
         return "The schedule moves another optimizer's rate: look for one that is built twice"
     return 'Look for a hook or a model that sets the rate back, and at schedules that cancel out'
+
+
+def _has_no_epochs(scheduler, runner) -> bool:
+    """Counts them in a loop that has none, so it stays at its beginning."""
+    return scheduler.by_epoch and not isinstance(runner.train_loop, EpochBasedTrainLoop)
 
 
 def _groups(runner) -> list[dict]:
