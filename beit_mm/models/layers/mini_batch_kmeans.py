@@ -9,11 +9,11 @@ CHUNK_ELEMENTS = 2**24  # distances that are computed at a time
 class MiniBatchKMeans(nn.Module):
     """k-means in one pass over a stream of batches (Sculley 2010), from a k-means++ start.
 
-    The first ``start_vectors`` vectors (of this process) are collected and the centres drawn from
-    them; from then on
+    The first ``start_vectors`` vectors are collected and the centres drawn from them; from then on
     each batch moves the centres to the running mean of all vectors that ever chose them. Draws
-    come from ``seed`` alone: the same stream gives the same centres. With several processes the
-    start is that of the first one and the sums are those of all.
+    come from ``seed`` alone: the same stream gives the same centres. With several processes each
+    waits until all of them have ``start_vectors``, the start is drawn from the first one's, and the
+    sums are those of all.
 
     Args:
         start_vectors: None takes 20 for each centre.
@@ -47,7 +47,7 @@ class MiniBatchKMeans(nn.Module):
         flat = z.detach().float().flatten(0, -2)
         if not self.fitted:
             self.waiting.append(flat)
-            if sum(map(len, self.waiting)) >= self.start_vectors:
+            if self._enough():
                 self.start()
             return
         self._move(flat)
@@ -63,6 +63,14 @@ class MiniBatchKMeans(nn.Module):
         if _several_processes():
             dist.broadcast(self.centres.data, src=0)
         self._move(flat)
+
+    def _enough(self) -> bool:
+        """Whether every process has its vectors: they start in the same step or wait for ever."""
+        enough = torch.tensor(sum(map(len, self.waiting)) >= self.start_vectors)
+        if _several_processes():
+            enough = enough.int().to(self.centres.device)
+            dist.all_reduce(enough, dist.ReduceOp.MIN)
+        return bool(enough)
 
     def _move(self, flat: Tensor) -> None:
         ids, _ = self(flat)

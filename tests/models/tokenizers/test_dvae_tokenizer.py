@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
 
@@ -237,37 +236,6 @@ def test_data_init__first_batch_has_the_asked_spread_and_argmax_stays_spread():
     weight = model._last_conv().weight.clone()
     model.loss(torch.rand(8, 3, 16, 16))
     assert torch.equal(weight, model._last_conv().weight)
-
-
-def train_and_encode(rank: int, folder) -> None:
-    torch.set_num_threads(1)
-    store = dist.FileStore(str(folder / 'store'), 2)
-    dist.init_process_group('gloo', store=store, rank=rank, world_size=2)
-    torch.manual_seed(0)
-    model = tokenizer(logit_scale=2.0)
-    images = torch.load(folder / 'images.pth')
-    for _ in range(3):
-        model(images[2 * rank : 2 * rank + 2], mode='loss')
-    state = {name: model.logit_norm.state_dict()[name] for name in ('running_mean', 'running_var')}
-    torch.save(dict(state, ids=model.eval().encode(images)), folder / f'rank{rank}.pth')
-    dist.destroy_process_group()
-
-
-def test_logit_scale__all_processes_have_one_tokenizer(tmp_path):
-    images = torch.rand(4, 3, 16, 16)
-    images[2:] *= 0.2  # the second one sees dark images
-    torch.save(images, tmp_path / 'images.pth')
-    torch.multiprocessing.start_processes(
-        train_and_encode, (tmp_path,), nprocs=2, start_method='fork'
-    )
-    ranks = [torch.load(tmp_path / f'rank{rank}.pth') for rank in range(2)]
-    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in ranks[0])
-    torch.manual_seed(0)
-    alone = tokenizer(logit_scale=2.0)
-    for _ in range(3):
-        alone(images, mode='loss')
-    for name in ('running_mean', 'running_var'):
-        torch.testing.assert_close(ranks[0][name], alone.logit_norm.state_dict()[name])
 
 
 def test_usage_target__zero_once_the_entropy_is_enough():
