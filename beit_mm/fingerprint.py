@@ -28,23 +28,41 @@ def text_sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(plain(value)).encode()).hexdigest()
 
 
-def module_sha256(module: nn.Module, config: Mapping) -> str:
+def module_sha256(module: nn.Module, config: Mapping, state: Mapping | None = None) -> str:
     """Of the class, the config and every value of the state dict, wherever it is.
 
     Where the weights came from and how its training loads images (``init_cfg``,
     ``data_preprocessor``), and the scope before the name of the type, are no part of it.
+
+    Args:
+        state: Taken for the state dict of ``module``, an average of its weights for example.
     """
+    digest = hashlib.sha256(text_sha256([type(module).__name__, options_of(config)]).encode())
+    _update(digest, module.state_dict() if state is None else state)
+    return digest.hexdigest()
+
+
+def options_of(config: Mapping) -> dict:
+    """What of a module's config its digest counts."""
     ignored = ('type', 'init_cfg', 'data_preprocessor', '_scope_')
-    kept = {key: value for key, value in config.items() if key not in ignored}
-    digest = hashlib.sha256(text_sha256([type(module).__name__, kept]).encode())
-    for name, value in sorted(module.state_dict().items()):
+    return {key: value for key, value in config.items() if key not in ignored}
+
+
+def weights_sha256(state: Mapping) -> str:
+    """Of the names, types, shapes and values of a state dict alone."""
+    digest = hashlib.sha256()
+    _update(digest, state)
+    return digest.hexdigest()
+
+
+def _update(digest, state: Mapping) -> None:
+    for name, value in sorted(state.items()):
         if isinstance(value, Tensor):
             digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
             values = value.detach().cpu().contiguous().flatten()
             digest.update(values.view(torch.uint8).numpy())
         else:
             digest.update(f'{name} {value!r}'.encode())
-    return digest.hexdigest()
 
 
 def short_key(sha256: str) -> int:

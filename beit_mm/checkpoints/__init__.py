@@ -4,11 +4,12 @@ It imports torch and mmengine, and nothing of the kinds of plugins.
 """
 
 from .conversion import Conversion
+from .description import description_of, read_description
 from .download import fetch
 from .layouts import LAYOUTS, OURS, detect, task_of, unwrap, weights_of
 from .load_report import IncompleteCheckpointError, LoadReport, check_load
 from .loaders import in_our_layout, keep_layout, register_loaders
-from .reading import UnsafeCheckpointError, read_checkpoint, write_weights
+from .reading import UnsafeCheckpointError, peek, read_checkpoint, write_weights
 from .trust import trust_checkpoints
 
 __all__ = [
@@ -19,11 +20,14 @@ __all__ = [
     'LoadReport',
     'UnsafeCheckpointError',
     'check_load',
+    'description_of',
     'detect',
     'fetch',
     'in_our_layout',
     'keep_layout',
+    'peek',
     'read_checkpoint',
+    'read_description',
     'register_loaders',
     'task_of',
     'trust_checkpoints',

@@ -54,6 +54,23 @@ def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu
     return checkpoint
 
 
+def peek(path: str | Path) -> Any:
+    """The content of a checkpoint with tensors on the device ``meta``: names and shapes, no values.
+
+    Nothing is left out of it, so its config texts are for showing alone. Raises as
+    :func:`read_checkpoint`.
+    """
+    path = Path(path).expanduser()
+    if path.suffix != '.safetensors' and zipfile.is_zipfile(path):
+        _refuse_zip_bomb(path)
+        try:
+            with torch.serialization.safe_globals(safe_globals()):
+                return torch.load(path, map_location='meta', mmap=True, weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError):
+            pass  # pickled modules, and what only the reader can say why it is refused
+    return read_checkpoint(path, 'meta')
+
+
 def _read_pickle(path: Path, map_location: str | Callable | None) -> Any:
     refused = None
     _refuse_zip_bomb(path)

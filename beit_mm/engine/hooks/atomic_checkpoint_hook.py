@@ -8,6 +8,8 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.model import is_model_wrapper
 
+from beit_mm.checkpoints.description import KEY
+from beit_mm.engine.stages import describe, tokenizer_of
 from beit_mm.engine.storage import (
     POINTER,
     AtomicLocalBackend,
@@ -35,7 +37,8 @@ class AtomicCheckpointHook(CheckpointHook):
     it (relative to the work dir, which may be moved), and only then an older one goes; the disk
     needs room for one more than ``max_keep_ckpts``. The best one is replaced in the same order.
     Saving waits for an update of the weights, where gradients are accumulated. Files hold tensors
-    and plain values. ``resume=True`` takes the last one that is whole.
+    and plain values; ``meta['beit_mm']`` says what the run does to images, patches and tokens
+    (:func:`beit_mm.engine.stages.describe`). ``resume=True`` takes the last one that is whole.
 
     A run that begins anew leaves those of earlier runs where they are, but ``resume=True`` passes
     them over from then on: the pointer becomes ``last_checkpoint.old``, and
@@ -92,6 +95,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self._module_states: list[dict] = []  # of all processes, while a checkpoint is made
         self._due: int | None = None  # a save that waits for an update of the weights
         self._saved_iter: int | None = None
+        self._digests: dict[str, str] | None = None  # of a frozen tokenizer
         self.keep_ckpt_ids: list[int] = []
 
     # Resuming
@@ -182,6 +186,7 @@ class AtomicCheckpointHook(CheckpointHook):
                     'resume=True takes one of them only if load_from names it'
                 )
         self._saved_iter = runner.iter if runner._resume else None
+        self._digests = None
 
     def _here(self, path: str) -> str:
         """A best checkpoint, after the work dir was moved."""
@@ -384,9 +389,18 @@ class AtomicCheckpointHook(CheckpointHook):
             checkpoint['train_loop'] = runner._train_loop.state_dict()
         if self._module_states:
             checkpoint['module_states'] = self._module_states
+        self._describe(runner, checkpoint)
         checkpoint['message_hub'] = plain_message_hub(checkpoint['message_hub'], self.max_history)
         for key in checkpoint:
             checkpoint[key] = to_plain(checkpoint[key], key)
+
+    def _describe(self, runner, checkpoint: dict) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        found = describe(model, runner.cfg, checkpoint['state_dict'], self._digests)
+        checkpoint['meta'][KEY] = found
+        if tokenizer_of(model)[1]:  # a part of the model, which no step changes
+            names = ('sha256', 'weights_sha256')
+            self._digests = {name: found['tokenizer'][name] for name in names}
 
 
 def _then(before: Future | None, function, *args) -> None:

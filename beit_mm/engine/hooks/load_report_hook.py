@@ -3,10 +3,24 @@ import logging
 import torch.nn as nn
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
-from beit_mm.checkpoints import IncompleteCheckpointError, LoadReport, weights_of
+from beit_mm.checkpoints import (
+    IncompleteCheckpointError,
+    LoadReport,
+    description_of,
+    read_description,
+    weights_of,
+)
 from beit_mm.checkpoints.load_report import some
+from beit_mm.engine.stages import (
+    Difference,
+    StageMismatchError,
+    differences,
+    here_of,
+    tokenizer_of,
+)
+from beit_mm.fingerprint import weights_sha256
 from beit_mm.registry import HOOKS
 
 ADVICE = (
@@ -15,6 +29,7 @@ ADVICE = (
 )
 # The encoder adapts these as it is loaded, and says so itself.
 POSITIONS = ('relative_position_bias_table', 'pos_embed')
+BETWEEN_STAGES = ('report', 'warn', 'error', 'ignore')
 # The backbone is judged by itself; an auxiliary head acts in training alone.
 NOT_EVALUATED = ('backbone.', 'auxiliary_head.')
 
@@ -27,25 +42,98 @@ class LoadReportHook(Hook):
     Parts of a model that are loaded with ``init_cfg`` report by themselves, and a BEiTEncoder is
     stricter than this hook, which also watches the backbones of other libraries.
 
+    It also compares what a checkpoint says of itself (``meta['beit_mm']``) with the model that
+    loads it, whole or as its backbone or tokenizer: normalisation and order of the channels, patch
+    size, channels, and the tokenizer. Checkpoints that say nothing are not compared.
+
     Args:
         min_backbone: Share of the tensors of ``model.backbone`` that has to be found.
         complete: Every parameter beside the backbone has to be found too, as for an evaluation,
             which an untrained head would make one of chance. An auxiliary head may be missing, and
             a part that has been loaded with an ``init_cfg`` of its own, as a tokenizer.
+        between_stages: ``report``: what would fail or go on with another tokenizer is an error, the
+            rest a warning in the log. ``warn``: all of it is a warning. ``error``: all of it is an
+            error. ``ignore``: nothing is compared.
 
     Raises:
+        StageMismatchError: As ``between_stages`` says.
         IncompleteCheckpointError: No tensor of the model, or too few of its backbone, are in the
             checkpoint.
     """
 
     priority = 'VERY_LOW'  # after hooks that change the checkpoint
 
-    def __init__(self, min_backbone: float = 0.5, complete: bool = False):
+    def __init__(
+        self, min_backbone: float = 0.5, complete: bool = False, between_stages: str = 'report'
+    ):
+        if between_stages not in BETWEEN_STAGES:
+            raise ValueError(
+                f'LoadReportHook.between_stages={between_stages!r}: expected one of '
+                f'{BETWEEN_STAGES}'
+            )
         self.min_backbone = min_backbone
         self.complete = complete
+        self.between_stages = between_stages
+
+    def before_run(self, runner: Runner) -> None:
+        """Parts with an ``init_cfg`` of their own, before they are loaded."""
+        if self.between_stages == 'ignore':
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        here, found = here_of(model, runner.cfg), []
+        trains = isinstance(runner._train_loop, BaseLoop)
+        for part in ('model', 'backbone', 'tokenizer'):
+            module = model if part == 'model' else getattr(model, part, None)
+            if not (trains or getattr(module, 'is_init', False)):
+                continue  # an evaluation loads what load_from names
+            for step in _pretrained(module):
+                source = step['checkpoint']
+                description = read_description(source, download=True)
+                if description is not None:
+                    key = _preprocessor_key(runner)
+                    found += differences(description, here, source, part=part, preprocessor=key)
+        self._report(runner, found)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._compare(runner, model, checkpoint)
+        self._report_load(runner, model, checkpoint)
+
+    def _compare(self, runner: Runner, model: nn.Module, checkpoint: dict) -> None:
+        description = description_of(checkpoint)
+        if self.between_stages == 'ignore' or description is None:
+            return
+        tokenizer, prefix = tokenizer_of(model)
+
+        def digest() -> str | None:
+            chosen = prefix and _is_chosen(tokenizer)
+            return weights_sha256(tokenizer.state_dict()) if chosen else None
+
+        found = differences(
+            description,
+            here_of(model, runner.cfg),
+            str(runner._load_from),
+            resumes=runner._resume,
+            preprocessor=_preprocessor_key(runner),
+            weights_sha256=digest,
+        )
+        self._report(runner, [*found])
+
+    def _report(self, runner: Runner, found: list[Difference]) -> None:
+        levels = dict(warn='warning', error='error')
+        found = [f._replace(level=levels.get(self.between_stages, f.level)) for f in found]
+        for difference in found:
+            if difference.level == 'warning':
+                runner.logger.warning(str(difference))
+        if errors := [str(difference) for difference in found if difference.level == 'error']:
+            advice = (
+                "default_hooks.load_report.between_stages='warn' goes on all the same"
+                if self.between_stages == 'report'
+                else f'default_hooks.load_report.between_stages={self.between_stages!r}'
+            )
+            raise StageMismatchError('\n'.join([*errors, f'({advice})']))
+
+    def _report_load(self, runner: Runner, model: nn.Module, checkpoint: dict) -> None:
         report = LoadReport.of(model, weights_of(checkpoint))
         total = len(report.matched) + len(report.reshaped) + len(report.missing)
         if not report.matched:
@@ -87,14 +175,32 @@ class LoadReportHook(Hook):
         )
 
 
+def _pretrained(module: nn.Module | None) -> list[dict]:
+    """The steps of its ``init_cfg`` that load a file."""
+    given = getattr(module, 'init_cfg', None) or []
+    steps = given if isinstance(given, list | tuple) else [given]
+    return [step for step in steps if step.get('type') == 'Pretrained' and step.get('checkpoint')]
+
+
+def _is_chosen(tokenizer: nn.Module) -> bool:
+    """Whether its weights are those that the config asks for, and not random ones."""
+    if _pretrained(tokenizer):
+        return tokenizer.is_init
+    return next(tokenizer.parameters(), None) is None  # made of its options alone
+
+
+def _preprocessor_key(runner: Runner) -> str:
+    model = runner.cfg.get('model')
+    top = runner.cfg.get('data_preprocessor')
+    inside = isinstance(model, dict) and model.get('data_preprocessor')
+    return 'model.data_preprocessor' if inside and not top else 'data_preprocessor'
+
+
 def _loaded_apart(model: nn.Module, report: LoadReport) -> list[str]:
     """Prefixes of parts that have their weights from another file, and nothing from this one."""
     prefixes = []
     for name, part in model.named_children():
-        given = getattr(part, 'init_cfg', None) or []
-        steps = given if isinstance(given, list | tuple) else [given]
-        pretrained = any(step.get('type') == 'Pretrained' for step in steps)
         here = report.matched + report.reshaped
-        if pretrained and part.is_init and not any(n.startswith(f'{name}.') for n in here):
+        if _pretrained(part) and part.is_init and not any(n.startswith(f'{name}.') for n in here):
             prefixes.append(f'{name}.')
     return prefixes

@@ -1,19 +1,14 @@
 import logging
 import os
 import shlex
-import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
-import beit_mm
 from beit_mm.registry import HOOKS
-
-PACKAGES = ('torch', 'numpy', 'onedl-mmengine', 'mmengine', 'onedl-mmcv', 'mmcv')
-PACKAGES += ('onedl-mmpretrain', 'mmpretrain', 'onedl-mmsegmentation', 'mmsegmentation')
+from beit_mm.versions import code_state, package_folder, versions
 
 
 @HOOKS.register_module()
@@ -38,34 +33,16 @@ class RunRecordHook(Hook):
 
     @staticmethod
     def _versions() -> str:
-        found = [f'Python {sys.version.split()[0]}', f'beit_mm {beit_mm.__version__}']
-        for package in PACKAGES:
-            try:
-                found.append(f'{package} {version(package)}')
-            except PackageNotFoundError:
-                continue
-        return ', '.join(found)
+        return ', '.join(f'{name} {version}' for name, version in versions().items())
 
     @staticmethod
     def _code() -> str:
         """The commit of the checkout that the package is in, and whether files differ from it."""
-        folder = Path(beit_mm.__file__).resolve().parent
-
-        def git(*words: str) -> str | None:
-            try:
-                done = subprocess.run(
-                    ['git', '-C', str(folder), *words], capture_output=True, text=True, timeout=10
-                )
-            except (OSError, subprocess.TimeoutExpired):
-                return None
-            return done.stdout.strip() if done.returncode == 0 else None
-
-        commit = git('rev-parse', 'HEAD')
-        if not commit or git('ls-files', '__init__.py') != '__init__.py':
-            return f'{folder}, installed'
-        changed = git('status', '--porcelain', '--untracked-files=no', '--', '.')
-        state = 'unknown changes' if changed is None else 'changed files' if changed else 'clean'
-        return f'{folder}, git {commit} ({state})'
+        state = code_state()
+        if state is None:
+            return f'{package_folder()}, installed'
+        changed = {None: 'unknown changes', True: 'changed files', False: 'clean'}
+        return f'{package_folder()}, git {state["commit"]} ({changed[state["changed"]]})'
 
 
 class _LoggedTraceback:

@@ -1,0 +1,44 @@
+"""What a checkpoint says of itself: ``meta['beit_mm']``, plain values beside the tensors.
+
+AtomicCheckpointHook writes it (:func:`beit_mm.engine.stages.describe` says what is in it). Others'
+checkpoints have none, and a file may say anything: a reader takes what has the right form.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .download import fetch
+from .reading import peek
+
+KEY = 'beit_mm'
+FORMAT = 1
+PARTS = ('versions', 'code', 'images', 'backbone', 'tokenizer')
+
+
+def description_of(checkpoint: Any) -> dict | None:
+    """The description in a checkpoint, without what has another form; None if there is none."""
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    found = meta.get(KEY) if isinstance(meta, Mapping) else None
+    if not isinstance(found, Mapping) or found.get('format') != FORMAT:
+        return None
+    parts = {name: found[name] for name in PARTS if isinstance(found.get(name), Mapping)}
+    model = found.get('model')
+    return dict(format=FORMAT, model=model if isinstance(model, str) else None, **parts)
+
+
+def read_description(source: str | Path, download: bool = False) -> dict | None:
+    """That of a file, of which no weights are read; None where there is none or it can't be read.
+
+    Args:
+        download: Fetch a file from an https address, to where its loading finds it.
+    """
+    source = str(source)
+    if '://' in source:
+        if not download or not source.startswith('https://'):
+            return None
+        source = fetch(source)
+    try:
+        return description_of(peek(source))
+    except (ValueError, OSError, ImportError):
+        return None  # whoever loads it says what is wrong
