@@ -16,6 +16,8 @@ PROCESSES = """
 import json, os, signal, sys
 import torch
 import beit_mm
+from beit_mm.engine import UnhealthyTrainingError
+from small_runs import small_run
 from tiny_training import tiny_config
 from mmengine.runner import Runner
 from mmengine.config import Config
@@ -59,7 +61,23 @@ def signal_one(step):
     if step == 3 and rank == 1:
         os.kill(os.getpid(), signal.SIGTERM)
 
+def ill(name, broken):
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
+    settings = dict(interval=20, grace=10, action='stop')
+    kinds = ('ConstantPredictionGuardHook', 'ChanceLossGuardHook')
+    run = small_run(
+        f'{sys.argv[1]}/{name}', [dict(type=f'beit_mm.{kind}', **settings) for kind in kinds],
+        launcher='pytorch', cfg=Config(dict(model_wrapper_cfg=wrapper)), batch_size=4,
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.3)),
+    )
+    run.model.module.broken = broken
+    try:
+        run.train()
+    except UnhealthyTrainingError as error:
+        return str(error)
+
 found = dict(
+    ill=ill('ill', 'blind'), half=ill('half', 'blind' if rank else ''),
     calm=train('calm'), first=train('chaos', kill), second=train('chaos', resume=True),
     poisoned=train('poisoned', poison=[3]), stopped=train('stopped', signal_one),
 )
@@ -122,3 +140,11 @@ def test_two_processes__stop_together_for_a_signal_to_one(two_processes):
     folder, found = two_processes
     assert [(rank['stopped']['status'], rank['stopped']['iter']) for rank in found] == [(75, 3)] * 2
     assert (folder / 'stopped/last_checkpoint').read_text() == 'iter_4.pth'
+
+
+def test_two_processes__guards_judge_both_together(two_processes):
+    """Each has half of the images; what one alone sees is no symptom for either."""
+    _, found = two_processes
+    assert found[0]['ill'] == found[1]['ill']
+    assert 'Step 40: model.head answers one class for 100.00% of the images' in found[0]['ill']
+    assert [rank['half'] for rank in found] == [None, None]

@@ -138,6 +138,8 @@ def tiny_config(
         custom_hooks=[
             dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.1),
             dict(type='beit_mm.NonFiniteGuardHook'),
+            dict(type='beit_mm.ZeroGradientGuardHook', interval=4),
+            dict(type='beit_mm.FrozenWeightsGuardHook', interval=4),
             dict(type='beit_mm.GracefulStopHook'),
             dict(type='beit_mm.RunRecordHook'),
         ],

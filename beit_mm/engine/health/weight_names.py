@@ -21,7 +21,8 @@ def grouped(names: Iterable[str], among: Iterable[str]) -> list[str]:
     words = {}
     for name in names:
         module = next(prefix for prefix in _prefixes(name) if found[prefix] == total[prefix])
-        words[module] = module if module == name else f'{module} ({found[module]} tensors)'
+        number = f'{found[module]} tensor{"s" if found[module] > 1 else ""}'
+        words[module] = module if module == name else f'{module} ({number})'
     return list(words.values())
 
 

@@ -13,7 +13,7 @@ from .guard_hook import LOOKS, GuardHook, Symptom, is_positive, over_processes
 ADVICE = (
     'Look for a detach() or no_grad() between it and the loss, an output that no loss uses, a loss '
     'weight of 0, or units that are off for every input; what is meant to stay as it is takes '
-    'requires_grad_(False) or frozen=True'
+    'requires_grad_(False), frozen=True or a place in the ignore list of this hook'
 )
 ALL_ADVICE = (
     'The loss does not depend on the weights: look for a detach() or no_grad() on its way, a loss '
@@ -43,13 +43,20 @@ class ZeroGradientGuardHook(GuardHook):
     Args:
         interval: Iterations between two checks, with ten looks in between.
         action: ``warn`` or ``stop``.
+        ignore: Names of parameters, or of modules, that have no gradient on purpose; those that
+            the model hasn't got don't matter.
 
     Raises:
         UnhealthyTrainingError: With action='stop'.
     """
 
-    def __init__(self, interval: int = 100, action: str = 'warn'):
+    def __init__(
+        self, interval: int = 100, action: str = 'warn', ignore: tuple[str, ...] | list[str] = ()
+    ):
         super().__init__(interval, action)
+        if isinstance(ignore, str):
+            raise ValueError(f'ZeroGradientGuardHook.ignore={ignore!r}: expected a list of names')
+        self.ignore = tuple(ignore)
         self._windows: dict[str, _Window] = {}
 
     def before_train(self, runner) -> None:
@@ -100,7 +107,9 @@ class ZeroGradientGuardHook(GuardHook):
             self._windows[key] = _Window([0] * len(parameters), last=window.last)
             for parameter, ready, there in zip(parameters, judge, nonzero, strict=True):
                 name = self._names.get(id(parameter))
-                if ready and parameter.requires_grad and name is not None:
+                if name is None or any(f'{name}.'.startswith(f'{part}.') for part in self.ignore):
+                    continue
+                if ready and parameter.requires_grad:
                     trained.append(name)
                     zero += [] if there else [name]
         if not judged:
