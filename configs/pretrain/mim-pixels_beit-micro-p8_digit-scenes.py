@@ -16,9 +16,5 @@ model = dict(
     ),
     head=dict(_delete_=True, type='FeatureRegressionHead', target_dims=192, dims=128),
 )
-val_dataloader = None
-val_evaluator = None
-val_cfg = None
-test_dataloader = None
-test_evaluator = None
-test_cfg = None
+val_evaluator = dict(_delete_=True, type='MaskedFeatureRegression')
+test_evaluator = val_evaluator
