@@ -26,7 +26,7 @@ custom_hooks = [
     dict(type='CodebookGuardHook', min_perplexity=0.05, grace=50, action='warn'),
 ]
 default_hooks = dict(
-    frozen_weights_guard=None,  # the rate is 0
+    frozen_weights_guard=dict(action='off'),  # the rate is 0
     logger=dict(interval=50),
     checkpoint=dict(
         type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=125, max_keep_ckpts=2

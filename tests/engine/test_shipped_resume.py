@@ -14,7 +14,7 @@ def test_config__resumes_exactly(path):
     config = Config.fromfile(path)
     assert config.train_cfg.type in ('beit_mm.ResumableEpochLoop', 'beit_mm.ResumableIterLoop')
     assert config.train_dataloader.sampler.type == 'beit_mm.ResumableSampler'
-    hooks = {hook.type for hook in config.default_hooks.values() if hook}
+    hooks = {hook.type for hook in config.default_hooks.values()}
     assert hooks >= {
         'beit_mm.AtomicCheckpointHook',
         'beit_mm.NonFiniteGuardHook',

@@ -32,7 +32,7 @@ class ChanceLossGuardHook(PredictionGuardHook):
 
     Args:
         interval: Iterations between two checks.
-        action: ``warn`` or ``stop``.
+        action: ``warn``, ``stop`` or ``off``.
         grace: As of PredictionGuardHook.
         min_gap: The loss has to be below (1 - min_gap) times chance.
 

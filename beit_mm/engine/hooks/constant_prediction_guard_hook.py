@@ -36,7 +36,7 @@ class ConstantPredictionGuardHook(PredictionGuardHook):
 
     Args:
         interval: Iterations between two checks.
-        action: ``warn`` or ``stop``.
+        action: ``warn``, ``stop`` or ``off``.
         grace: As of PredictionGuardHook.
         others: In (0, 1), the share that is nearly none.
 

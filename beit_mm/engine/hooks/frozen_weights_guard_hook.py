@@ -26,7 +26,7 @@ class FrozenWeightsGuardHook(GuardHook):
 
     Args:
         interval: Iterations between two checks.
-        action: ``warn`` or ``stop``.
+        action: ``warn``, ``stop`` or ``off``.
 
     Raises:
         UnhealthyTrainingError: With action='stop'.
@@ -45,6 +45,9 @@ class FrozenWeightsGuardHook(GuardHook):
         self._highest: list[float] = []
 
     def before_train(self, runner) -> None:
+        self._handles = []
+        if self.action == 'off':
+            return
         self._names = names_of(runner.model)
         if self._sums is None:
             self._sums = self._fingerprint(runner)
@@ -185,7 +188,7 @@ class FrozenWeightsGuardHook(GuardHook):
             rates=list(self._rates),
             changed=self._changed,
             ever=self._ever,
-            sums=self._sums.cpu(),
+            sums=None if self._sums is None else self._sums.cpu(),
             iters=self._iters,
             updates=self._updates,
             highest=list(self._highest),

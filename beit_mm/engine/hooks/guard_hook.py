@@ -37,15 +37,16 @@ class GuardHook(Hook):
 
     Args:
         interval: Iterations between two checks.
-        action: ``warn`` writes to the log, ``stop`` ends the training with an error.
+        action: ``warn`` writes to the log, ``stop`` ends the training with an error, ``off`` looks
+            at nothing (MMEngine can't remove a default hook that is not its own).
     """
 
     priority = 'NORMAL'
 
     def __init__(self, interval: int = 100, action: str = 'warn'):
         name = type(self).__name__
-        if action not in ('warn', 'stop'):
-            raise ValueError(f"{name}.action={action!r}: expected 'warn' or 'stop'")
+        if action not in ('warn', 'stop', 'off'):
+            raise ValueError(f"{name}.action={action!r}: expected 'warn', 'stop' or 'off'")
         if interval < 1:
             raise ValueError(f'{name}.interval={interval}: expected at least 1')
         self.interval, self.action = interval, action
@@ -57,7 +58,7 @@ class GuardHook(Hook):
         """All that is wrong now; None if it is too early to judge. Called on all processes."""
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        if (runner.iter + 1) % self.interval == 0:
+        if self.action != 'off' and (runner.iter + 1) % self.interval == 0:
             symptoms = self.check(runner)
             if symptoms is not None:
                 self.tell(runner, f'Step {runner.iter + 1}', symptoms)

@@ -1,6 +1,6 @@
 import json
 import math
-from functools import partial
+from functools import partial, update_wrapper
 from pathlib import Path
 
 import torch
@@ -51,7 +51,9 @@ class NonFiniteGuardHook(Hook):
         for wrapper in optim_wrappers(runner):
             if not hasattr(wrapper, 'guarded'):
                 wrapper.backward = partial(self._backward, wrapper.backward)
-                wrapper.step = partial(self._step, runner, wrapper, wrapper.step)
+                guarded = partial(self._step, runner, wrapper, wrapper.step)
+                # with the mark of MMEngine's schedules, which warn where it is missing
+                wrapper.step = update_wrapper(guarded, wrapper.step)
                 wrapper.guarded = True
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:

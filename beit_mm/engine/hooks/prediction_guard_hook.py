@@ -19,7 +19,7 @@ class PredictionGuardHook(GuardHook):
 
     Args:
         interval: Iterations between two checks.
-        action: ``warn`` or ``stop``.
+        action: ``warn``, ``stop`` or ``off``.
         grace: Iterations after the warm-up of the learning rate that are not judged. None takes a
             tenth of the run, at most 5000.
     """
@@ -39,8 +39,8 @@ class PredictionGuardHook(GuardHook):
 
     def before_train(self, runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        compiled = runner.cfg.get('compile', False)
-        self.head = None if compiled else watched_head(model)
+        off = self.action == 'off' or runner.cfg.get('compile', False)
+        self.head = None if off else watched_head(model)
         grace = min(runner.max_iters // 10, 5000) if self.grace is None else self.grace
         self.begin = warm_up_end(runner) + grace
 

@@ -42,7 +42,7 @@ class ZeroGradientGuardHook(GuardHook):
 
     Args:
         interval: Iterations between two checks, with ten looks in between.
-        action: ``warn`` or ``stop``.
+        action: ``warn``, ``stop`` or ``off``.
         ignore: Names of parameters, or of modules, that have no gradient on purpose; those that
             the model hasn't got don't matter.
 
@@ -60,6 +60,9 @@ class ZeroGradientGuardHook(GuardHook):
         self._windows: dict[str, _Window] = {}
 
     def before_train(self, runner) -> None:
+        self._handles = []
+        if self.action == 'off':
+            return
         self._names = names_of(runner.model)
         self._optimizers = {str(i): w.optimizer for i, w in enumerate(optim_wrappers(runner))}
         # before the optimizer's own step, which is called for updates that are made

@@ -110,3 +110,15 @@ def test_resume__judges_as_if_it_had_not_been_interrupted(kill, tmp_path):
     ]
     assert set(states[0][0]) == {f'{kind}GuardHook()' for kind in KINDS}
     assert list(chaos_resume.differences(*states)) == []
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_off__looks_at_nothing(kind, tmp_path):
+    guard = dict(type=f'beit_mm.{kind}GuardHook', interval=10, action='off')
+    optim = dict(optimizer=dict(type='SGD', lr=0.0))
+    run = small_run(tmp_path, guard, model=dict(type='PointClassifier', broken='blind'))
+    run.train()
+    other = small_run(tmp_path / 'rate', guard, optim_wrapper=optim)
+    other.train()
+    assert told(run) == told(other) == []
+    assert run.optim_wrapper.optimizer._optimizer_step_pre_hooks == {}

@@ -1,4 +1,5 @@
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,12 @@ def test_state__that_the_forward_pass_spoiled_stops_at_once(tmp_path, monkeypatc
     monkeypatch.setattr(TinyNoise, '__call__', spoiled)
     with pytest.raises(NonFiniteError, match='body.1.running_mean of the model is not finite'):
         train(tmp_path)
+
+
+def test_schedules__find_their_own_mark(tmp_path):
+    """MMEngine counts the calls of step(), and warns where it was replaced afterwards."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        runner = train(tmp_path, steps=3)
+    assert [str(w.message) for w in caught if 'step()' in str(w.message)] == []
+    assert runner.optim_wrapper._global_step == 2  # from -1: it counts, through the guard
