@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import importlib.util
 import math
 import re
 from functools import cache
@@ -14,6 +15,7 @@ from mmengine.runner import Runner
 
 from beit_mm.engine.launch import load_config
 from beit_mm.models import BEiTEncoder
+from beit_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
@@ -214,9 +216,11 @@ def options_of(config, work_dir) -> dict:
         'log_level': 'ERROR',
         'default_hooks.logger.interval': 1,
         'train_dataloader.batch_size': 2,
-        'train_dataloader.dataset.indices': 2,
-        'train_dataloader.dataset.serialize_data': False,  # it collects garbage
     }
+    dataset = 'train_dataloader.dataset'
+    if config.train_dataloader.dataset.type == 'CachedTokens':
+        dataset += '.dataset'
+    options |= {f'{dataset}.indices': 2, f'{dataset}.serialize_data': False}  # it collects garbage
     for name in ('train', 'val', 'test'):
         if config.get(f'{name}_dataloader'):
             options[f'{name}_dataloader.num_workers'] = 0
@@ -257,11 +261,31 @@ def smaller(config, crop: int) -> dict:
     return options
 
 
+def make_cache(config: Config, folder: Path) -> None:
+    """The tokens that the config trains from, by a tokenizer of its own."""
+    tokenizer = MODELS.build(config.model.tokenizer)
+    for _ in range(20):  # its running statistics spread what it says over the codes
+        tokenizer.logits(torch.rand(4, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3))
+    torch.save(tokenizer.state_dict(), folder / 'tokenizer.pth')
+    checkpoint = str(folder / 'tokenizer.pth')
+    config.model.tokenizer.init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
+    config.train_dataloader.dataset.cache_dir = str(folder / 'cache')
+    uncached = copy.deepcopy(config)
+    uncached.train_dataloader.dataset = config.train_dataloader.dataset.dataset
+    path = ROOT / 'tools/analysis_tools/cache_tokens.py'
+    spec = importlib.util.spec_from_file_location('tool_cache_tokens', path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    tool.cache_tokens(uncached, folder / 'cache', 1, 0, 2, 0, 4, 'cpu')
+
+
 @leaves
 def test_one_step(leaf, tree, tmp_path, monkeypatch):
     monkeypatch.chdir(tree)
     config = copy.deepcopy(loaded(leaf))
     config.merge_from_dict(options_of(config, tmp_path))
+    if config.train_dataloader.dataset.type == 'CachedTokens':
+        make_cache(config, tmp_path)
     runner = Runner.from_cfg(config)
     runner.train()
 
