@@ -10,4 +10,5 @@ model = dict(
     temperature=1.0,
     kl_weight=2e-4,
     logit_scale=3.0,
+    usage_weight=0.01,
 )
