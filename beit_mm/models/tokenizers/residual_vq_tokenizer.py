@@ -1,6 +1,7 @@
 import torch
 from torch import Tensor
 
+from beit_mm.models.layers.joint_sum import num_processes
 from beit_mm.registry import MODELS
 
 from .autoencoder_tokenizer import AutoencoderTokenizer
@@ -55,9 +56,14 @@ class ResidualVQTokenizer(AutoencoderTokenizer):
         self.register_buffer('powers', powers, persistent=False)
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        due = z[..., 0].numel() / self.num_codes
+        due = (
+            num_processes() * z[..., 0].numel() / self.num_codes
+        )  # counts are those of all of them
         for level in self.quantizer.layers:
-            level._codebook.threshold_ema_dead_code = self.revive_share * due
+            book = level._codebook
+            # What the constructor makes of its threshold; here it depends on the batch.
+            book.threshold_ema_dead_code = book.reset_cluster_size = self.revive_share * due
+            book.has_dead_code_replacement = self.revive_share > 0
         codes, levels, losses = self.quantizer(z.flatten(1, 2))
         ids = (levels * self.powers).sum(-1).view(z.shape[:-1])
         return codes.view_as(z), ids, dict(loss_commit=self.beta * losses.sum())

@@ -31,3 +31,15 @@ def test_nothing_masked__zero_but_connected():
 def test_unknown_error__named():
     with pytest.raises(ValueError, match="error='huber'.*'cosine'"):
         FeatureRegressionHead(target_dims=5, dims=6, error='huber')
+
+
+def test_predict__float32_under_autocast():
+    own = FeatureRegressionHead(target_dims=5, dims=6)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert own.predict(torch.randn(2, 6)).dtype == torch.float32
+
+
+@pytest.mark.parametrize('std', [0.02, 0.5])
+def test_init__is_truncated_at_one_sigma(std):
+    weight = FeatureRegressionHead(target_dims=50, dims=60, init_std=std).proj.weight
+    assert 0.95 * std < weight.abs().max() <= std

@@ -1,5 +1,7 @@
 """What all tokenizers with an encoder, a quantizer and a decoder have in common."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -108,6 +110,13 @@ def test_data_init__the_first_batch_is_spread_and_later_ones_change_nothing():
     assert not build(KINDS[3], data_init=None).state_dict()['initialised'].logical_not()
 
 
+def test_data_init__evaluation_does_not_start_it():
+    model = build(KINDS[3], data_init=2.0).eval()
+    before = model.encoder[-1].weight.clone()
+    model.loss(images())
+    assert torch.equal(before, model.encoder[-1].weight) and not model.initialised
+
+
 def test_images__sizes_and_channels_in_errors(model):
     with pytest.raises(ValueError, match='stride=4 does not divide'):
         model.encode(torch.rand(1, 3, 10, 8))
@@ -136,19 +145,34 @@ def test_fsq__closed_form():
 def test_lfq__closed_form(spherical):
     model = build(dict(type='LFQTokenizer', bits=4, spherical=spherical))
     z = torch.randn(2, 3, 5, 4)
+    z[0, 0, 0, 1] = 0.0  # no bit, in training and in evaluation
     codes, ids, _ = model.quantize(z)
+    assert torch.equal(ids, model.ids_of(z))
     signs = torch.where(z > 0, 1.0, -1.0)
     torch.testing.assert_close(codes, signs / 2 if spherical else signs)  # 1 / sqrt(4)
     bits = (z > 0).long()
     assert torch.equal(ids, 8 * bits[..., 0] + 4 * bits[..., 1] + 2 * bits[..., 2] + bits[..., 3])
 
 
-def test_lfq__entropy_term_is_lower_when_the_batch_uses_all_tokens():
-    model = build(dict(type='LFQTokenizer', bits=3, entropy_weight=1.0, beta=0.0))
+@pytest.mark.parametrize('diversity', [1.0, 0.5])
+@pytest.mark.parametrize('weight', [1.0, 0.3])
+def test_lfq__entropy_term_is_lower_when_the_batch_uses_all_tokens(diversity, weight):
+    """By weight * diversity * ln 8: each position is sure of its token in both."""
+    kind = dict(type='LFQTokenizer', bits=3, entropy_weight=weight, diversity=diversity, beta=0.0)
+    model = build(kind)
     corners = model.code_vectors()
     spread = model.quantize(corners.view(1, 2, 4, 3))[2]['loss_auxiliary']
     single = model.quantize(corners[:1].expand(8, 3).reshape(1, 2, 4, 3))[2]['loss_auxiliary']
-    assert single - spread == pytest.approx(torch.log(torch.tensor(8.0)).item(), abs=1e-2)
+    gain = weight * diversity * math.log(8)
+    assert (single - spread).item() == pytest.approx(gain, abs=1e-2)
+
+
+@pytest.mark.parametrize('beta', [0.02, 0.7])
+def test_lfq__commitment_is_the_squared_distance_to_the_signs(beta):
+    model = build(dict(type='LFQTokenizer', bits=4, entropy_weight=0.0, beta=beta))
+    z = torch.randn(2, 3, 5, 4)
+    auxiliary = model.quantize(z)[2]['loss_auxiliary']
+    torch.testing.assert_close(auxiliary, beta * F.mse_loss(z, torch.where(z > 0, 1.0, -1.0)))
 
 
 def test_residual_vq__levels_quantize_what_is_left():
@@ -163,6 +187,43 @@ def test_residual_vq__levels_quantize_what_is_left():
         left, ids = left - book[nearest], 4 * ids + nearest
     assert torch.equal(model.ids_of(z), ids)
     torch.testing.assert_close(model.codes_of(ids), z - left)
+
+
+def test_residual_vq__commitment_is_that_of_all_levels_and_decay_1_keeps_the_codes():
+    model = build(dict(KINDS[2], beta=0.5, decay=1.0, revive_share=0.0))
+    model.loss(images())
+    books = [level._codebook.embed[0].clone() for level in model.quantizer.layers]
+    z = torch.randn(1, 2, 3, 5)
+    left, expected = z.flatten(0, 2), 0.0
+    for book in books:
+        chosen = book[torch.cdist(left, book).argmin(1)]
+        expected += 0.5 * F.mse_loss(left, chosen)
+        left = left - chosen
+    torch.testing.assert_close(model.quantize(z)[2]['loss_commit'], expected)
+    for book, level in zip(books, model.quantizer.layers, strict=True):
+        torch.testing.assert_close(book, level._codebook.embed[0])
+    following = build(dict(KINDS[2], revive_share=0.0, decay=0.5))
+    following.load_state_dict(model.state_dict())
+    following.quantize(z)
+    assert not torch.allclose(books[0], following.quantizer.layers[0]._codebook.embed[0])
+
+
+@pytest.mark.parametrize('share, revived_after', [(0.3, 2), (0.0, None)])
+def test_residual_vq__a_code_is_revived_under_its_share_of_the_moving_count(share, revived_after):
+    """Unused from the second step on, counts are 1, 1/2, 1/4 ... of a code's due."""
+    kind = dict(type='ResidualVQTokenizer', num_codes=4, num_levels=1, code_dim=2)
+    model = build(dict(kind, decay=0.5, revive_share=share))
+    corners = 10 * torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
+    book = model.quantizer.layers[0]._codebook
+    model.quantize(corners.repeat_interleave(10, 0).view(1, 5, 8, 2))  # starts it somehow
+    book.embed.copy_(corners[None])
+    book.cluster_size.fill_(10)
+    book.embed_avg.copy_(10 * corners[None])
+    far = corners[0] + 0.1 * torch.randn(1, 5, 8, 2)  # all of them in one corner
+    for step in range(1, 4):
+        model.quantize(far)
+        there = ((book.embed[0] - corners[0]).norm(dim=1) < 1).sum().item()
+        assert there == (4 if revived_after and step >= revived_after else 1), step
 
 
 def test_residual_vq__too_many_tokens_for_a_head():
@@ -180,6 +241,43 @@ def test_vqvae__nearest_cosine_and_its_posterior():
     posterior = model.posterior(batch)
     assert torch.equal(posterior.argmax(-1), nearest)
     torch.testing.assert_close(posterior.sum(-1), torch.ones(4, 3, 5))
+
+
+@pytest.mark.parametrize('beta', [0.25, 2.0])
+def test_vqvae__commitment_is_the_squared_distance_of_unit_vectors(beta):
+    model = build(dict(KINDS[0], beta=beta, decay=0.6, kmeans_iters=0))
+    z = torch.randn(2, 3, 5, 5)
+    unit, codes = F.normalize(z, dim=-1), model.codebook.weight.clone()
+    ids = (unit @ codes.T).argmax(-1)
+    _, got, losses = model.quantize(z)
+    assert torch.equal(got, ids)
+    torch.testing.assert_close(losses['loss_commit'], beta * F.mse_loss(unit, codes[ids]))
+    code = ids.flatten()[0]  # and the codes follow by their own decay
+    mean = F.normalize(unit[ids == code].sum(0), dim=-1)
+    moved = F.normalize(0.6 * codes[code] + 0.4 * mean, dim=-1)
+    torch.testing.assert_close(model.codebook.weight[code], moved)
+
+
+def test_vqvae__kmeans_iters_start_the_codes_on_vectors():
+    model = build(dict(KINDS[0], decay=1.0, kmeans_iters=0))
+    random = model.codebook.weight.clone()
+    model.loss(images())
+    torch.testing.assert_close(model.codebook.weight, random)
+    started = build(dict(KINDS[0], decay=1.0))
+    z = torch.randn(2, 3, 5, 5)
+    started.quantize(z)
+    similar = started.codebook.weight @ F.normalize(z.view(-1, 5), dim=-1).T
+    assert similar.max(1).values.min() > 0.8
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_vqvae__revival_is_a_part_of_the_training_step_alone(training):
+    model = build(dict(KINDS[0], decay=1.0, kmeans_iters=0, revive=dict(interval=1, min_tokens=1)))
+    model.usage.counts[0] = torch.tensor([30, 30] + 10 * [0])
+    before = model.codebook.weight.clone()
+    model.train(training).quantize(torch.randn(2, 3, 5, 5))
+    moved = (~torch.isclose(before, model.codebook.weight).all(1)).tolist()
+    assert moved == 2 * [False] + 10 * [training]
 
 
 def test_vqvae__dead_codes_go_to_vectors_of_the_batch():

@@ -267,6 +267,35 @@ def test_revive__dead_codes_copy_living_ones_and_living_ones_stay(logit_scale):
     assert model.usage.counts.sum() == 0
 
 
+@pytest.mark.parametrize('logit_scale', [None, 3.0])
+def test_revive__a_copy_has_the_logits_of_its_source_in_evaluation(logit_scale):
+    """Its bias and its running statistics are copied with the weight."""
+    model = tokenizer(revive=dict(interval=1, min_tokens=1), logit_scale=logit_scale)
+    with torch.no_grad():
+        model._last_conv().bias.normal_(0, 5)
+        if logit_scale is not None:
+            model.logit_norm.running_mean.normal_(0, 5)
+            model.logit_norm.running_var.uniform_(0.1, 10)
+    model.usage.counts[0] = torch.tensor([90, 10] + 14 * [0])
+    model._revive()
+    logits = model.eval().logits(torch.rand(2, 3, 8, 8)).transpose(0, 1).flatten(1)  # (16, 8)
+    nearest = torch.cdist(logits[2:], logits[:2]).min(1).values
+    assert nearest.max() < 0.1 * (logits[0] - logits[1]).norm()
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_revive__is_a_part_of_the_training_step_alone(training):
+    model = tokenizer(revive=dict(interval=2, min_tokens=1)).train(training)
+    with torch.no_grad():
+        model._last_conv().bias[3] = 100.0  # the only code in use
+    images = torch.rand(4, 3, 16, 16)
+    before = model.codebook.clone()
+    model.loss(images)
+    assert torch.equal(model.codebook, before)
+    model.loss(images)
+    assert (model.codebook != before).any(1).sum() == (15 if training else 0)
+
+
 def test_revive__too_few_tokens_to_tell():
     model = tokenizer(revive=dict(interval=1, min_tokens=10))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -117,6 +117,8 @@ def test_random_projection__nearest_unit_vector_of_the_normalised_projection():
     assert torch.equal(model.encode(batch), expected)
     assert len(expected.unique()) > 2
     torch.testing.assert_close(model.codebook.norm(dim=-1), torch.ones(9))
+    bound = (6 / (48 + 5)) ** 0.5  # Xavier uniform
+    assert 0.95 * bound < model.projection.abs().max() <= bound
 
 
 def test_random_projection__of_its_seed_alone_and_in_the_state_dict():

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from beit_mm.models import PatchDVAETokenizer
 
@@ -61,6 +62,32 @@ def test_decode__rows_and_columns_within_a_patch():
         last.bias.copy_(torch.arange(48.0))
     image = 2 * model.decode(torch.zeros(1, 2, 2, dtype=torch.long)) - 1
     torch.testing.assert_close(image[0, :, 4:, 4:], torch.arange(48.0).view(3, 4, 4))
+
+
+def test_architecture__equals_its_description():
+    model = tokenizer(num_blocks=2).eval()
+    images, ids = torch.rand(1, 3, 8, 12), torch.tensor([[[3, 0, 3], [7, 1, 15]]])
+    (embed, *blocks, last), (first, *drawing, pixels) = (
+        [m for m in part.modules() if isinstance(m, torch.nn.Conv2d)]
+        for part in (model.encoder, model.decoder)
+    )
+
+    def residual(x, convs):  # two blocks, each added with half its weight
+        for spatial, point in (convs[:2], convs[2:]):
+            y = F.relu(F.conv2d(F.relu(x), spatial.weight, spatial.bias, padding=1))
+            x = x + F.conv2d(y, point.weight, point.bias) / 2
+        return F.relu(x)
+
+    patches = F.unfold(2 * images - 1, 4, stride=4)  # (1, 48, 6)
+    x = embed.weight.flatten(1) @ patches[0] + embed.bias[:, None]
+    logits = F.conv2d(residual(x.view(1, 8, 2, 3), blocks), last.weight, last.bias)
+    torch.testing.assert_close(model.logits(images), logits)
+
+    codes = model.codebook[ids].permute(0, 3, 1, 2)
+    x = residual(F.conv2d(codes, first.weight, first.bias), drawing)
+    patches = F.conv2d(x, pixels.weight, pixels.bias).flatten(2)
+    expected = F.fold(patches, (8, 12), 4, stride=4)
+    torch.testing.assert_close(2 * model.decode(ids) - 1, expected)
 
 
 @pytest.mark.parametrize('relaxation', ['soft', 'straight_through', 'reinmax'])
