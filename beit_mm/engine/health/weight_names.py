@@ -21,8 +21,10 @@ def grouped(names: Iterable[str], among: Iterable[str]) -> list[str]:
     words = {}
     for name in names:
         module = next(prefix for prefix in _prefixes(name) if found[prefix] == total[prefix])
-        number = f'{found[module]} tensor{"s" if found[module] > 1 else ""}'
-        words[module] = module if module == name else f'{module} ({number})'
+        if found[module] == 1:
+            words[name] = name
+        else:
+            words[module] = f'{module} ({found[module]} tensors)'
     return list(words.values())
 
 

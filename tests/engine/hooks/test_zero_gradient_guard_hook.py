@@ -3,6 +3,7 @@ import torch
 from small_runs import small_run, told, train
 
 from beit_mm.engine import UnhealthyTrainingError, ZeroGradientGuardHook
+from beit_mm.engine.hooks import zero_gradient_guard_hook
 
 GUARD = dict(type='beit_mm.ZeroGradientGuardHook', interval=20)
 
@@ -90,6 +91,28 @@ def test_frozen_on_purpose__is_not_told(tmp_path):
     paramwise = dict(custom_keys=dict(b=dict(lr_mult=0.0)))
     optim = dict(optimizer=dict(type='SGD', lr=0.01), paramwise_cfg=paramwise)
     assert told(train(tmp_path / 'rate', GUARD, model=model('unused'), optim_wrapper=optim)) == []
+
+
+def test_ignore__modules_and_parameters_by_name(tmp_path):
+    """``b`` is no beginning of ``body``; names that the model hasn't got don't matter."""
+    for ignore, found in ((['b', 'mask_token'], ''), (['b.weight'], 'b.bias'), (['he'], 'b (2 ')):
+        guard = dict(GUARD, ignore=ignore)
+        messages = told(train(tmp_path / ignore[0], guard, steps=20, model=model('unused')))
+        assert len(messages) == bool(found)
+        assert all(f'the gradient of {found}' in message for message in messages)
+    with pytest.raises(ValueError, match="ZeroGradientGuardHook.ignore='b'"):
+        ZeroGradientGuardHook(ignore='b')
+
+
+def test_other_updates__are_not_read(tmp_path, monkeypatch):
+    run, read = small_run(tmp_path, dict(GUARD, interval=50), steps=50), []
+    look = zero_gradient_guard_hook._any
+    monkeypatch.setattr(
+        zero_gradient_guard_hook, '_any', lambda g: read.append(run.iter + 1) or look(g)
+    )
+    run.train()
+    assert sorted(set(read)) == list(range(1, 51, 5))
+    assert len(read) == 10 * 6  # tensors
 
 
 def test_comes_back__is_told_again(tmp_path):
