@@ -138,10 +138,14 @@ class SkipBadSamples(Dataset):
 
     def bad_samples(self) -> set[int]:
         """Indices of all that were bad, in the other processes of this run too."""
-        found = set(self.counts.nonzero().flatten().tolist())
+        counts = self.counts.clone()  # nonzero fails where another worker counts meanwhile
+        found = set(counts.nonzero().flatten().tolist())
         if self.file is not None and Path(self.file).is_file():
-            for line in Path(self.file).read_text(encoding='utf-8').splitlines():
-                entry = json.loads(line)
+            for line in Path(self.file).read_bytes().splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue  # cut off: a process was killed, or the disk was full
                 if entry['run'] == self.run:
                     found.add(entry['index'])
         return found

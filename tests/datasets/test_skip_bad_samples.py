@@ -1,5 +1,6 @@
 import json
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -148,3 +149,32 @@ def test_everything_else__is_the_data_sets():
     data = skipping(metainfo=dict(classes=('a',)))
     assert data.metainfo == dict(classes=('a',)) and len(data) == 40
     assert data.get_data_info(4)['img_path'] == '4.png'
+
+
+def test_counts__are_read_while_another_worker_counts():
+    """The memory is shared: what is being counted is one reading or the other, not an error."""
+    data = skipping(size=5000)
+    shared, ends = data.counts.numpy(), threading.Event()
+
+    def count():
+        while not ends.is_set():
+            shared[::2] = 1 - shared[::2]
+
+    other = threading.Thread(target=count)
+    other.start()
+    try:
+        for _ in range(3000):
+            assert not data.bad_samples() & set(range(1, 5000, 2))
+    finally:
+        ends.set()
+        other.join()
+
+
+def test_record__a_line_that_was_cut_off_is_passed_over(tmp_path):
+    """By a kill or a full disk, in this process or another."""
+    data = skipping(errors=[3])
+    data.record_to(tmp_path, 'now')
+    entry = json.dumps(dict(run='now', rank=1, index=7, file='7.png', error='x'))
+    (tmp_path / 'bad_samples.jsonl').write_text(f'{entry}\n{entry[:20]}\n')
+    epoch(data)
+    assert data.bad_samples() == {3, 7}
