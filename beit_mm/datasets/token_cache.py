@@ -18,7 +18,7 @@ import numpy as np
 
 from beit_mm.fingerprint import text_sha256
 
-FORMAT = 1
+FORMAT = 2
 FLIPS = ('none', 'horizontal', 'vertical', 'diagonal')
 PLAN = ('format', 'tokenizer', 'vocab_size', 'pipeline', 'samples', 'files', 'epochs', 'seed')
 
@@ -91,7 +91,7 @@ class TokenCacheWriter:
         text = json.dumps(self.names).encode()
         _write(self.folder / 'names.json', text)
         index = dict(self.plan, names=hashlib.sha256(text).hexdigest(), shards=self.shards)
-        _write(self.folder / 'index.json', json.dumps(index, indent=1).encode())
+        _write_plan(self.folder / 'index.json', index)
         (self.folder / 'progress.json').unlink(missing_ok=True)
 
     def _due(self) -> int:
@@ -101,7 +101,7 @@ class TokenCacheWriter:
     def _continue(self) -> None:
         for name in ('index.json', 'progress.json'):
             if (self.folder / name).is_file():
-                found = _read_json(self.folder / name)
+                found = _read_plan(self.folder / name)
                 _compare(self.folder, found, self.plan, 'remove it, or choose another --out')
                 if found['shards'] and found['shards'][0]['rows'] < self.total:
                     self.shard_rows = found['shards'][0]['rows']
@@ -128,8 +128,7 @@ class TokenCacheWriter:
         self._write_progress()
 
     def _write_progress(self) -> None:
-        progress = json.dumps(dict(self.plan, shards=self.shards), indent=1)
-        _write(self.folder / 'progress.json', progress.encode())
+        _write_plan(self.folder / 'progress.json', dict(self.plan, shards=self.shards))
 
 
 class TokenCache:
@@ -150,12 +149,7 @@ class TokenCache:
                 f'cache_dir={str(folder)!r} {state}: it has no index.json; make it with '
                 'tools/analysis_tools/cache_tokens.py, which goes on where it was stopped'
             )
-        self.index = _read_json(self.folder / 'index.json')
-        if self.index.get('format') != FORMAT:
-            raise TokenCacheError(
-                f'{self.folder}: format {self.index.get("format")}, this version reads {FORMAT}; '
-                'make the cache again'
-            )
+        self.index = _read_plan(self.folder / 'index.json')
         for shard in self.index['shards'] if verify else ():
             if not _is_whole(self.folder, shard):
                 raise TokenCacheError(
@@ -238,6 +232,29 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
         raise TokenCacheError(f'{path} is damaged ({error}); make the cache again') from None
+
+
+def _write_plan(path: Path, plan: Mapping) -> None:
+    _write(path, json.dumps(dict(plan, digest=_digest(plan)), indent=1).encode())
+
+
+def _read_plan(path: Path) -> dict:
+    """An index, or how far a cache has come, as it was written."""
+    plan = _read_json(path)
+    if isinstance(plan, dict) and plan.get('format', FORMAT) != FORMAT:
+        raise TokenCacheError(
+            f'{path.parent}: format {plan["format"]}, this version reads {FORMAT}; make the cache '
+            'again'
+        )
+    digest = plan.pop('digest', None) if isinstance(plan, dict) else None
+    if digest != _digest(plan):
+        raise TokenCacheError(f'{path} is damaged; remove {path.parent}, make the cache again')
+    return plan
+
+
+def _digest(plan: Mapping) -> str:
+    plan = json.loads(json.dumps(plan))  # keys as they will be read
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
 
 
 def _write(path: Path, data: bytes) -> None:

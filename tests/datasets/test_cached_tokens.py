@@ -348,7 +348,7 @@ def test_folder_of_another_cache__is_not_written_over(own):
 def test_damaged_index_and_another_format(own):
     path = own / 'cache/index.json'
     path.write_text(json.dumps(dict(json.loads(path.read_text()), format=0)))
-    with pytest.raises(TokenCacheError, match='format 0, this version reads 1'):
+    with pytest.raises(TokenCacheError, match='format 0, this version reads 2'):
         cached(own)
     path.write_text(path.read_text()[:-20])
     with pytest.raises(TokenCacheError, match='index.json is damaged'):
