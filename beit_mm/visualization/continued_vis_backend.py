@@ -43,15 +43,16 @@ class ContinuedVisBackend(LocalVisBackend):
         """Lines that are about to come again, and one that was cut off."""
         if not path.is_file():
             return
-        lines = path.read_text(encoding='utf-8').splitlines()
-        kept = [line for line in lines if _is_before(line, iteration, kind)]
-        if kept != lines:
+        content = path.read_bytes()
+        lines = [line for line in content.splitlines() if _is_before(line, iteration, kind)]
+        kept = b''.join(line + b'\n' for line in lines)  # the last one may lack its end
+        if kept != content:
             temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-            temporary.write_text(''.join(f'{line}\n' for line in kept), encoding='utf-8')
+            temporary.write_bytes(kept)
             os.replace(temporary, path)
 
 
-def _is_before(line: str, iteration: int, kind: str) -> bool:
+def _is_before(line: bytes, iteration: int, kind: str) -> bool:
     try:
         entry = json.loads(line)
         if entry['iter'] == iteration:  # the step comes before its validation
