@@ -11,6 +11,7 @@ from beit_mm.registry import TRANSFORMS
 
 DTYPES = ('uint8', 'uint16', 'int16', 'float16', 'float32', 'float64')
 TIFF = ('.tif', '.tiff')
+LARGE, MOST_UNPACKED = 2**28, 1200  # deflate makes files up to 1032 times smaller
 PNG = b'\x89PNG\r\n\x1a\n'
 GREY_ALPHA = 4  # colour type, the 26th byte of a PNG file (PNG specification, 11.2.1)
 
@@ -75,10 +76,7 @@ class LoadMultiBandImage(BaseTransform):
         """The whole file as (H, W, C)."""
         suffix = PurePath(path).suffix.lower()
         if suffix == '.npy':
-            try:
-                img = np.load(BytesIO(content), allow_pickle=False)
-            except (ValueError, EOFError, OSError) as error:
-                raise ValueError(f'{path} is not a readable .npy array: {error}') from error
+            img = read_npy(path, content)
             if img.ndim == 3 and self.layout == 'chw':
                 img = img.transpose(1, 2, 0)
         elif suffix in TIFF:
@@ -123,10 +121,24 @@ class LoadMultiBandImage(BaseTransform):
         )
 
 
+def read_npy(path: str, content: bytes) -> np.ndarray:
+    """The array of a .npy file; ValueError where there is none. Nothing pickled is read."""
+    try:
+        array = np.load(BytesIO(content), allow_pickle=False)
+    except Exception as error:  # whatever a broken header makes of NumPy, a MemoryError included
+        raise ValueError(f'{path} is not a readable .npy array: {error}') from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f'{path} is an archive of arrays (.npz); save the one array with np.save')
+    return array
+
+
 def _read_image(path: str, content: bytes) -> np.ndarray:
     img = None
-    if content:
-        img = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        if content:
+            img = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:  # more pixels than OpenCV reads, for example
+        raise ValueError(f'{path}: OpenCV cannot read it: {error.err or error}') from error
     if img is None:
         raise ValueError(
             f'{path} ({len(content)} bytes) is not an image that OpenCV can read; repair or remove '
@@ -145,7 +157,14 @@ def _read_tiff(path: str, content: bytes) -> np.ndarray:
 
     try:
         with tifffile.TiffFile(BytesIO(content)) as file:
-            images = [(series.axes, series.asarray()) for series in file.series]
+            for series in file.series:
+                if series.nbytes > max(LARGE, MOST_UNPACKED * len(content)):
+                    raise ValueError(f'{series.nbytes} bytes of pixels in {len(content)} bytes')
+            # with sides of one pixel, which axes leaves out
+            images = [
+                (series.get_axes(False), series.asarray().reshape(series.get_shape(False)))
+                for series in file.series
+            ]
     except Exception as error:  # whatever a broken file makes of the parser
         advice = '; pip install imagecodecs' if 'imagecodecs' in str(error) else ''
         raise ValueError(f'{path} is not a readable TIFF file: {error}{advice}') from error
@@ -155,6 +174,8 @@ def _read_tiff(path: str, content: bytes) -> np.ndarray:
             'bands of one image'
         )
     axes = images[0][0]
+    if not {'Y', 'X'} <= set(axes):
+        raise ValueError(f'{path} has no rows and columns of pixels (axes {axes})')
     img = np.stack([img for _, img in images])  # pages that were written one by one
     y, x = 1 + axes.index('Y'), 1 + axes.index('X')
     others = [axis for axis in range(img.ndim) if axis not in (y, x)]

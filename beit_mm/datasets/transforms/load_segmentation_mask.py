@@ -8,6 +8,8 @@ from PIL import Image
 
 from beit_mm.registry import TRANSFORMS
 
+from .load_multi_band_image import read_npy
+
 ONE_ID_A_PIXEL = ('1', 'L', 'P', 'I', 'I;16', 'I;16B', 'I;16L', 'I;16N')  # modes of Pillow
 
 
@@ -97,10 +99,7 @@ def read_mask(path: str, content: bytes) -> np.ndarray:
 
 
 def _read_array(path: str, content: bytes) -> np.ndarray:
-    try:
-        mask = np.load(BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f'{path} is not a readable .npy array: {error}') from error
+    mask = read_npy(path, content)
     if mask.ndim != 2 or mask.dtype.kind not in 'bui':
         raise ValueError(
             f'{path} has shape {mask.shape} and type {mask.dtype}; a mask is an array (H, W) of '
