@@ -1,0 +1,103 @@
+"""Damaged and hostile checkpoints: the same tensors, or an error that names the file."""
+
+import pytest
+import torch
+from corpus import WEIGHTS, Payload, checkpoint, checkpoint_corpus, sound_checkpoints
+from fuzzing import mutated, prop, tried
+
+from beit_mm.checkpoints import read_checkpoint, weights_of
+from beit_mm.engine.storage import why_broken
+
+pytestmark = pytest.mark.filterwarnings('ignore')
+SOUND = sound_checkpoints()
+NAMES = [entry.name for entry in checkpoint_corpus('unused')]
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp('checkpoints')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_corpus(name, tmp_path):
+    marker = tmp_path / 'payload-ran'
+    entry = next(e for e in checkpoint_corpus(marker) if e.name == name)
+    path = tmp_path / name
+    path.write_bytes(entry.content)
+    tried['checkpoint corpus'] += 1
+    if entry.message is None:
+        weights = weights_of(read_checkpoint(path))
+        assert set(weights) in ({'weight', 'bias'}, {'0.weight', '0.bias'})
+    else:
+        with pytest.raises(ValueError, match=entry.message) as error:
+            read_checkpoint(path)
+        assert name in str(error.value)
+    assert not marker.exists()
+
+
+def test_missing_and_folder__are_named(tmp_path):
+    (tmp_path / 'folder.pth').mkdir()
+    for name in ('folder.pth', 'missing.pth'):
+        with pytest.raises(FileNotFoundError, match=name):
+            read_checkpoint(tmp_path / name)
+
+
+def opened(folder, name, content):
+    """What a file of this content gives; None for an error that names it."""
+    path = folder / name
+    path.write_bytes(content)
+    try:
+        return read_checkpoint(path)
+    except ValueError as error:
+        assert name in str(error)
+        return None
+
+
+@prop(few=150, file=mutated({'zip.pth': SOUND['zip.pth']}))
+def test_archive__the_same_or_refused(folder, file):
+    """The checksums of the archive are heeded, by loading and by what ``resume`` asks before."""
+    got = opened(folder, *file)
+    if got is not None:
+        assert got['meta'] == dict(iter=3) and set(got['state_dict']) == set(WEIGHTS)
+        for key, tensor in WEIGHTS.items():
+            assert torch.equal(got['state_dict'][key], tensor)
+    else:
+        assert file[1] != SOUND['zip.pth']
+    if why_broken(folder / file[0]) is None:
+        assert got is not None
+
+
+@prop(few=150, file=mutated({k: v for k, v in SOUND.items() if k != 'zip.pth'}))
+def test_formats_without_checksums__tensors_or_refused(folder, file):
+    got = opened(folder, *file)
+    if got is None:
+        assert file[1] != SOUND[file[0]]
+    elif isinstance(got, dict):
+        for tensor in weights_of(got).values():
+            assert not tensor.is_floating_point() or tensor.isfinite().all()
+
+
+@pytest.fixture(scope='module')
+def marker(tmp_path_factory):
+    """The folder that must not appear, in a text of always the same length."""
+    path = tmp_path_factory.mktemp('marker') / 'payload-ran'
+    yield path
+    assert not path.exists()
+
+
+@prop(few=80, seed=mutated({'hostile.pth': b''}), file=mutated({'a': bytes(200)}))
+def test_any_bytes__never_another_error(folder, seed, file):
+    for name in ('any.pth', 'any.safetensors', 'any.pkl'):
+        opened(folder, name, seed[1] + file[1])
+
+
+def test_payloads__damaged_ones_are_not_run_either(folder, marker):
+    for legacy in (False, True):
+        content = checkpoint(legacy=legacy, extra=Payload(marker))
+
+        @prop(few=100, file=mutated({f'hostile-{legacy}.pth': content}))
+        def damaged(file):
+            opened(folder, *file)
+            assert not marker.exists()
+
+        damaged()

@@ -1,0 +1,147 @@
+"""Token caches, curves and lists of bad samples that were damaged or cut off."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from fuzzing import mutated, prop, tried
+from hypothesis import strategies as st
+from mmengine.logging import MessageHub
+
+from beit_mm.datasets.token_cache import (
+    TokenCache,
+    TokenCacheError,
+    TokenCacheWriter,
+    describe,
+    row_type,
+)
+from beit_mm.visualization import ContinuedVisBackend
+
+NAMES = [f'{i}.png' for i in range(5)]
+PIPELINE = [dict(type='TwoViewResizedCrop', size=8)]
+
+
+def rows(number):
+    made = np.zeros(number, row_type(16, (2, 2)))
+    made['ids'] = np.random.default_rng(0).integers(0, 16, (number, 2, 2))
+    made['view'] = np.arange(number)
+    return made
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+    """A cache of three shards."""
+    folder = tmp_path_factory.mktemp('cache') / 'cache'
+    plan = describe('a' * 64, 16, PIPELINE, NAMES, epochs=2, seed=3)
+    writer = TokenCacheWriter(folder, plan, NAMES, shard_rows=4)
+    writer.append(rows(10))
+    writer.finish()
+    return folder
+
+
+def content(folder):
+    cache = TokenCache(folder)
+    cache.check(PIPELINE, NAMES)
+    return cache.index, cache.names(), [cache[row].tobytes() for row in range(len(cache))]
+
+
+@prop(
+    few=120,
+    place=st.floats(0, 1, exclude_max=True),
+    value=st.integers(1, 255),
+    which=st.integers(0, 4),
+)
+def test_token_cache__any_changed_byte_is_an_error(cache, place, value, which):
+    path = sorted(cache.iterdir())[which]
+    whole, expected = path.read_bytes(), content(cache)
+    damaged = bytearray(whole)
+    damaged[int(place * len(whole))] ^= value
+    path.write_bytes(damaged)
+    try:
+        assert content(cache) == expected  # white space of the index
+    except TokenCacheError as error:
+        assert str(cache) in str(error)
+    finally:
+        path.write_bytes(whole)
+
+
+@prop(few=60, which=st.integers(0, 4), part=st.floats(0, 1, exclude_max=True))
+def test_token_cache__cut_off_anywhere_is_an_error(cache, which, part):
+    path = sorted(cache.iterdir())[which]
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[: int(part * len(whole))])
+        with pytest.raises(TokenCacheError):
+            content(cache)
+    finally:
+        path.write_bytes(whole)
+
+
+@prop(few=30, stops=st.lists(st.integers(0, 4), max_size=4), damage=st.integers(0, 2))
+def test_token_cache__written_in_parts_is_the_same(cache, tmp_path_factory, stops, damage):
+    """Begun again after any stop, and with a shard that was damaged in between."""
+    folder = tmp_path_factory.mktemp('parts') / 'cache'
+    plan = describe('a' * 64, 16, PIPELINE, NAMES, epochs=2, seed=3)
+    for stop in stops:
+        writer = TokenCacheWriter(folder, plan, NAMES, shard_rows=4)
+        writer.append(rows(10)[writer.done : writer.done + stop])
+        shard = folder / f'tokens-{damage:05d}.npy'
+        if shard.is_file():
+            shard.write_bytes(shard.read_bytes()[:-1])
+    writer = TokenCacheWriter(folder, plan, NAMES, shard_rows=4)
+    if writer.done < 10:
+        writer.append(rows(10)[writer.done :])
+    writer.finish()
+    assert content(folder) == content(cache)
+    shutil.rmtree(folder.parent)
+
+
+def log(folder, steps, run):
+    """The curve after a run that logs ``steps``; every third one has a validation."""
+    backend = ContinuedVisBackend(save_dir=str(folder / f'run{run}' / 'vis_data'))
+    hub = MessageHub.get_current_instance()
+    for step in steps:
+        hub.update_info('iter', step - 1)
+        backend.add_scalars(dict(iter=step, loss=1 / step), step)
+        if step % 3 == 0:
+            backend.add_scalars(dict(score=step / 7), step)
+
+
+@pytest.fixture(scope='module')
+def curve(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('calm')
+    log(folder, range(1, 13), 0)
+    return (folder / 'scalars.jsonl').read_bytes()
+
+
+@prop(few=80, cut=st.floats(0, 1), back=st.integers(0, 5))
+def test_curve__cut_off_at_any_byte_and_gone_on(curve, tmp_path_factory, cut, back):
+    """Killed anywhere and resumed from a step before: each step once, in order."""
+    folder = tmp_path_factory.mktemp('chaos')
+    path = folder / 'scalars.jsonl'
+    left = curve[: int(cut * len(curve))]
+    path.write_bytes(left)
+    steps = [json.loads(line)['iter'] for line in left.splitlines() if line.endswith(b'}')]
+    start = max(0, max(steps, default=0) - back)
+    done = [line for line in curve.splitlines() if json.loads(line)['iter'] == start]
+    log(folder, range(start + 1, 13), 1)
+    got = path.read_bytes().splitlines()
+    # a validation at the last checkpoint that was cut off is made again by the loop, not here
+    lost = [line for line in curve.splitlines() if line not in got]
+    assert [line for line in curve.splitlines() if line not in lost] == got
+    assert all(line in done and b'val' in line for line in lost)
+    shutil.rmtree(folder)
+
+
+@prop(few=40, file=mutated({'scalars.jsonl': b'{"loss": 1.0, "kind": "train", "iter": 3}\n' * 3}))
+def test_curve__damaged_lines_are_dropped(tmp_path_factory, file):
+    folder = tmp_path_factory.mktemp('damaged')
+    (folder / 'scalars.jsonl').write_bytes(file[1])
+    log(folder, [9, 10], 0)
+    lines = (folder / 'scalars.jsonl').read_text(encoding='utf-8').splitlines()
+    assert [json.loads(line)['iter'] for line in lines[-3:]] == [9, 9, 10]
+    for line in lines:
+        assert json.loads(line)['iter'] <= 10
+    shutil.rmtree(folder)
+    tried['damaged curves'] += 1
