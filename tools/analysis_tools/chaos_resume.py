@@ -18,12 +18,13 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -36,6 +37,14 @@ from beit_mm.engine.storage import pointed_at  # noqa: E402
 STATE = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'train_loop')
 STATE += ('module_states',)
 CLOCK = ('time', 'data_time', 'eta', 'memory')  # the rest of the curves is no matter of time
+
+
+class Row(NamedTuple):
+    """One kill: iterations in the curve, iterations of the last checkpoint."""
+
+    reached: int
+    saved: int
+    writing: bool  # a file was half written
 
 
 def differences(left: Any, right: Any, where: str = '') -> Iterator[str]:
@@ -74,25 +83,70 @@ def curve_of(work_dir: str | Path) -> list[dict]:
     return [{k: v for k, v in json.loads(line).items() if k not in CLOCK} for line in lines]
 
 
-def start(config: str, work_dir: Path, nproc: int, options: list[str], resume: bool):
-    command = [sys.executable]
-    if nproc > 1:
-        port = random.Random().randrange(20000, 60000)
-        command += ['-m', 'torch.distributed.run', f'--nproc_per_node={nproc}']
-        command += ['--master_addr=127.0.0.1', f'--master_port={port}']
-    command += [str(ROOT / 'tools/train.py'), config, '--work-dir', str(work_dir)]
+class Run:
+    """The processes of one training."""
+
+    def __init__(self, ranks: list[subprocess.Popen], work_dir: Path):
+        self.ranks = ranks
+        self.work_dir = work_dir
+
+    def poll(self) -> bool:
+        """Whether it has come to its end.
+
+        Raises:
+            SystemExit: A process has failed by itself; the others are ended too.
+        """
+        codes = [process.poll() for process in self.ranks]
+        if any(codes):
+            self.kill()
+            raise SystemExit(f'a run failed by itself, see {self.work_dir / "output.log"}')
+        return all(code == 0 for code in codes)
+
+    def wait(self, seconds: float = float('inf')) -> bool:
+        """Whether it has come to its end within ``seconds``."""
+        end = time.monotonic() + seconds
+        while not (over := self.poll()) and time.monotonic() < end:
+            time.sleep(0.005)
+        return over
+
+    def kill(self) -> None:
+        try:
+            os.killpg(self.ranks[0].pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # none is left
+        for process in self.ranks:
+            process.wait()
+
+
+def start(config: str, work_dir: Path, nproc: int, options: list[str], resume: bool) -> Run:
+    """All in one process group, so that a kill takes every process and its workers along.
+
+    The processes get the environment that a launcher gives, without one: torchrun's own children
+    are in sessions of their own, and would outlive a SIGKILL of it.
+    """
+    command = [sys.executable, str(ROOT / 'tools/train.py'), config, '--work-dir', str(work_dir)]
     command += ['--launcher', 'pytorch'] if nproc > 1 else []
     command += ['--resume'] if resume else []
     command += ['--cfg-options', *options] if options else []
     work_dir.mkdir(parents=True, exist_ok=True)
-    with (work_dir / 'output.log').open('a') as log:
-        # a group of its own, so that a kill takes its workers and processes along
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-
-
-def finish(process: subprocess.Popen, work_dir: Path) -> None:
-    if process.wait():
-        raise SystemExit(f'a run failed by itself, see {work_dir / "output.log"}')
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    group, ranks = 0, []
+    for rank in range(nproc):
+        environment = dict(os.environ, RANK=str(rank), LOCAL_RANK=str(rank))
+        environment.update(WORLD_SIZE=str(nproc), MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+        with (work_dir / 'output.log').open('a') as log:
+            process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                process_group=group,
+                env=environment if nproc > 1 else None,
+            )
+        group = group or process.pid
+        ranks.append(process)
+    return Run(ranks, work_dir)
 
 
 def last_iteration(work_dir: Path) -> int:
@@ -107,38 +161,53 @@ def logged(work_dir: Path) -> int:
     return int(found[-1]) if found else 0
 
 
-def kill_at(process: subprocess.Popen, work_dir: Path, iteration: float, delay: float) -> bool:
+def kill_at(run: Run, iteration: float, delay: float) -> bool:
     """``delay`` seconds after ``iteration`` was logged; False if it came to its end before."""
-    while process.poll() is None and logged(work_dir) < iteration:
-        time.sleep(0.01)
-    try:
-        process.wait(delay)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
-    if process.returncode:
-        raise SystemExit(f'a run failed by itself, see {work_dir / "output.log"}')
-    return False
+    while logged(run.work_dir) < iteration:
+        if run.wait(0.01):
+            return False
+    if run.wait(delay):
+        return False
+    run.kill()
+    return True
 
 
-def chaos(config: str, work_dir: Path, kills: int, seed: int, nproc: int, options: list[str]):
-    """The rows of the table, and the names of what differs at the end."""
+def chaos(
+    config: str,
+    work_dir: Path,
+    kills: int,
+    seed: int,
+    nproc: int,
+    options: list[str],
+    progress: Callable[[str], None] = lambda line: None,
+) -> tuple[list[Row], list[str]]:
+    """The rows of the table, and the names of what differs at the end.
+
+    ``progress`` gets a line after each kill.
+    """
     calm, wild = work_dir / 'calm', work_dir / 'chaos'
     for folder in (calm, wild):
         if folder.exists():
             raise SystemExit(f'{folder} exists already; choose another --work-dir')
-    finish(start(config, calm, nproc, options, resume=False), calm)
+    progress('the training that is left alone')
+    start(config, calm, nproc, options, resume=False).wait()
     total = last_iteration(calm)
     chance = random.Random(seed)
-    rows = []
+    rows: list[Row] = []
+    begin = time.monotonic()
     while len(rows) < kills:
-        process = start(config, wild, nproc, options, resume=True)
+        run = start(config, wild, nproc, options, resume=True)
         iteration = total * (len(rows) + chance.random()) / (kills + 1)
-        if not kill_at(process, wild, iteration, chance.uniform(0.0, 0.3)):
+        if not kill_at(run, iteration, chance.uniform(0.0, 0.3)):
             break
-        rows.append((len(rows) + 1, logged(wild), last_iteration(wild)))
-    finish(start(config, wild, nproc, options, resume=True), wild)
+        writing = any(wild.glob('.*.tmp'))
+        rows.append(Row(logged(wild), last_iteration(wild), writing))
+        left = (time.monotonic() - begin) / len(rows) * (kills + 1 - len(rows))
+        progress(
+            f'kill {len(rows)} of {kills}: iteration {rows[-1].reached} of {total}, last '
+            f'checkpoint {rows[-1].saved}, {left / 60:.0f} min left'
+        )
+    start(config, wild, nproc, options, resume=True).wait()
     last = pointed_at(calm, calm), pointed_at(wild, wild)
     found = [f'checkpoint{place}' for place in differences(*map(state_of, last))]
     found += [f'curve{place}' for place in differences(curve_of(calm), curve_of(wild))]
@@ -155,11 +224,17 @@ def main() -> None:
     parser.add_argument('--cfg-options', nargs='+', default=[])
     args = parser.parse_args()
     rows, found = chaos(
-        args.config, args.work_dir, args.kills, args.seed, args.nproc, args.cfg_options
+        args.config,
+        args.work_dir,
+        args.kills,
+        args.seed,
+        args.nproc,
+        args.cfg_options,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    print('| kill | in iteration | last checkpoint |\n| --- | --- | --- |')
-    for number, reached, saved in rows:
-        print(f'| {number} | {reached} | {saved} |')
+    print('| kill | in iteration | last checkpoint | while writing |\n| --- | --- | --- | --- |')
+    for number, row in enumerate(rows, 1):
+        print(f'| {number} | {row.reached} | {row.saved} | {"yes" if row.writing else ""} |')
     print(f'\n{len(rows)} kills; places that differ from the undisturbed run: {len(found)}')
     print('\n'.join(found[:20]))
     raise SystemExit(bool(found))
