@@ -13,7 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from beit_mm.engine import CodebookGuardHook, CollapsedCodebookError
-from beit_mm.models import DVAETokenizer, VQVAETokenizer
+from beit_mm.models import DVAETokenizer, ResidualVQTokenizer, VQVAETokenizer
 from beit_mm.models.layers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
 
 SIZES = dict(vocab_size=16, stride=4, width=8, num_blocks=1)
@@ -42,6 +42,17 @@ def revived(kind, counts, seed: int, **kwargs):
     z = F.normalize(torch.randn(2, 4, 5, 6), dim=-1)
     model._revive(*([z] if kind is VQVAETokenizer else []))
     return before, model, z
+
+
+def residual(seed: int) -> ResidualVQTokenizer:
+    """After steps with vectors in one place, where nearly all codes die and are revived."""
+    torch.manual_seed(0)
+    sizes = dict(stride=4, width=8, num_blocks=1, num_codes=6, num_levels=2, code_dim=3)
+    model = ResidualVQTokenizer(**sizes, decay=0.5, revive_share=0.3)
+    torch.manual_seed(seed)
+    for step in range(4):
+        model.quantize((4 if step else 0) + seed + torch.randn(2, 4, 5, 3))
+    return model
 
 
 def started(kind, images, **kwargs) -> nn.Module:
@@ -92,6 +103,8 @@ def worker(rank: int, folder) -> None:
     result['dvae'] = model.state_dict()
     _, model, result['z'] = revived(VQVAETokenizer, COUNTS[rank], seed=rank, code_dim=6)
     result['vqvae'] = model.codebook.weight
+
+    result['residual'] = residual(seed=rank).quantizer.state_dict()
 
     result['dvae_start'] = started(DVAETokenizer, part)._last_conv().state_dict()
     own = started(VQVAETokenizer, part, kmeans_iters=0)
@@ -158,6 +171,15 @@ def test_vqvae_revival__vectors_of_both_processes_each_once(ranks):
     torch.testing.assert_close(distances, torch.zeros(16 - LIVING), atol=1e-3, rtol=0)
     assert len(owners.unique()) == 16 - LIVING
     assert (owners < 40).sum() == (owners >= 40).sum() == (16 - LIVING) / 2
+
+
+def test_residual_vq__one_set_of_codebooks_of_the_vectors_of_both(ranks):
+    assert_equal(ranks, 'residual')
+    codes = ranks.first['residual']['layers.0._codebook.embed'][0]
+    places = torch.tensor([[4.0], [5.0]]).expand(2, 3)  # where the vectors of each process are
+    assert (torch.cdist(codes, places).min(1).values < 3).all()  # none stayed at the start
+    counts = ranks.first['residual']['layers.0._codebook.cluster_size']
+    assert counts.sum().item() == pytest.approx(2 * 40, rel=0.3)
 
 
 def test_data_init__of_the_joint_batch_though_the_parts_differ_in_size(ranks):
