@@ -145,6 +145,33 @@ def test_inside_of_others__mmengine_takes_none_at_random():
     assert data._name(41) == '1.png'  # everything else is asked of the data set itself
 
 
+class Plain(torch.utils.data.Dataset):
+    """Not MMEngine's, which makes an error of its own from a None."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def __len__(self):
+        return len(self.found)
+
+    def __getitem__(self, index):
+        if self.found[index] is MemoryError:
+            raise MemoryError
+        return self.found[index]
+
+
+def test_none__of_any_data_set_is_bad():
+    data = SkipBadSamples(Plain([None, 7]), max_share=None)
+    assert [data[0], data[1]] == [7, 7] and data.bad_samples() == {0}
+
+
+def test_no_memory__is_the_machines_fault():
+    data = SkipBadSamples(Plain([MemoryError, 7]), max_share=None)
+    with pytest.raises(MemoryError):
+        data[0]
+    assert data.bad_samples() == set()
+
+
 def test_everything_else__is_the_data_sets():
     data = skipping(metainfo=dict(classes=('a',)))
     assert data.metainfo == dict(classes=('a',)) and len(data) == 40
