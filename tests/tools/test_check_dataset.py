@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -259,6 +261,22 @@ def test_wrappers__each_data_set_in_them(root):
     ]
 
 
+def test_same_files_under_other_rules__are_read_again(root):
+    """The validation and the test set, which crops."""
+    given = config(root, 'mmseg')
+    crop = dict(type='RandomCrop', crop_size=(24, 24))
+    given.test_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile'), crop]
+    findings, sizes = tool.check_config_data(given, ('val', 'test'))
+    assert [f.kind for f in findings] == ['smaller-than-crop'] * 6
+    assert [size['checked'] for size in sizes.values()] == [6, 6]
+
+
+def test_process_that_dies__is_an_error_in_words(root, monkeypatch):
+    monkeypatch.setattr(tool, 'cv2', SimpleNamespace(setNumThreads=os._exit))
+    with pytest.raises(UserError, match='train_dataloader.dataset: a process died .*--workers 0'):
+        tool.check_config_data(config(root, 'beit_mm'), ('train',), workers=1)
+
+
 def run(monkeypatch, *arguments):
     monkeypatch.setattr(sys, 'argv', ['check_dataset.py', *map(str, arguments), '--workers', '0'])
     with pytest.raises(SystemExit) as end:
@@ -282,6 +300,13 @@ def test_command__status_report_and_limit_of_lines(root, monkeypatch, capsys):
     assert report['counts']['undecodable'] == 3 and len(report['findings']) >= 3
     assert report['findings'][0]['path'].endswith('images/train/a/0.png')
     assert run(monkeypatch, path, '--split', 'val') == 0
+
+
+def test_command__refuses_to_check_nothing(root, monkeypatch, capsys):
+    path = root / 'config.py'
+    config(root, 'beit_mm').dump(path)
+    assert run(monkeypatch, path, '--max-images', 0) == 2
+    assert '--max-images 0: expected 1 or more' in capsys.readouterr().err
 
 
 def test_command__without_such_data(root, monkeypatch):

@@ -23,7 +23,7 @@ HEALTHY = dict(
     # each of its values is held for an epoch of eight iterations
     cosine_by_epoch=dict(
         train_cfg=dict(type='beit_mm.ResumableEpochLoop', max_epochs=12),
-        param_scheduler=[dict(type='CosineAnnealingLR', T_max=30, by_epoch=True)],
+        param_scheduler=[dict(type='CosineAnnealingLR', T_max=30, end=1000, by_epoch=True)],
     ),
     warm_up=dict(param_scheduler=scheduled('LinearLR', start_factor=1e-6, end=100)),
     poly=dict(param_scheduler=scheduled('PolyLR', power=1.0, eta_min=0.0, end=101)),

@@ -1,3 +1,4 @@
+import logging
 import re
 import sys
 from pathlib import Path
@@ -46,6 +47,54 @@ def test_log__uncaught_exception(tmp_path, monkeypatch):
     assert told[0][0] is ZeroDivisionError
     log = log_of(runner)
     assert 'CRITICAL - Uncaught exception' in log and 'ZeroDivisionError: division by zero' in log
+
+
+def failing(tmp_path, monkeypatch, name):
+    """A run that ends with an error, and what its excepthook handed on."""
+    handed = []
+    monkeypatch.setattr(sys, 'excepthook', lambda *error: handed.append(error))
+    monkeypatch.setattr(TinyMetric, 'compute_metrics', lambda *args: 1 / 0)
+    runner = runner_of(tiny_config(tmp_path, steps=4), name)
+    with pytest.raises(ZeroDivisionError) as caught:
+        runner.train()
+    return runner, (caught.type, caught.value, caught.tb), handed
+
+
+def test_log__of_a_process_without_a_log_file(tmp_path, monkeypatch):
+    runner, error, handed = failing(tmp_path, monkeypatch, 'rank')
+    for handler in list(runner.logger.handlers):
+        if isinstance(handler, logging.FileHandler):
+            runner.logger.removeHandler(handler)
+            handler.close()
+    sys.excepthook(*error)
+    text = (Path(runner.log_dir) / 'rank0_traceback.log').read_text()
+    assert 'Uncaught exception' in text and 'ZeroDivisionError' in text
+    assert handed == [error]
+
+
+def test_log__full_disk_hides_no_error(tmp_path, monkeypatch):
+    _, error, handed = failing(tmp_path, monkeypatch, 'full')
+
+    def full(self, record):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(logging.FileHandler, 'handle', full)
+    sys.excepthook(*error)
+    assert handed == [error]
+
+
+def test_log__a_second_run_after_one_that_failed(tmp_path, monkeypatch):
+    """The error goes to the log of the run that it ended, and to the terminal once."""
+    first, _, handed = failing(tmp_path / 'first', monkeypatch, 'first')
+    before = sys.excepthook
+    config = tiny_config(tmp_path / 'second', steps=4)
+    second = runner_of(config, 'second')
+    with pytest.raises(ZeroDivisionError) as caught:
+        second.train()
+    assert sys.excepthook is before
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    assert len(handed) == 1
+    assert 'Uncaught' in log_of(second) and 'Uncaught' not in log_of(first)
 
 
 @pytest.mark.parametrize(
