@@ -271,6 +271,20 @@ def test_same_files_under_other_rules__are_read_again(root):
     assert [size['checked'] for size in sizes.values()] == [6, 6]
 
 
+def test_same_data_twice__is_read_and_named_once(root, monkeypatch):
+    """The test set of most configs is the validation set."""
+    (root / 'list.txt').write_text('a/0.png 0\na/2.png 5\n')
+    given = config(root, 'mmpretrain')
+    for loader in (given.val_dataloader, given.test_dataloader):
+        loader.dataset.update(ann_file=str(root / 'list.txt'), metainfo=dict(classes=('p', 'q')))
+        loader.dataset.data_root = str(root / 'images/train')
+    read, check = [], tool.check_sample
+    monkeypatch.setattr(tool, 'check_sample', lambda *a, **k: read.append(a[0]) or check(*a, **k))
+    findings = found(given, ('val', 'test'))
+    assert len(read) == 2
+    assert [f.kind for f in findings if f.level == 'error'] == ['label-out-of-range']
+
+
 def test_process_that_dies__is_an_error_in_words(root, monkeypatch):
     monkeypatch.setattr(tool, 'cv2', SimpleNamespace(setNumThreads=os._exit))
     with pytest.raises(UserError, match='train_dataloader.dataset: a process died .*--workers 0'):
