@@ -16,6 +16,7 @@ _base_ = [
 model = dict(
     type='FSQTokenizer',
     levels=(8, 6, 5),
+    scale=1.0,
     in_channels=3,
     stride=8,
     width=128,

@@ -18,6 +18,7 @@ model = dict(
     # The paper's are 5 and more; of such, only (8, 8, 8, 16) and the like give 8192. These are its
     # (8, 8, 8, 6, 5) for 2^14, two of them smaller.
     levels=(8, 8, 8, 4, 4),
+    scale=1.0,
     in_channels=3,
     stride=4,
     width=128,

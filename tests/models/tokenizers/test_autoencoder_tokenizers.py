@@ -298,3 +298,30 @@ def test_without_the_library__the_command_that_installs_it(monkeypatch):
     with pytest.raises(ImportError, match='FSQTokenizer needs.*requirements/tokenizers.txt'):
         build(dict(type='FSQTokenizer', levels=(5, 3)))
     build(KINDS[0])
+
+
+def test_fsq__scale_leaves_nothing_of_a_run_to_one_end():
+    """In training the tokens don't depend on shift and scale of the last layer, nor do gradients
+    vanish where tanh is flat."""
+    torch.manual_seed(0)
+    images = torch.rand(4, 3, 16, 16)
+    tiny = dict(type='FSQTokenizer', levels=(5, 3), width=8, num_blocks=1, data_init=None)
+    scaled, plain = MODELS.build(dict(tiny, scale=1.0)), MODELS.build(tiny)
+    plain.load_state_dict(scaled.state_dict(), strict=False)
+    scaled.norm.eps = 0.0
+    before = scaled.vectors(images)
+    for model in (scaled, plain):
+        with torch.no_grad():
+            model.encoder[-1].weight.mul_(3.0)
+            model.encoder[-1].bias.add_(50.0)
+        model.loss(images)['loss_recon'].backward()
+    assert (plain.encode(images) == plain.encode(images)[0, 0, 0]).all()
+    torch.testing.assert_close(scaled.vectors(images), before, rtol=0, atol=0.01)
+    assert len(scaled.encode(images).unique()) > 4
+    assert plain.encoder[0].weight.grad.abs().max() == 0
+    assert scaled.encoder[0].weight.grad.abs().max() > 0
+    # running statistics in eval mode: as many tokens, whatever else is in the batch
+    for _ in range(100):
+        scaled.vectors(images)
+    scaled.eval()
+    torch.testing.assert_close(scaled.vectors(images[:1]), scaled.vectors(images)[:1])
