@@ -155,3 +155,9 @@ def test_read__keeps_the_training_as_it_is():
     seen = head.read((logits, torch.tensor([0, 1, 2, 0])), {}, None)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.allclose(mean_loss(seen), F.cross_entropy(logits, torch.tensor([0, 1, 2, 0])))
+
+
+def test_read__an_ignored_id_may_be_a_class():
+    head = watched_head(holder(head=holder(loss_module=nn.CrossEntropyLoss())))
+    seen = head.read((torch.zeros(3, 3), torch.tensor([0, 1, -1])), dict(ignore_index=1), None)
+    assert seen.targets.sum(1).tolist() == [1, 0, 0]
