@@ -135,8 +135,12 @@ KNOWN = {
 }
 
 
-class InertUnpickler(pickle.Unpickler):
-    """An unpickler that finds no class but the stand-ins."""
+class InertUnpickler(pickle._Unpickler):
+    """An unpickler that finds no class but the stand-ins.
+
+    It is the one in Python: that in C makes a memo as long as the largest number that the file
+    says, up to 64 GB.
+    """
 
     def __init__(self, file: io.BufferedIOBase, storage_of):
         super().__init__(file, encoding='latin1')

@@ -29,7 +29,7 @@ def written(value) -> str:
     return str(value)
 
 
-@prop(few=100, options=st.dictionaries(keys, values, min_size=1, max_size=4))
+@prop(few=50, options=st.dictionaries(keys, values, min_size=1, max_size=4))
 def test_values__come_back(options):
     parsed = parse(*(f'{key}={written(value)}' for key, value in options.items()))
     assert parsed == options
@@ -40,7 +40,7 @@ def test_values__come_back(options):
 text = st.text('ab=.,()[]{}"\' 01-_\\', max_size=12) | st.text(max_size=8)
 
 
-@prop(few=150, texts=st.lists(text, min_size=1, max_size=3))
+@prop(few=70, texts=st.lists(text, min_size=1, max_size=3))
 def test_any_text__a_value_or_a_message(texts):
     texts = [t for t in texts if not t.startswith('-')] or ['a=1']
     said = io.StringIO()

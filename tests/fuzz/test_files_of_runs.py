@@ -47,7 +47,7 @@ def content(folder):
 
 
 @prop(
-    few=120,
+    few=60,
     place=st.floats(0, 1, exclude_max=True),
     value=st.integers(1, 255),
     which=st.integers(0, 4),
@@ -115,7 +115,7 @@ def curve(tmp_path_factory):
     return (folder / 'scalars.jsonl').read_bytes()
 
 
-@prop(few=80, cut=st.floats(0, 1), back=st.integers(0, 5))
+@prop(few=50, cut=st.floats(0, 1), back=st.integers(0, 5))
 def test_curve__cut_off_at_any_byte_and_gone_on(curve, tmp_path_factory, cut, back):
     """Killed anywhere and resumed from a step before: each step once, in order."""
     folder = tmp_path_factory.mktemp('chaos')

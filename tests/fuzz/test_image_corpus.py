@@ -1,12 +1,15 @@
 """Every entry of the corpus through the loaders, the check of data sets, and a training set."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus import image_corpus
+from corpus import image_corpus, photo, saved
 from fuzzing import tried
 from mmengine.config import Config
+from PIL import Image
 
 from beit_mm.datasets import SkipBadSamples, UnlabelledImageFolder
 from beit_mm.datasets.transforms import LoadMultiBandImage
@@ -14,24 +17,24 @@ from beit_mm.datasets.unlabelled_image_folder import BadImageError
 
 EIGHT_BIT = [dict(type='LoadImageFromFile')]
 BANDS = [dict(type='beit_mm.LoadMultiBandImage')]
-NAMES = [entry.name for entry in image_corpus('unused')]
+MARKER = Path(tempfile.gettempdir()) / f'payload-ran-{os.getpid()}'
+CORPUS = {entry.name: entry for entry in image_corpus(MARKER)}
 pytestmark = pytest.mark.filterwarnings('ignore')
 
 
 @pytest.fixture
 def entry(request, tmp_path):
     """The entry, its path in a folder of its own, and that no payload has run."""
-    marker = tmp_path / 'payload-ran'
     (tmp_path / 'data').mkdir()
-    found = next(e for e in image_corpus(marker) if e.name == request.param)
+    found = CORPUS[request.param]
     if found.name == 'unreadable.jpg' and os.geteuid() == 0:
         pytest.skip('root reads everything')
     tried[f'image corpus: {request.node.name.split("[")[0]}'] += 1
     yield found, found.write(tmp_path / 'data')
-    assert not marker.exists()
+    assert not MARKER.exists()
 
 
-each = pytest.mark.parametrize('entry', NAMES, indirect=True)
+each = pytest.mark.parametrize('entry', CORPUS, indirect=True)
 
 
 def folder(path, pipeline, **kwargs):
@@ -102,9 +105,6 @@ def test_skip_bad_samples(entry, pipeline, tmp_path):
     """In a training, another sample takes the place of one that can't be loaded."""
     expected, path = entry
     good = tmp_path / 'good.png'
-    from corpus import photo, saved
-    from PIL import Image
-
     good.write_bytes(saved(Image.fromarray(photo()), 'PNG'))
     data = UnlabelledImageFolder(str(tmp_path), pipeline, lazy_init=True)
     data.load_data_list = lambda: [dict(img_path=str(path)), dict(img_path=str(good))]

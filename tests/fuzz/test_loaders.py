@@ -68,7 +68,7 @@ def test_load_image_from_file(folder, load_image, file):
         assert image.dtype == np.uint8 and image.ndim == 3 and image.size
 
 
-@prop(few=120, file=mutated(FILES))
+@prop(few=60, file=mutated(FILES))
 def test_load_multi_band_image(folder, file):
     name, content = file
     path = folder / name
@@ -83,7 +83,7 @@ def test_load_multi_band_image(folder, file):
         assert image.ndim == 3 and image.size and np.isfinite(image).all()
 
 
-@prop(few=100, file=mutated(FILES))
+@prop(few=50, file=mutated(FILES))
 def test_read_mask(file):
     name, content = file
     if not small(content):
@@ -96,7 +96,7 @@ def test_read_mask(file):
         assert mask.ndim == 2 and mask.dtype in (np.uint8, np.uint16)
 
 
-@prop(few=80, file=mutated(FILES), bands=st.booleans())
+@prop(few=50, file=mutated(FILES), bands=st.booleans())
 def test_check_image(folder, file, bands):
     """The check of a data set finds no file too broken to be checked."""
     name, content = file

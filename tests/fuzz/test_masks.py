@@ -33,13 +33,13 @@ def settings(draw):
     )
 
 
-@prop(few=80, options=settings(), seed=seeds)
+@prop(few=50, options=settings(), seed=seeds)
 def test_blockwise__exactly(options, seed):
     mask = drawn(BlockwiseMask(mode='exactly', **options), seed)
     assert mask.sum() == options['num_masked']
 
 
-@prop(few=80, options=settings(), seed=seeds)
+@prop(few=50, options=settings(), seed=seeds)
 def test_blockwise__at_most_and_the_seed_decides(options, seed):
     transform = BlockwiseMask(**options)
     mask = drawn(transform, seed)

@@ -31,6 +31,8 @@ def why_broken(path: str | Path) -> str | None:
         with ZipFile(path) as archive:
             if not any(name.endswith('data.pkl') for name in archive.namelist()):
                 return 'it is not a checkpoint'
+            if min(member.header_offset for member in archive.infolist()):
+                return 'there are other bytes before its beginning'
             damaged = archive.testzip()
     except Exception as error:  # whatever damaged bytes make of the reader
         return f'it is cut off or damaged ({error})'
