@@ -203,7 +203,7 @@ def table(head: list[str], rows: list[list]) -> list[str]:
     return ['| ' + ' | '.join(row) + ' |' for row in [head, ['---'] * len(head), *rows]]
 
 
-def page(results: dict[str, dict]) -> str:
+def page(results: dict[str, dict], missing: list[str]) -> str:
     fuzz = {n: r for n, r in results.items() if 'tried' in r}
     kills = {n.removeprefix('chaos-'): r for n, r in results.items() if 'rows' in r}
     titles = {name: sentence_of(ROOT / f'tests/fuzz/test_{name}.py') for name in fuzz}
@@ -252,6 +252,8 @@ def page(results: dict[str, dict]) -> str:
             lines += ['', f'{result["skipped"]} tests could not run here.']
         if result['failed']:
             lines += ['', f'Failed: {", ".join(result["failed"])}.']
+    if missing:
+        lines += ['', f'Not tried for this page: {", ".join(missing)}.']
     lines += ['', '## Kills']
     for kind, result in kills.items():
         places = [f'{row["reached"]} ({row["saved"]})' for row in result['rows']]
@@ -279,7 +281,8 @@ def main() -> None:
     args = parser.parse_args()
     results = results_of(args)
     if args.out is not None:
-        args.out.write_text(page(results), encoding='utf-8')
+        missing = [name for name in areas_of(args) if name not in results]
+        args.out.write_text(page(results, missing), encoding='utf-8')
     bad = [name for name, r in results.items() if r.get('failed') or r.get('found')]
     if bad:
         raise SystemExit(f'did not survive: {", ".join(bad)}; see {args.work_dir}')
