@@ -10,7 +10,7 @@ from beit_mm.models.layers.conv_block import conv_decoder, conv_encoder
 from beit_mm.models.layers.data_init import standardise_output_
 from beit_mm.models.layers.joint_batch_norm import JointBatchNorm2d
 from beit_mm.models.layers.relaxations import RELAXATIONS
-from beit_mm.models.layers.revival import Revival
+from beit_mm.models.tokenizers.revival import Revival
 from beit_mm.registry import MODELS
 
 from .base_tokenizer import BaseTokenizer

@@ -3,7 +3,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from beit_mm.models.layers.ema_codebook import EMACodebook, random_rows
-from beit_mm.models.layers.revival import Revival
+from beit_mm.models.tokenizers.revival import Revival
 from beit_mm.registry import MODELS
 
 from .autoencoder_tokenizer import AutoencoderTokenizer

@@ -5,8 +5,7 @@ from mmengine.dist import all_reduce
 from torch import Tensor
 
 from beit_mm.code_health import dead_codes
-
-from .code_usage import CodeUsage
+from beit_mm.models.layers.code_usage import CodeUsage
 
 DEFAULTS = dict(share=0.05, min_tokens=10, interval=100)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from beit_mm.models.layers.code_usage import CodeUsage
-from beit_mm.models.layers.revival import Revival
+from beit_mm.models.tokenizers.revival import Revival
 
 
 def usage(counts, window=4):
