@@ -3,7 +3,7 @@
 Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
 Train:          python tools/train.py configs/tokenizer/dvae_patch-v256_digit-scenes.py
 Vocabulary, stride and schedule are those of dvae_light-v256_digit-scenes.py.
-Made for two CPU cores; no result has been measured yet.
+Made for two CPU cores; results: docs/tokenizer_comparison.md.
 """
 
 _base_ = [
