@@ -227,7 +227,7 @@ def page(results: dict[str, dict], missing: list[str]) -> str:
         'python tools/analysis_tools/reliability.py --out docs/reliability.md',
         '```',
         '',
-        f'which tries all of it again ({hours:.1f} hours here). The test suite tries a small part '
+        f'which tries all of it again ({hours:.1f} hours for what is listed here). The test suite tries a small part '
         'of each; [resume.md](resume.md),',
         '[data.md](data.md) and [checkpoints.md](checkpoints.md) say what is promised.',
         '',
@@ -260,7 +260,7 @@ def page(results: dict[str, dict], missing: list[str]) -> str:
         writing = sum(row['writing'] for row in result['rows'])
         lines += [
             '',
-            f'**{CHAOS_TITLES[kind].capitalize()}.** Killed in iteration (last checkpoint): '
+            f'**{CHAOS_TITLES[kind][0].upper()}{CHAOS_TITLES[kind][1:]}.** Killed in iteration (last checkpoint): '
             f'{", ".join(places)}; {writing} of them with a file half written. Places that differ '
             f'from the training that was left alone: {len(result["found"])}.',
         ]
