@@ -227,8 +227,8 @@ def page(results: dict[str, dict], missing: list[str]) -> str:
         'python tools/analysis_tools/reliability.py --out docs/reliability.md',
         '```',
         '',
-        f'which tries all of it again ({hours:.1f} hours for what is listed here). The test suite tries a small part '
-        'of each; [resume.md](resume.md),',
+        f'which tries all of it again ({hours:.1f} hours for what is listed here). The test suite '
+        'tries a small part of each; [resume.md](resume.md),',
         '[data.md](data.md) and [checkpoints.md](checkpoints.md) say what is promised.',
         '',
         *table(['Area', 'Inputs', 'Disk faults', 'Kills', 'Did not survive'], rows),
@@ -258,9 +258,10 @@ def page(results: dict[str, dict], missing: list[str]) -> str:
     for kind, result in kills.items():
         places = [f'{row["reached"]} ({row["saved"]})' for row in result['rows']]
         writing = sum(row['writing'] for row in result['rows'])
+        title = CHAOS_TITLES[kind]
         lines += [
             '',
-            f'**{CHAOS_TITLES[kind][0].upper()}{CHAOS_TITLES[kind][1:]}.** Killed in iteration (last checkpoint): '
+            f'**{title[0].upper()}{title[1:]}.** Killed in iteration (last checkpoint): '
             f'{", ".join(places)}; {writing} of them with a file half written. Places that differ '
             f'from the training that was left alone: {len(result["found"])}.',
         ]
