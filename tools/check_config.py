@@ -1,10 +1,12 @@
-"""What is wrong with a config, without building or training anything.
+"""What is wrong with a config, without training anything.
 
 python tools/check_config.py CONFIG [--processes 8] [--cfg-options KEY=VALUE ...]
 
 Unknown and misspelt keys, names of classes, arguments that a class doesn't take, schedules that
 don't end with the training, batches that the learning rate isn't made for, grids and vocabularies
-that disagree. tools/train.py makes the same checks; errors end with status 1.
+that disagree, weight decay on what it is not for, images normalised twice, replaced samples in an
+evaluation, checkpoints of a stage that differs (docs/config_check.md). tools/train.py makes the
+same checks; errors end with status 1.
 """
 
 import argparse

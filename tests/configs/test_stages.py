@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 
 from beit_mm.checkpoints import description_of, read_checkpoint, read_description
+from beit_mm.engine.config_check.stages import check_stages, parts_of_config
 from beit_mm.engine.hooks import LoadReportHook
 from beit_mm.engine.launch import load_config
-from beit_mm.engine.stages import StageMismatchError
+from beit_mm.engine.stages import StageMismatchError, here_of
 from beit_mm.fingerprint import weights_sha256
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -86,6 +90,7 @@ def log_of(runner: Runner) -> str:
 def chain(tree, tmp_path_factory) -> dict[str, tuple[Path, str]]:
     """Checkpoint and log of each stage of the shipped chain."""
     folder = tmp_path_factory.mktemp('chain')
+    kept = {cls: cls._instance_dict.copy() for cls in (DefaultScope, MMLogger, MessageHub)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmengine.runner.runner.collect_env', dict)
         patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, False))
@@ -94,6 +99,10 @@ def chain(tree, tmp_path_factory) -> dict[str, tuple[Path, str]]:
         start = str(pretrain[0])
         classify = train(small(CLASSIFY, tree, folder / 'classify', start))
         segment = train(small(SEGMENT, tree, folder / 'segment', start))
+    for cls, instances in kept.items():  # of these runners, for those that come after
+        cls._instance_dict.clear()
+        cls._instance_dict.update(instances)
+    Visualizer._instance_dict.clear()
     return dict(token=token, pretrain=pretrain, classify=classify, segment=segment)
 
 
@@ -364,3 +373,72 @@ def test_resume__another_seed_of_a_random_projection_is_an_error(tree, tmp_path)
         else:
             with pytest.raises(StageMismatchError, match='model.tokenizer.init_cfg'):
                 begin(again)
+
+
+# ---- before anything is built ----
+
+
+def test_check_config__agrees_with_the_hook_on_the_shipped_chain(chain, tree, tmp_path):
+    """The same parts, from the config alone and from the model."""
+    for name, start in ((TOKENIZER, None), (PRETRAIN, 'token'), (CLASSIFY, 'pretrain')):
+        start = None if start is None else str(chain[start][0])
+        config = small(name, tree, tmp_path / name, start)
+        here = here_of(Runner.from_cfg(copy.deepcopy(config)).model, config)
+        parts = parts_of_config(config)
+        for part in ('images', 'tokenizer'):
+            assert parts.get(part) == here.get(part), name
+        for key, value in parts.get('backbone', {}).items():
+            assert here['backbone'][key] == value
+        assert not [*check_stages(config)]
+
+
+@pytest.mark.parametrize(
+    ('name', 'stage', 'options', 'key', 'level'),
+    [
+        (CLASSIFY, 'pretrain', dict(data_preprocessor__mean=[1.0]), 'data_preprocessor.mean', 'w'),
+        (SEGMENT, 'pretrain', dict(data_preprocessor__mean=[1.0]), 'data_preprocessor.mean', 'w'),
+        (
+            CLASSIFY,
+            'pretrain',
+            dict(data_preprocessor__to_rgb=False),
+            'data_preprocessor.to_rgb',
+            'w',
+        ),
+        (
+            SEGMENT,
+            'pretrain',
+            dict(model__backbone__patch_size=16),
+            'model.backbone.patch_size',
+            'e',
+        ),
+        (
+            PRETRAIN,
+            'token',
+            dict(model__tokenizer__vocab_size=9),
+            'model.tokenizer.vocab_size',
+            'e',
+        ),
+        (
+            PRETRAIN,
+            'token',
+            dict(data_preprocessor__token_scale=99.0),
+            'data_preprocessor.token_scale',
+            'w',
+        ),
+    ],
+)
+def test_check_config__difference_is_a_finding(
+    chain, tree, tmp_path, name, stage, options, key, level
+):
+    start = str(chain[stage][0])
+    config = small(name, tree, tmp_path, start, **options)
+    found = {finding.key: finding for finding in check_stages(config)}
+    assert found[key].level[0] == level and start in found[key].message
+    config.default_hooks.load_report.between_stages = 'ignore'
+    assert not [*check_stages(config)]
+
+
+def test_check_config__missing_file_is_no_finding(tree, tmp_path):
+    config = small(CLASSIFY, tree, tmp_path, str(tmp_path / 'none.pth'))
+    config.load_from = 'https://example.com/none.pth'
+    assert not [*check_stages(config)]

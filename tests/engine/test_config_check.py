@@ -120,3 +120,78 @@ def test_variables_that_are_used__are_no_findings(tmp_path):
         'test_dataloader = dict(dataset=dict(pipeline=test_pipeline))\n'
     )
     assert not check_config(load_config(path))
+
+
+def test_replacing_wrapper__in_an_evaluation(tmp_path):
+    path = tmp_path / 'child.py'
+    path.write_text(
+        f"_base_ = '{CONFIGS / CLASSIFY}'\n"
+        'wrap = dict(type="RepeatDataset", times=2, dataset=dict(type="beit_mm.SkipBadSamples", '
+        'dataset={{_base_.val_dataloader.dataset}}))\n'
+        'train_dataloader = dict(dataset=dict(_delete_=True, type="beit_mm.SkipBadSamples", '
+        'dataset={{_base_.train_dataloader.dataset}}))\n'
+        'val_dataloader = dict(dataset=dict(_delete_=True, **wrap))\n'
+    )
+    found = {finding.key: finding for finding in check_config(load_config(path))}
+    assert {key for key in found if key.endswith('dataset.type')} == {
+        'val_dataloader.dataset.dataset.type'
+    }
+    finding = found['val_dataloader.dataset.dataset.type']
+    assert finding.level == 'error' and 'every sample' in finding.message
+
+
+def test_normalisation__twice_or_in_one_pipeline_only(tmp_path):
+    def keys(text):
+        path = tmp_path / 'child.py'
+        path.write_text(f"_base_ = '{CONFIGS / CLASSIFY}'\n{text}")
+        return {finding.key: finding.message for finding in check_config(load_config(path))}
+
+    pipeline = '[dict(type="LoadImageFromFile"), dict(type="Normalize", mean=[1.0], std=[2.0])]'
+    one = f'train_dataloader = dict(dataset=dict(pipeline={pipeline}))\n'
+    place = 'train_dataloader.dataset.pipeline.1'
+    assert 'normalised twice' in keys(one)[place]
+    off = 'data_preprocessor = dict(mean=None, std=None)\n'
+    assert 'not in val_dataloader.dataset.pipeline' in keys(one + off)[place]
+    both = f'val_dataloader = dict(dataset=dict(pipeline={pipeline}))\n'
+    both += 'test_dataloader = val_dataloader\n'
+    assert not [key for key in keys(one + both + off) if '.pipeline.' in key]
+
+
+@pytest.mark.parametrize('name', [CLASSIFY, SEGMENT, PRETRAIN])
+def test_weight_decay__of_what_it_is_not_for(name):
+    found = findings(
+        name,
+        optim_wrapper__constructor='DefaultOptimWrapperConstructor',
+        optim_wrapper__paramwise_cfg=None,
+    )
+    message = found['optim_wrapper.paramwise_cfg']
+    for kind, count, example in (
+        ('norm layers', 16 + 2 * (name == SEGMENT), 'blocks.0.norm1.weight'),
+        ('layer scales', 8, 'blocks.0.gamma_1'),
+        ('tokens and position embeddings', 1, 'cls_token'),
+    ):
+        assert f'{kind} ({count} tensors, as model.backbone.{example})' in message
+    assert 'biases' in message and message.startswith('warning')
+
+
+def test_weight_decay__what_is_left_is_named():
+    def decayed(weight_decay=0.05, **paramwise):
+        options = dict(
+            optim_wrapper__constructor='DefaultOptimWrapperConstructor',
+            optim_wrapper__paramwise_cfg=paramwise or None,
+            optim_wrapper__optimizer__weight_decay=weight_decay,
+        )
+        return ' '.join(m for m in findings(CLASSIFY, **options).values() if 'weight_decay' in m)
+
+    excluded = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
+    keys = {'.gamma_': dict(decay_mult=0.0)}
+    left = decayed(**excluded, custom_keys=keys)
+    # q_bias and v_bias are no `bias` for that constructor
+    assert (
+        'cls_token' in left and 'biases (8 tensors, as model.backbone.blocks.0.attn.q_bias' in left
+    )
+    assert 'layer scales' not in left and 'norm layers' not in left
+    assert not decayed(
+        norm_decay_mult=0.0, flat_decay_mult=0.0, custom_keys=dict(cls_token=dict(decay_mult=0.0))
+    )
+    assert decayed() and not decayed(weight_decay=0.0)

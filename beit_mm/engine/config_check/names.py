@@ -138,6 +138,14 @@ def _arguments(cls) -> set[str] | None:
     return None  # the last one takes any
 
 
+def find_class(registry: Registry, name, scope: str):
+    """The class of a ``type`` in a config; None if there is none, or it is a user's own path."""
+    owner, _, bare = str(name).rpartition('.')
+    if owner and owner not in (*SCOPES, 'mmengine'):
+        return None
+    return _find(registry, bare, owner or scope)
+
+
 def _find(registry: Registry, name: str, scope: str):
     """What ``name`` is in ``scope``, where the registry of the package looks at its parent too."""
     return (_child(registry, scope) or registry).get(name)
