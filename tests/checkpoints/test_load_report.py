@@ -79,6 +79,34 @@ def test_load_from__report_is_in_the_log_file(tmp_path):
     assert 'head: 0 of 2 tensors matched; reshaped: head.weight (7, 32) for (5, 32)' in text
 
 
+@pytest.mark.parametrize('size', [(32, 16), (64, 48)])
+@pytest.mark.parametrize('rel_pos', ['shared', 'per_layer'])
+def test_load_from__positions_are_resized_from_the_size_that_the_checkpoint_says(
+    tmp_path, size, rel_pos
+):
+    """As init_cfg with pretrained_img_size; (16, 32) and (32, 16) have tables of one length."""
+    source = Model(img_size=(16, 32), abs_pos=True)
+    for name, tensor in source.named_parameters():
+        if name.endswith(('table', 'pos_embed')):
+            nn.init.normal_(tensor)
+    path = str(tmp_path / 'source.pth')
+    says = dict(format=1, backbone=dict(img_size=[16, 32], patch_size=8))
+    torch.save(dict(state_dict=source.state_dict(), meta=dict(beit_mm=says)), path)
+    options = dict(img_size=size, abs_pos=True, rel_pos=rel_pos)
+    run = runner(Model(**options), tmp_path / 'work', load_from=path)
+    run.load_or_resume()
+    reference = BEiTEncoder(
+        **{**SIZES, **options},
+        pretrained_img_size=(16, 32),
+        init_cfg=dict(type='Pretrained', checkpoint=path, prefix='backbone.'),
+    )
+    reference.init_weights()
+    loaded = run.model.backbone.state_dict()
+    assert loaded.keys() == reference.state_dict().keys()
+    assert all(torch.equal(loaded[n], t) for n, t in reference.state_dict().items())
+    assert run.model.backbone.pretrained_grid is None
+
+
 def test_load_from__nothing_that_fits_is_an_error(tmp_path):
     path = saved({'net.weight': torch.ones(3)}, tmp_path / 'zero.pth')
     with pytest.raises(IncompleteCheckpointError, match="start with \\['net'\\]"):

@@ -44,7 +44,8 @@ class LoadReportHook(Hook):
 
     It also compares what a checkpoint says of itself (``meta['beit_mm']``) with the model that
     loads it, whole or as its backbone or tokenizer: normalisation and order of the channels, patch
-    size, channels, and the tokenizer. Checkpoints that say nothing are not compared.
+    size, channels, and the tokenizer. Checkpoints that say nothing are not compared. The image size
+    that one of ``load_from`` says is where its positions are resized from.
 
     Args:
         min_backbone: Share of the tensors of ``model.backbone`` that has to be found.
@@ -97,6 +98,8 @@ class LoadReportHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._compare(runner, model, checkpoint)
+        if not runner._resume:
+            _resize_positions(model, checkpoint)
         self._report_load(runner, model, checkpoint)
 
     def _compare(self, runner: Runner, model: nn.Module, checkpoint: dict) -> None:
@@ -180,6 +183,19 @@ def _pretrained(module: nn.Module | None) -> list[dict]:
     given = getattr(module, 'init_cfg', None) or []
     steps = given if isinstance(given, list | tuple) else [given]
     return [step for step in steps if step.get('type') == 'Pretrained' and step.get('checkpoint')]
+
+
+def _resize_positions(model: nn.Module, checkpoint: dict) -> None:
+    """A table doesn't tell the shape of its grid, which may be another of as many patches."""
+    backbone = getattr(model, 'backbone', None)
+    found = (description_of(checkpoint) or {}).get('backbone', {})
+    size, state = found.get('img_size'), checkpoint.get('state_dict')
+    if not hasattr(backbone, 'resize_positions') or not isinstance(state, dict):
+        return
+    if found.get('patch_size') != backbone.patch_size or not isinstance(size, list):
+        return
+    if len(size) == 2 and all(type(side) is int and side > 0 for side in size):
+        backbone.resize_positions(state, 'backbone.', size)
 
 
 def _is_chosen(tokenizer: nn.Module) -> bool:

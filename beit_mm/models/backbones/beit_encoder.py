@@ -374,6 +374,26 @@ class BEiTEncoder(BaseModule):
             return table_length(source) == table_length(self.grid)
         return source[0] * source[1] == self.grid[0] * self.grid[1]
 
+    def resize_positions(self, state_dict: dict, prefix: str, img_size: Sequence[int]) -> None:
+        """Positions in ``state_dict`` that were made for images of (H, W), for this model's grid.
+
+        For a checkpoint that says its size; ``pretrained_img_size`` comes before it.
+        """
+        if self.pretrained_grid is not None:
+            return
+        source = self._grid_of(*_pair(img_size), source='the image size of the checkpoint')
+        if source == self.grid:
+            return
+        self._expand_shared_table(state_dict, prefix)
+        self.pretrained_grid = source
+        try:
+            for name in self._position_tables():
+                if prefix + name in state_dict:
+                    stored = state_dict[prefix + name]
+                    state_dict[prefix + name] = self._resized(name, stored)
+        finally:
+            self.pretrained_grid = None
+
     def _resized(self, name: str, stored: Tensor) -> Tensor:
         is_table = name.endswith(TABLE)
         source, length = self.pretrained_grid, None
