@@ -40,7 +40,7 @@ def test_values__come_back(options):
 text = st.text('ab=.,()[]{}"\' 01-_\\', max_size=12) | st.text(max_size=8)
 
 
-@prop(few=70, texts=st.lists(text, min_size=1, max_size=3))
+@prop(few=50, texts=st.lists(text, min_size=1, max_size=3))
 def test_any_text__a_value_or_a_message(texts):
     texts = [t for t in texts if not t.startswith('-')] or ['a=1']
     said = io.StringIO()
@@ -60,7 +60,7 @@ def test_any_text__a_value_or_a_message(texts):
 
 
 @prop(
-    few=60,
+    few=40,
     key=st.sampled_from(['a.b.0', 'a.b.1.c', 'a.b.7.c', 'a.d.e', 'x.y', 'a', 'a.b', 'n.m', 'a.d']),
     value=values,
 )

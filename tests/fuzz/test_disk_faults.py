@@ -25,7 +25,7 @@ def fault_of(kind):
 
 
 @prop(
-    few=60,
+    few=40,
     old=st.none() | st.binary(max_size=200),
     new=st.binary(max_size=400),
     fails_at=st.integers(0, 40),

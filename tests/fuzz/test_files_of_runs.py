@@ -47,7 +47,7 @@ def content(folder):
 
 
 @prop(
-    few=60,
+    few=40,
     place=st.floats(0, 1, exclude_max=True),
     value=st.integers(1, 255),
     which=st.integers(0, 4),
@@ -66,7 +66,7 @@ def test_token_cache__any_changed_byte_is_an_error(cache, place, value, which):
         path.write_bytes(whole)
 
 
-@prop(few=60, which=st.integers(0, 4), part=st.floats(0, 1, exclude_max=True))
+@prop(few=40, which=st.integers(0, 4), part=st.floats(0, 1, exclude_max=True))
 def test_token_cache__cut_off_anywhere_is_an_error(cache, which, part):
     path = sorted(cache.iterdir())[which]
     whole = path.read_bytes()

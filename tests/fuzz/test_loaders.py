@@ -53,7 +53,7 @@ def load_image(folder):
     return load
 
 
-@prop(few=60, file=mutated(FILES))
+@prop(few=40, file=mutated(FILES))
 def test_load_image_from_file(folder, load_image, file):
     name, content = file
     path = folder / name
@@ -68,7 +68,7 @@ def test_load_image_from_file(folder, load_image, file):
         assert image.dtype == np.uint8 and image.ndim == 3 and image.size
 
 
-@prop(few=60, file=mutated(FILES))
+@prop(few=40, file=mutated(FILES))
 def test_load_multi_band_image(folder, file):
     name, content = file
     path = folder / name
@@ -140,7 +140,7 @@ def test_npy__the_same_values(folder, array):
     assert np.array_equal(got, array) and got.dtype == array.dtype
 
 
-@prop(few=60, array=arrays(ANY), planes=st.booleans(), packed=st.booleans())
+@prop(few=40, array=arrays(ANY), planes=st.booleans(), packed=st.booleans())
 def test_tiff__the_same_values(folder, array, planes, packed):
     """Bands as planes or as samples of a pixel, however small the image."""
     source = np.moveaxis(array, 2, 0) if planes else array
@@ -164,7 +164,7 @@ def test_png__the_same_values(folder, array):
     assert np.array_equal(got, array) and got.dtype == array.dtype
 
 
-@prop(few=60, array=arrays(['uint8', 'uint16']), suffix=st.sampled_from(['png', 'npy', 'tif']))
+@prop(few=40, array=arrays(['uint8', 'uint16']), suffix=st.sampled_from(['png', 'npy', 'tif']))
 def test_masks__the_ids_of_the_file(folder, array, suffix):
     ids = array[..., 0]
     path = folder / f'mask.{suffix}'

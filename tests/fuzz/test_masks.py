@@ -47,7 +47,7 @@ def test_blockwise__at_most_and_the_seed_decides(options, seed):
     assert np.array_equal(drawn(transform, seed), mask)
 
 
-@prop(few=60, options=settings(), seed=seeds)
+@prop(few=40, options=settings(), seed=seeds)
 def test_blockwise__consists_of_blocks_within_the_limits(options, seed):
     """Each call places one rectangle, of the sizes and shapes that the options allow."""
     transform = BlockwiseMask(**options)

@@ -36,7 +36,7 @@ def joint(size, world, seed, epoch=0, offset=0, count=None, endless=False):
     return [entry for step in zip(*parts, strict=True) for entry in step]
 
 
-@prop(few=60, size=sizes, world=worlds, epoch=st.integers(0, 9), seed=seeds)
+@prop(few=40, size=sizes, world=worlds, epoch=st.integers(0, 9), seed=seeds)
 def test_epoch__a_permutation(size, world, epoch, seed):
     seen = joint(size, world, seed, epoch)
     padded = -(-size // world) * world
@@ -48,14 +48,14 @@ def test_epoch__a_permutation(size, world, epoch, seed):
     assert not {draw for _, draw, _ in seen} & {draw for _, draw, _ in other}
 
 
-@prop(few=60, size=sizes, world=worlds, seed=seeds, part=st.floats(0, 1))
+@prop(few=40, size=sizes, world=worlds, seed=seeds, part=st.floats(0, 1))
 def test_resume_in_an_epoch__equals_the_rest(size, world, seed, part):
     steps = int(part * -(-size // world))
     whole = joint(size, world, seed, epoch=3)
     assert joint(size, world, seed, epoch=3, offset=steps * world) == whole[steps * world :]
 
 
-@prop(few=60, size=sizes, world=worlds, other=worlds, seed=seeds, start=st.integers(0, 200))
+@prop(few=40, size=sizes, world=worlds, other=worlds, seed=seeds, start=st.integers(0, 200))
 def test_endless__resumed_anywhere_with_any_number_of_processes(size, world, other, seed, start):
     """One sequence for all: another number of processes goes on at the very sample."""
     whole = joint(size, 1, seed, count=300, endless=True)
@@ -69,7 +69,7 @@ def test_endless__resumed_anywhere_with_any_number_of_processes(size, world, oth
         assert got == whole[start : start + len(got)]
 
 
-@prop(few=60, size=sizes, world=worlds, batch=batches, seed=seeds, step=st.integers(0, 30))
+@prop(few=40, size=sizes, world=worlds, batch=batches, seed=seeds, step=st.integers(0, 30))
 def test_indices_of__the_batch_that_was_seen(size, world, batch, seed, step):
     """What a message names are the samples of the step."""
     for endless in (False, True):

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import PurePath
@@ -179,4 +180,5 @@ def _read_tiff(path: str, content: bytes) -> np.ndarray:
     img = np.stack([img for _, img in images])  # pages that were written one by one
     y, x = 1 + axes.index('Y'), 1 + axes.index('X')
     others = [axis for axis in range(img.ndim) if axis not in (y, x)]
-    return img.transpose(y, x, *others).reshape(img.shape[y], img.shape[x], -1)
+    bands = math.prod(img.shape[axis] for axis in others)  # may be 0 in a damaged file
+    return img.transpose(y, x, *others).reshape(img.shape[y], img.shape[x], bands)
