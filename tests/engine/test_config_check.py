@@ -64,6 +64,19 @@ def test_shipped_configs__have_no_errors(path):
             'train_dataloader.dataset.pipeline.1.token_size',
             r'gives 8 x 8 tokens, but there are 4 x 4 patches; set token_size=\(16, 16\)',
         ),
+        (
+            dict(default_hooks__checkpoint__intervall=3),
+            'default_hooks.checkpoint.intervall',
+            "takes no 'intervall'; did you mean 'interval'",
+        ),
+        (
+            dict(optim_wrapper__paramwise_cfg=dict(layer_decay=0.9)),
+            'optim_wrapper.paramwise_cfg.layer_decay',
+            "mean 'layer_decay_rate'",
+        ),
+        (dict(log_processor__window=5), 'log_processor.window', "mean 'window_size'"),
+        (dict(val_cfg__fp=1), 'val_cfg.fp', "takes no 'fp'"),
+        (dict(model__test_cfg=dict(mod='whole')), 'model.test_cfg.mod', "mean 'mode'"),
         (dict(model__head__vocab_size=8), 'model.head.vocab_size', '8, but .*vocab_size=256'),
         (
             {'val_dataloader__dataset__pipeline__0__type': 'LoadImagefromFile'},

@@ -48,6 +48,9 @@ PARAMWISE = {
     *('lr_mult', 'decay_mult', 'custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult'),
     *('flat_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate'),
 }
+BEIT_PARAMWISE = {'layer_decay_rate', 'decay_rel_pos', 'no_decay_names'}
+# Below the model: what mmseg's segmentors and mmpretrain's classifiers read by name.
+MODEL_CFGS = {'mode', 'crop_size', 'stride', 'size_divisor', 'augments', 'probs', 'multi_label'}
 DATALOADER = {
     *(set(inspect.signature(DataLoader.__init__).parameters) - {'self'}),
     *('num_batch_per_epoch', 'type'),
@@ -67,9 +70,15 @@ def check_keys(config: Config) -> Iterator[Finding]:
         if close := get_close_matches(key, DEFAULT_HOOKS, 1, 0.75):
             yield Finding('error', f'default_hooks.{key}', f"did you mean '{close[0]}'?")
     wrapper = config.get('optim_wrapper') or {}
-    if wrapper.get('constructor', 'DefaultOptimWrapperConstructor').startswith('Default'):
-        paramwise = wrapper.get('paramwise_cfg')
-        yield from _unknown(paramwise, PARAMWISE, 'optim_wrapper.paramwise_cfg', level='error')
+    constructor = wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
+    for owner, known in (('Default', PARAMWISE), ('BEiT', BEIT_PARAMWISE)):
+        if constructor.split('.')[-1] == f'{owner}OptimWrapperConstructor':
+            paramwise = wrapper.get('paramwise_cfg')
+            yield from _unknown(paramwise, known, 'optim_wrapper.paramwise_cfg', level='error')
+    for name in ('train_cfg', 'test_cfg'):  # others may be read there, but not by a slip of the pen
+        for key in set(_at(config, f'model.{name}') or {}) - MODEL_CFGS:
+            if close := get_close_matches(key, MODEL_CFGS, 1, 0.75):
+                yield Finding('error', f'model.{name}.{key}', f"did you mean '{close[0]}'?")
 
 
 def _top_level(config: Config) -> Iterator[Finding]:

@@ -43,6 +43,15 @@ OTHER = ('norm_cfg', 'act_cfg', 'conv_cfg', 'norm_layer', 'schedules', 'augments
 # Names that mmcv and mmpretrain or mmseg give to classes that do different things.
 LOOKALIKES = ('LoadAnnotations', 'RandomCrop', 'Resize')
 HOOKS = ('default_hooks', 'custom_hooks')
+# What these dicts are where they name no type.
+DEFAULT_TYPES = dict(
+    optim_wrapper='OptimWrapper',
+    log_processor='LogProcessor',
+    val_cfg='ValLoop',
+    test_cfg='TestLoop',
+)
+# They take any argument by their signature, and refuse all but those of their parents.
+REFUSE_OTHERS = ('AtomicCheckpointHook',)
 # Arguments that the one who builds a class gives to it.
 GIVEN = {'type', '_scope_', '_delete_'}
 BUILDER_READS = {
@@ -61,6 +70,8 @@ def check_names(config: Config) -> Iterator[Finding]:
     scope = config.get('default_scope') or 'mmengine'
     for key, part in config.items():
         if key in REGISTRIES:
+            if key in DEFAULT_TYPES and isinstance(part, dict) and 'type' not in part:
+                part = dict(part, type=DEFAULT_TYPES[key])
             yield from _walk(part, key, key, scope)
         elif key.endswith('_dataloader'):
             yield from _walk(part, key, None, scope)
@@ -135,7 +146,7 @@ def _arguments(cls) -> set[str] | None:
         names |= {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return names
-    return None  # the last one takes any
+    return names if cls.__name__ in REFUSE_OTHERS else None  # the last one takes any
 
 
 def find_class(registry: Registry, name, scope: str):
