@@ -59,6 +59,7 @@ from beit_mm.registry import METRICS, MODELS  # noqa: E402
 
 DEFAULT = [
     'configs/tokenizer/dvae_light-v256_digit-scenes.py',
+    'configs/tokenizer/dvae_light-v256-usage_digit-scenes.py',
     'configs/tokenizer/dvae_reinmax-v256_digit-scenes.py',
     'configs/tokenizer/dvae_patch-v256_digit-scenes.py',
     'configs/tokenizer/dvae_dalle-pytorch-v256_digit-scenes.py',

@@ -1,5 +1,5 @@
 # A small dVAE for 32-pixel images: 8 pixels per token, a vocabulary of 256, all residual blocks on
-# the token grid. `logit_scale` and `usage_weight` keep the vocabulary in use.
+# the token grid. `logit_scale` standardises each code's logits, which keeps the vocabulary in use.
 model = dict(
     type='DVAETokenizer',
     vocab_size=256,
@@ -11,5 +11,4 @@ model = dict(
     temperature=1.0,
     kl_weight=2e-4,
     logit_scale=3.0,
-    usage_weight=0.01,
 )
