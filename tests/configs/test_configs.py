@@ -118,7 +118,14 @@ def test_model_and_pixels_equal_those_of_the_stage_before(leaf):
     config = loaded(leaf)
     for _, part, source_leaf, source in handed_over(leaf):
         if source_leaf.parts[0] == 'tokenizer':
-            training_only = ('kl_weight', 'temperature', 'init_cfg', 'teacher', 'decoder_layers')
+            training_only = (
+                'kl_weight',
+                'usage_weight',
+                'temperature',
+                'init_cfg',
+                'teacher',
+                'decoder_layers',
+            )
             own, theirs = (
                 {k: v for k, v in model.items() if k not in training_only}
                 for model in (part, source.model)

@@ -196,6 +196,9 @@ def allocated(module: nn.Module) -> nn.Module:
     for part in module.children():
         if any(parameter.is_meta for parameter in part.parameters()):
             part.to_empty(device='cpu')
+            with torch.no_grad():  # what no weight is loaded into may hold NaN
+                for parameter in part.parameters():
+                    parameter.zero_()
     return module
 
 

@@ -65,8 +65,12 @@ def test_second_signal__is_not_held_back(tmp_path):
         return train_step(*args, **kwargs)
 
     runner.model.train_step = twice
-    with pytest.raises(KeyboardInterrupt):
-        runner.train()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            runner.train()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_signal__that_ends_the_workers_too(tmp_path):
