@@ -1,6 +1,7 @@
 import torch
 from torch import Tensor
 
+from beit_mm.models.layers.ema_codebook import random_rows
 from beit_mm.models.layers.joint_sum import num_processes
 from beit_mm.registry import MODELS
 
@@ -56,14 +57,15 @@ class ResidualVQTokenizer(AutoencoderTokenizer):
         self.register_buffer('powers', powers, persistent=False)
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        due = (
-            num_processes() * z[..., 0].numel() / self.num_codes
-        )  # counts are those of all of them
+        # Counts are those of all processes.
+        due = num_processes() * z[..., 0].numel() / self.num_codes
         for level in self.quantizer.layers:
             book = level._codebook
             # What the constructor makes of its threshold; here it depends on the batch.
             book.threshold_ema_dead_code = book.reset_cluster_size = self.revive_share * due
             book.has_dead_code_replacement = self.revive_share > 0
+            if num_processes() > 1:  # the library's doesn't wait for what the others send
+                book.sample_fn = book.replace_sample_fn = _same_vectors
         codes, levels, losses = self.quantizer(z.flatten(1, 2))
         ids = (levels * self.powers).sum(-1).view(z.shape[:-1])
         return codes.view_as(z), ids, dict(loss_commit=self.beta * losses.sum())
@@ -77,3 +79,8 @@ class ResidualVQTokenizer(AutoencoderTokenizer):
         levels = ids.flatten()[None, :, None] // self.powers % self.num_codes  # (1, M, levels)
         codes = self.quantizer.get_output_from_indices(levels)
         return codes.view(*ids.shape, -1)
+
+
+def _same_vectors(samples: Tensor, number: int) -> Tensor:
+    """Vectors (1, N, D) of each process -> (1, number, D), the same ones in all of them."""
+    return random_rows(samples[0], number)[None]
