@@ -26,6 +26,8 @@ class ConfigOptions(DictAction):
                 )
             try:
                 super().__call__(parser, namespace, [text], option_string)
+            except RecursionError:
+                parser.error(f'{option_string} {text}: its brackets do not match')
             except (AssertionError, ValueError) as error:
                 parser.error(f'{option_string} {text}: {error}')
 

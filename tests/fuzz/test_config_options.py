@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 
+import pytest
 from fuzzing import prop
 from hypothesis import strategies as st
 from mmengine.config import Config
@@ -80,3 +81,10 @@ def test_merge__that_place_and_no_other(key, value):
     assert {k: v for k, v in left.items() if k != top} == {
         k: v for k, v in right.items() if k != top
     }
+
+
+@pytest.mark.parametrize('text', ['a=),(', 'a=[),(', 'a=],['])
+def test_brackets_that_do_not_match__are_said(text, capsys):
+    with pytest.raises(SystemExit):
+        parse(text)
+    assert 'bracket' in capsys.readouterr().err
