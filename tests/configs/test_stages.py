@@ -252,6 +252,7 @@ def test_difference__as_the_option_says(chain, tree, tmp_path, mode):
         with pytest.raises(StageMismatchError, match='data_preprocessor.mean'):
             begin(config)
     else:
+        config.load_from = str(chain['classify'][0])
         assert warned(begin(config)) == []
 
 
@@ -287,6 +288,7 @@ def test_load_from__a_whole_model_is_compared(chain, tree, tmp_path):
 def test_no_description_or_an_odd_one__nothing_is_said_and_nothing_breaks(chain, tree, tmp_path):
     checkpoint = read_checkpoint(chain['pretrain'][0])
     odd = copy.deepcopy(checkpoint['meta']['beit_mm'])
+    later = dict(copy.deepcopy(odd), format=99)
     odd['images'].update(mean='grey', channel_order=['R'])
     odd['backbone'].update(patch_size='8', in_channels=None)
     odd['tokenizer'] = dict(vocab_size=[1], type=3, options=7, images='none')
@@ -295,7 +297,7 @@ def test_no_description_or_an_odd_one__nothing_is_said_and_nothing_breaks(chain,
     runner = Runner.from_cfg(config)
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     (hook,) = (hook for hook in runner.hooks if isinstance(hook, LoadReportHook))
-    metas = (None, {}, dict(beit_mm=5), dict(beit_mm=dict(format=99)), dict(beit_mm=odd))
+    metas = (None, {}, dict(beit_mm=5), dict(beit_mm=later), dict(beit_mm=odd))
     for number, meta in enumerate(metas):
         path = tmp_path / f'{number}.pth'
         torch.save(dict(state_dict=checkpoint['state_dict'], meta=meta), path)
