@@ -17,7 +17,7 @@ def test_masks__are_checked_where_they_are_loaded(path):
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         pipeline = config[name].dataset.pipeline
         names = [step.type for step in pipeline]
-        check = pipeline[names.index('mmseg.LoadAnnotations') + 1]
+        check = pipeline[names.index('beit_mm.LoadSegmentationMask') + 1]
         assert check.type == 'beit_mm.CheckSegmentation'
         assert check.num_classes == config.model.decode_head.num_classes
 

@@ -21,7 +21,7 @@ train_dataloader = dict(
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='mmseg.LoadAnnotations', reduce_zero_label=True),
+            dict(type='beit_mm.LoadSegmentationMask', reduce_zero_label=True),
             dict(type='beit_mm.CheckSegmentation', num_classes=150),
             dict(
                 type='RandomResize',
@@ -49,7 +49,7 @@ val_dataloader = dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='Resize', scale=(2560, 640), keep_ratio=True),
-            dict(type='mmseg.LoadAnnotations', reduce_zero_label=True),  # keeps its own size
+            dict(type='beit_mm.LoadSegmentationMask', reduce_zero_label=True),  # keeps its own size
             dict(type='beit_mm.CheckSegmentation', num_classes=150),
             dict(type='PackSegInputs'),
         ],

@@ -42,7 +42,7 @@ train_dataloader = dict(
         metainfo=metainfo,
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='mmseg.LoadAnnotations'),
+            dict(type='beit_mm.LoadSegmentationMask'),
             dict(type='beit_mm.CheckSegmentation', num_classes=11),
             dict(
                 type='RandomResize',
@@ -71,7 +71,7 @@ val_dataloader = dict(
         metainfo=metainfo,
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='mmseg.LoadAnnotations'),
+            dict(type='beit_mm.LoadSegmentationMask'),
             dict(type='beit_mm.CheckSegmentation', num_classes=11),
             dict(type='PackSegInputs'),
         ],
