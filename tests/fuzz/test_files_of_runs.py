@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from fuzzing import mutated, prop, tried
+from fuzzing import mutated, prop
 from hypothesis import strategies as st
 from mmengine.logging import MessageHub
 
@@ -97,21 +97,25 @@ def test_token_cache__written_in_parts_is_the_same(cache, tmp_path_factory, stop
     shutil.rmtree(folder.parent)
 
 
-def log(folder, steps, run):
-    """The curve after a run that logs ``steps``; every third one has a validation."""
+def log(folder, start, run):
+    """A run from a checkpoint of step ``start`` to 12; every third step has a validation.
+
+    One that was due at the checkpoint is made first, as the loops do.
+    """
     backend = ContinuedVisBackend(save_dir=str(folder / f'run{run}' / 'vis_data'))
     hub = MessageHub.get_current_instance()
-    for step in steps:
+    for step in range(start, 13):
         hub.update_info('iter', step - 1)
-        backend.add_scalars(dict(iter=step, loss=1 / step), step)
-        if step % 3 == 0:
+        if step > start:
+            backend.add_scalars(dict(iter=step, loss=1 / step), step)
+        if step and step % 3 == 0:
             backend.add_scalars(dict(score=step / 7), step)
 
 
 @pytest.fixture(scope='module')
 def curve(tmp_path_factory):
     folder = tmp_path_factory.mktemp('calm')
-    log(folder, range(1, 13), 0)
+    log(folder, 0, 0)
     return (folder / 'scalars.jsonl').read_bytes()
 
 
@@ -124,13 +128,8 @@ def test_curve__cut_off_at_any_byte_and_gone_on(curve, tmp_path_factory, cut, ba
     path.write_bytes(left)
     steps = [json.loads(line)['iter'] for line in left.splitlines() if line.endswith(b'}')]
     start = max(0, max(steps, default=0) - back)
-    done = [line for line in curve.splitlines() if json.loads(line)['iter'] == start]
-    log(folder, range(start + 1, 13), 1)
-    got = path.read_bytes().splitlines()
-    # a validation at the last checkpoint that was cut off is made again by the loop, not here
-    lost = [line for line in curve.splitlines() if line not in got]
-    assert [line for line in curve.splitlines() if line not in lost] == got
-    assert all(line in done and b'val' in line for line in lost)
+    log(folder, start, 1)
+    assert path.read_bytes() == curve
     shutil.rmtree(folder)
 
 
@@ -138,10 +137,8 @@ def test_curve__cut_off_at_any_byte_and_gone_on(curve, tmp_path_factory, cut, ba
 def test_curve__damaged_lines_are_dropped(tmp_path_factory, file):
     folder = tmp_path_factory.mktemp('damaged')
     (folder / 'scalars.jsonl').write_bytes(file[1])
-    log(folder, [9, 10], 0)
+    log(folder, 9, 0)
     lines = (folder / 'scalars.jsonl').read_text(encoding='utf-8').splitlines()
-    assert [json.loads(line)['iter'] for line in lines[-3:]] == [9, 9, 10]
-    for line in lines:
-        assert json.loads(line)['iter'] <= 10
+    steps = [json.loads(line)['iter'] for line in lines]
+    assert steps[-5:] == [9, 10, 11, 12, 12] and max(steps) == 12
     shutil.rmtree(folder)
-    tried['damaged curves'] += 1
