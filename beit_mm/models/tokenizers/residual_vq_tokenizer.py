@@ -52,6 +52,8 @@ class ResidualVQTokenizer(AutoencoderTokenizer):
             decay=decay,
             kmeans_init=True,
             rotation_trick=False,
+            # Its own answer is that of the first time that it was asked in this program.
+            sync_codebook=num_processes() > 1,
         )
         powers = num_codes ** torch.arange(num_levels - 1, -1, -1)
         self.register_buffer('powers', powers, persistent=False)
