@@ -1,6 +1,7 @@
 """From stage to stage, the shipped configs made small: what a checkpoint says, who reads it."""
 
 import copy
+import itertools
 import re
 from pathlib import Path
 
@@ -63,16 +64,26 @@ def small(name, tree, work_dir, start=None, **options) -> Config:
     return config
 
 
+NUMBERS = itertools.count()
+
+
+def runner_of(config: Config) -> Runner:
+    """With a logger of its own; else it is that of another run that began in the same second."""
+    config = copy.deepcopy(config)
+    config.experiment_name = f'stage{next(NUMBERS)}'
+    return Runner.from_cfg(config)
+
+
 def train(config: Config) -> tuple[Path, str]:
     """The checkpoint of one step, and the log."""
-    runner = Runner.from_cfg(copy.deepcopy(config))
+    runner = runner_of(config)
     runner.train()
     return Path(config.work_dir) / 'iter_1.pth', log_of(runner)
 
 
 def begin(config: Config) -> str:
     """The log of all that a training does with checkpoints before its first step."""
-    runner = Runner.from_cfg(copy.deepcopy(config))
+    runner = runner_of(config)
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.call_hook('before_run')
     runner._init_model_weights()
