@@ -241,6 +241,9 @@ def page(results: dict[str, dict], missing: list[str]) -> str:
         'it. A killed training survives when',
         'it ends with the bits of the one that was left alone: weights, EMA, optimizer, schedules, '
         'place in the data, logged losses.',
+        'Counted are all inputs that were generated; damaged images that declare more than ten '
+        'million pixels among them are not',
+        'loaded (the corpus has such files).',
         '',
         '## Properties',
     ]
