@@ -100,9 +100,10 @@ class Comparison:
         self.work_dir = args.work_dir / f'seed{seed}'
         self.data = args.data
         self.device = get_device()
-        self.perceptual = None
+        self.perceptual, self.distance_is = None, []
         if args.perceptual:
             config = load_config(args.perceptual)
+            self.distance_is = [config.pretty_text]
             given = {key: config[key] for key in ('backbone', 'mean', 'std') if key in config}
             self.perceptual = MODELS.build(dict(type='PerceptualReconLoss', **given))
             self.perceptual.to(self.device)
@@ -141,22 +142,22 @@ class Comparison:
     def one(self, name: str, config: Config, checkpoint: str | None) -> dict:
         out = self.work_dir / name
         tokenizer = config.model
-        if tokenizer.type == 'MaskedImageModel':
+        trainable = tokenizer.type != 'MaskedImageModel'
+        if not trainable:
             tokenizer = tokenizer.tokenizer
-        elif checkpoint is None:
+        self.set_stride(tokenizer)
+        if trainable and checkpoint is None:
             self.place(config)
-            self.set_stride(tokenizer)
             if self.args.smoke:
                 config.merge_from_dict({'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2})
                 if tokenizer.type == 'KMeansTokenizer':
                     tokenizer.start_vectors = tokenizer.vocab_size
             checkpoint = self.train(name, 'tokenizer', config)
-        self.set_stride(tokenizer)
         tokenizer = self.frozen(tokenizer, checkpoint)
         trained = [] if checkpoint is None else [checkpoint]
         quality = self.stage(
             out / 'quality.json',
-            [tokenizer, *self.distance_is()],
+            [tokenizer, *self.distance_is],
             trained,
             lambda: self.quality(tokenizer),
         )
@@ -355,9 +356,6 @@ class Comparison:
             chance=figures['chance'],
             gap_closed_percent=100 * figures['gap_closed'],
         )
-
-    def distance_is(self) -> list:
-        return [load_config(self.args.perceptual).pretty_text] if self.args.perceptual else []
 
     def labels_are(self) -> list:
         """What the labels of the probes depend on, besides the data."""
