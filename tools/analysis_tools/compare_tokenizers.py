@@ -364,13 +364,15 @@ class Comparison:
     def labelled(self) -> list[tuple[Path, int | Path]]:
         """The lines `file label` of --labelled, else all of DIR/train."""
         path = self.data / self.args.labelled
-        if self.args.dense or not path.is_file():
-            rows = self.folder(TRAIN)
-        else:
+        listed = path.is_file()
+        if listed and not self.args.dense:
             lines = path.read_text().splitlines()
             rows = [line.rsplit(maxsplit=1) for line in lines if line.strip()]
             rows = [(self.data / TRAIN / name, int(label)) for name, label in rows]
-        rows = rows[:: max(len(rows) // 2000, 1)][:2000] if not path.is_file() else rows
+        else:
+            rows = self.folder(TRAIN)
+        if not listed:
+            rows = rows[:: max(len(rows) // 2000, 1)][:2000]
         return rows[:: max(len(rows) // 40, 1)] if self.args.smoke else rows
 
     def validation(self) -> list[tuple[Path, int | Path]]:

@@ -4,6 +4,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from .joint_sum import num_processes
+
 # Similarities are computed for so many rows at a time that they have about this many elements:
 # B * N rows of V values would be gigabytes where V is 8192.
 CHUNK_ELEMENTS = 2**24
@@ -69,7 +71,7 @@ class EMACodebook(nn.Module):
         for _ in range(self.kmeans_iters):
             sums, counts = _sums(z, nearest(z, codes), len(codes))
             codes = torch.where(counts[:, None] > 0, F.normalize(sums, dim=-1), codes)
-        if _several_processes():
+        if num_processes() > 1:
             dist.broadcast(codes, src=0)
         self.weight.copy_(codes)
         self.initialised.fill_(True)
@@ -101,7 +103,7 @@ def _sums(z: Tensor, ids: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
     """Sum (V, D) and number (V,) of the vectors of each code, over all processes."""
     sums = z.new_zeros(vocab_size, z.shape[1]).index_add_(0, ids, z)
     counts = torch.bincount(ids, minlength=vocab_size).to(z.dtype)
-    if _several_processes():
+    if num_processes() > 1:
         dist.all_reduce(sums)
         dist.all_reduce(counts)
     return sums, counts
@@ -109,7 +111,7 @@ def _sums(z: Tensor, ids: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
 
 def random_rows(z: Tensor, number: int) -> Tensor:
     """``number`` vectors, the same ones in all processes and as many of each of them."""
-    world_size = dist.get_world_size() if _several_processes() else 1
+    world_size = num_processes()
     share = -(-number // world_size)
     if len(z) >= share:
         index = torch.randperm(len(z), device=z.device)[:share]
@@ -121,7 +123,3 @@ def random_rows(z: Tensor, number: int) -> Tensor:
         dist.all_gather(parts, rows)
         rows = torch.cat(parts)
     return rows[:number]
-
-
-def _several_processes() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -3,6 +3,8 @@ import torch.distributed as dist
 import torch.nn as nn
 from torch import Tensor
 
+from .joint_sum import num_processes
+
 CHUNK_ELEMENTS = 2**24  # distances that are computed at a time
 
 
@@ -60,14 +62,14 @@ class MiniBatchKMeans(nn.Module):
         flat, self.waiting = torch.cat(self.waiting), []
         generator = torch.Generator().manual_seed(self.seed)
         self.centres.copy_(kmeans_plus_plus(flat, len(self.centres), generator))
-        if _several_processes():
+        if num_processes() > 1:
             dist.broadcast(self.centres.data, src=0)
         self._move(flat)
 
     def _enough(self) -> bool:
         """Whether every process has its vectors: they start in the same step or wait for ever."""
         enough = torch.tensor(sum(map(len, self.waiting)) >= self.start_vectors)
-        if _several_processes():
+        if num_processes() > 1:
             enough = enough.int().to(self.centres.device)
             dist.all_reduce(enough, dist.ReduceOp.MIN)
         return bool(enough)
@@ -76,7 +78,7 @@ class MiniBatchKMeans(nn.Module):
         ids, _ = self(flat)
         sums = torch.zeros_like(self.centres, dtype=torch.float64).index_add_(0, ids, flat.double())
         counts = torch.bincount(ids, minlength=len(self.centres)).double()
-        if _several_processes():
+        if num_processes() > 1:
             dist.all_reduce(sums)
             dist.all_reduce(counts)
         self.counts += counts
@@ -103,7 +105,3 @@ def _squared_distances(z: Tensor, centres: Tensor) -> Tensor:
     products = z @ centres.T
     squares = z.square().sum(1, keepdim=True) + centres.square().sum(1)
     return (squares - 2 * products).clamp(min=0)
-
-
-def _several_processes() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
