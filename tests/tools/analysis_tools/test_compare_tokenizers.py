@@ -301,3 +301,16 @@ def test_quality__feature_distance_is_the_mean_over_images(comparison, tmp_path,
         comparison.perceptual.distance(recon, images).item(), rel=1e-4
     )
     assert got['tokens_per_image'] == 16 and got['validation_images'] == 3
+
+
+def test_speed__images_of_the_best_of_five_passes(comparison, monkeypatch):
+    class Encoder:
+        def encode(self, images):
+            return images.mean((1, 2, 3))
+
+    batches = [torch.zeros(4, 3, 8, 8), torch.zeros(2, 3, 8, 8)]
+    monkeypatch.setattr(comparison, 'build', lambda tokenizer: Encoder())
+    monkeypatch.setattr(comparison, 'batches', lambda: batches)
+    clock = iter([0, 0.5, 1, 1.25, 2, 3, 4, 5, 6, 7])
+    monkeypatch.setattr(tool.time, 'perf_counter', lambda: next(clock))
+    assert comparison.speed({}) == 6 / 0.25
