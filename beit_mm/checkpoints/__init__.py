@@ -4,7 +4,7 @@ It imports torch and mmengine, and nothing of the kinds of plugins.
 """
 
 from .conversion import Conversion
-from .description import description_of, read_description
+from .description import description_of, for_file, read_description
 from .download import fetch
 from .layouts import LAYOUTS, OURS, detect, task_of, unwrap, weights_of
 from .load_report import IncompleteCheckpointError, LoadReport, check_load
@@ -23,6 +23,7 @@ __all__ = [
     'description_of',
     'detect',
     'fetch',
+    'for_file',
     'in_our_layout',
     'keep_layout',
     'peek',

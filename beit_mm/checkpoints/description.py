@@ -1,9 +1,11 @@
 """What a checkpoint says of itself: ``meta['beit_mm']``, plain values beside the tensors.
 
-AtomicCheckpointHook writes it (:func:`beit_mm.engine.stages.describe` says what is in it). Others'
-checkpoints have none, and a file may say anything: a reader takes what has the right form.
+AtomicCheckpointHook writes it (:func:`beit_mm.engine.stages.describe` says what is in it), and a
+``.safetensors`` file has it as JSON in its metadata. Others' checkpoints have none, and a file may
+say anything: a reader takes what has the right form.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,8 +39,27 @@ def read_description(source: str | Path, download: bool = False) -> dict | None:
     if '://' in source:
         if not download or not source.startswith('https://'):
             return None
-        source = fetch(source)
+        source = str(fetch(source))
     try:
+        if source.endswith('.safetensors'):
+            return description_of(dict(meta=_safetensors_metadata(source)))
         return description_of(peek(source))
-    except (ValueError, OSError, ImportError):
+    except (ValueError, OSError, ImportError, RecursionError):
         return None  # whoever loads it says what is wrong
+
+
+def for_file(description: Mapping, path: str | Path) -> dict[str, Any]:
+    """The metadata that ``write_weights`` needs for ``path``, to be read here again."""
+    text_alone = str(path).endswith('.safetensors')
+    return {KEY: json.dumps(description) if text_alone else dict(description)}
+
+
+def _safetensors_metadata(source: str) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(Path(source).expanduser()), 'pt') as file:
+            found = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f'{source}: {error}') from error
+    return {KEY: json.loads(found[KEY])} if KEY in found else {}

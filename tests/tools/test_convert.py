@@ -16,7 +16,7 @@ from transformers import (
     BeitForSemanticSegmentation,
 )
 
-from beit_mm.checkpoints import read_checkpoint, weights_of
+from beit_mm.checkpoints import read_checkpoint, read_description, weights_of
 from beit_mm.engine.launch import UserError
 from beit_mm.models import BEiTEncoder, MaskedPatchNeck, PatchMeanNeck
 
@@ -471,3 +471,41 @@ def test_several_sources__are_read_as_one(convert, tmp_path):
     assert all(torch.equal(stored[name], tensor) for name, tensor in state.items())
     with pytest.raises(UserError, match='another source both hold'):
         convert.main([first, first, str(tmp_path / 'twice.pth')])
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_description__stays_true_of_what_is_written(convert, tmp_path, capsys, suffix):
+    images = dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], channel_order='RGB')
+    said = dict(
+        format=1,
+        model='MaskedImageModel',
+        images=images,
+        backbone=dict(type='BEiTEncoder', patch_size=8, img_size=[16, 64]),
+        tokenizer=dict(type='DVAETokenizer', sha256='0'),
+    )
+    state = pretrained(img_size=(16, 64))
+    source = str(tmp_path / 'ours.pth')
+    torch.save(dict(state_dict=state, meta=dict(beit_mm=said)), source)
+
+    goal = tmp_path / f'all{suffix}'
+    convert.main([source, str(goal)])
+    assert read_description(goal) == said
+    goal = tmp_path / f'backbone{suffix}'
+    # Its own size is what the source says, which positions alone don't tell.
+    convert.main([source, str(goal), '--task', 'backbone', '--img-size', '32', '48'])
+    found = read_description(goal)
+    assert 'tokenizer' not in found and found['images'] == images
+    assert found['backbone']['img_size'] == [32, 48]
+    capsys.readouterr()
+    convert.main([source, str(tmp_path / f'theirs{suffix}'), '--to', 'unilm'])
+    assert 'mean [1.0, 2.0, 3.0]' in capsys.readouterr().out
+    assert read_description(tmp_path / f'theirs{suffix}') is None
+
+
+def test_description__hostile_text_in_safetensors_is_none(tmp_path):
+    from safetensors.torch import save_file
+
+    for text in ('[' * 100_000, '{', '7', '{"format": 2}'):
+        path = tmp_path / f'{len(text)}.safetensors'
+        save_file(dict(a=torch.zeros(1)), path, metadata=dict(beit_mm=text))
+        assert read_description(path) is None

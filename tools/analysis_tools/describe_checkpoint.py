@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]  # a checkout, or beit_mm/.mim where it is installed
 sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
-from beit_mm.checkpoints import description_of, detect, peek, unwrap  # noqa: E402
+from beit_mm.checkpoints import detect, peek, read_description, unwrap  # noqa: E402
 from beit_mm.engine.launch import UserError, run_tool  # noqa: E402
 from beit_mm.fingerprint import plain  # noqa: E402
 
@@ -41,7 +41,7 @@ def facts_of(path: str) -> dict[str, Any]:
         parameters=sum(parts.values()),
         parts=dict(parts),
         run={name: plain(meta[name]) for name in names if meta.get(name) is not None},
-        description=plain(description_of(checkpoint)),
+        description=plain(read_description(path)),
         config=config if isinstance(config, str) else None,
     )
 

@@ -30,7 +30,9 @@ from beit_mm.checkpoints import (  # noqa: E402
     Conversion,
     detect,
     fetch,
+    for_file,
     read_checkpoint,
+    read_description,
     task_of,
     unwrap,
     write_weights,
@@ -232,7 +234,9 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f'{sources[0]}: there is no backbone of layout {layout} in it')
     patch = ours['backbone.patch_embed.proj.weight'].shape[-1]
     grid = grid_of(args.img_size, patch, '--img-size')
-    source_grid = grid_of(args.source_img_size, patch, '--source-img-size')
+    description = read_description(sources[0]) if len(sources) == 1 else None
+    said = (description or {}).get('backbone', {}).get('img_size')
+    source_grid = grid_of(args.source_img_size or said, patch, '--source-img-size')
     if source_grid is None and not any(n.endswith(POSITIONS) for n in ours):
         source_grid = grid  # nothing depends on it
     sizes = Sizes.of(ours, args.num_heads, source_grid)
@@ -251,6 +255,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.target != OURS:
         lines.append(prove_target(args.target, written.result, ours, sizes, task))
     metadata = dict(layout=args.target, source_layout=layout, task=task)
+    if description is not None and args.target == OURS:
+        metadata.update(for_file(described(description, sizes, task), target))
     write_weights(written.result, target, metadata, KEYS.get(args.target, 'state_dict'))
     steps = ('read', *['resized'] * (len(reports) - 2), 'written')
     for step, report in zip(steps, reports, strict=True):
@@ -258,7 +264,20 @@ def main(argv: list[str] | None = None) -> None:
     print('\n'.join(lines))
     if args.target == 'huggingface':
         print(f'its config.json: {json.dumps(hf_settings(sizes, written.result))}')
+    if description is not None and 'images' in description:
+        images = ', '.join(f'{name} {value}' for name, value in description['images'].items())
+        print(f'normalisation of its images: {images}')
     print(f'wrote {target}: {len(written.result)} tensors, layout {args.target}, task {task}')
+
+
+def described(description: dict, sizes: Sizes, task: str) -> dict:
+    """What the checkpoint said of itself, true of the result."""
+    description = dict(description)
+    if 'backbone' in description:
+        description['backbone'] = dict(description['backbone'], img_size=list(sizes.image))
+    if task != 'pretrain':  # its tokenizer's weights are not in the file
+        description.pop('tokenizer', None)
+    return description
 
 
 def prove_target(layout, weights, ours: dict[str, Tensor], sizes: Sizes, task: str) -> str:
