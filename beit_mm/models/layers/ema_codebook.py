@@ -77,6 +77,12 @@ class EMACodebook(nn.Module):
         self.initialised.fill_(True)
 
     @torch.no_grad()
+    def replace(self, codes: Tensor, z: Tensor) -> None:
+        """Put the codes of these ids (K,) on vectors (..., D), of each process as many."""
+        z = F.normalize(z.float(), dim=-1).flatten(0, -2)
+        self.weight[codes] = random_rows(z, len(codes))
+
+    @torch.no_grad()
     def _follow(self, z: Tensor, ids: Tensor) -> None:
         sums, counts = _sums(z, ids, len(self.weight))
         means = F.normalize(sums, dim=-1)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from beit_mm.models.layers.code_usage import CodeUsage
 from beit_mm.models.layers.ema_codebook import EMACodebook
+from beit_mm.models.tokenizers.revival import Revival
 from beit_mm.registry import MODELS
 
 from .base_tokenizer import BaseTokenizer
@@ -43,6 +44,7 @@ class VQKDTokenizer(BaseTokenizer):
             ``dims``. Needed for training only.
         beta: Weight of the commitment loss.
         decay, kmeans_iters: Of the codebook.
+        revive: See VQVAETokenizer; None, as in the paper, lets unused codes be.
         usage_window: ``codes_used`` and ``perplexity`` describe the tokens of this many latest
             training steps (of this process).
     """
@@ -60,6 +62,7 @@ class VQKDTokenizer(BaseTokenizer):
         beta: float = 1.0,
         decay: float = 0.99,
         kmeans_iters: int = 10,
+        revive: dict | None = None,
         usage_window: int = 50,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -71,6 +74,7 @@ class VQKDTokenizer(BaseTokenizer):
         dims = self.encoder.embed_dims
         self.encode_task_layer = _projection(dims, code_dim)
         self.codebook = EMACodebook(vocab_size, code_dim, decay, kmeans_iters)
+        self.revive = None if revive is None else Revival(revive, type(self).__name__)
         # Not an attribute that nn.Module registers: see the docstring.
         self._teacher = () if teacher is None else (MODELS.build(teacher),)
         if self._teacher:
@@ -106,6 +110,8 @@ class VQKDTokenizer(BaseTokenizer):
                 "dict such as dict(type='CLIPTeacher', model=...)"
             )
         z = self.vectors(inputs)
+        if self.training:
+            self._revive(z.detach())
         codes, ids, commitment = self.codebook(z)
         decoded = self.decoder(codes.permute(0, 3, 1, 2))[0].flatten(2).transpose(1, 2)
         features = self.decode_task_layer(decoded)  # (B, N, dims of the teacher)
@@ -116,6 +122,12 @@ class VQKDTokenizer(BaseTokenizer):
             loss_commit=self.beta * commitment,
             **self.usage(ids),
         )
+
+    def _revive(self, z: Tensor) -> None:
+        """``revive``: dead codes go to vectors of the batch."""
+        found = self.revive.dead(self.usage) if self.revive else None
+        if found is not None:
+            self.codebook.replace(found[0], z)
 
     def _apply(self, fn, *args, **kwargs):
         for teacher in self._teacher:  # .to(), .cuda(), .half()

@@ -2,7 +2,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.models.layers.ema_codebook import EMACodebook, random_rows
+from beit_mm.models.layers.ema_codebook import EMACodebook
 from beit_mm.models.tokenizers.revival import Revival
 from beit_mm.registry import MODELS
 
@@ -57,11 +57,8 @@ class VQVAETokenizer(AutoencoderTokenizer):
         z = F.normalize(self.vectors(images), dim=-1)
         return (z @ self.codebook.weight.T / temperature).softmax(-1)
 
-    @torch.no_grad()
     def _revive(self, z: Tensor) -> None:
-        """``revive``: dead codes go to vectors of the batch, as many of each process's."""
+        """``revive``: dead codes go to vectors of the batch."""
         found = self.revive.dead(self.usage) if self.revive else None
         if found is not None:
-            dead, _ = found
-            vectors = F.normalize(z.flatten(0, -2), dim=-1)
-            self.codebook.weight[dead] = random_rows(vectors, len(dead))
+            self.codebook.replace(found[0], z)

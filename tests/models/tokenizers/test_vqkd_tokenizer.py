@@ -276,3 +276,23 @@ def test_quality__codes_without_reconstructions():
     result = metric.compute_metrics(metric.results)
     assert not {'psnr', 'l1', 'ssim'} & set(result)
     assert result['codes_used'] == len(model.encode(images).unique())
+
+
+def test_revive__dead_codes_go_to_vectors_of_the_batch_and_none_by_default():
+    images = torch.rand(4, 3, 32, 32)
+    for revive, moves in ((dict(interval=2, min_tokens=1), True), (None, False)):
+        model = trainable(vocab_size=16, decay=1.0, revive=revive).train()
+        for step in range(2):
+            model.loss(images)  # its codes are started by the first step
+            if step == 0:
+                used = model.encode(images).unique()
+                dead = torch.ones(16, dtype=torch.bool).scatter(0, used, False)
+                dead[used[0]] = True  # one at least
+                model.usage.counts[:, used[0]] = 0
+                before = model.codebook.weight.clone()
+                z = F.normalize(model.vectors(images).detach(), dim=-1).flatten(0, 2)
+        after = model.codebook.weight
+        torch.testing.assert_close(after[~dead], before[~dead])
+        assert torch.allclose(after[dead], before[dead]) is not moves
+        nearest = torch.cdist(after[dead], z).amin(1)
+        assert not moves or nearest.max() < 1e-3
