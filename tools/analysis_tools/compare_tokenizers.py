@@ -21,7 +21,7 @@ data/digit_scenes). A CONFIG of a masked image model stands for its tokenizer. F
 
 --perceptual FILE, a config with `backbone=dict(...)` and perhaps mean and std, adds the distance of
 that backbone's features (LPIPS' idea, see PerceptualReconLoss). --speed times the encoding: for a
-machine that does nothing else.
+machine that does nothing else. --steps 0 compares the tokenizers alone, without a pre-training.
 """
 
 import argparse
@@ -87,7 +87,8 @@ COLUMNS = {  # heading: (key, format)
     'kNN %': ('knn', '{:.2f}'),
     'linear %': ('linear', '{:.2f}'),
 }
-OPTIONAL = {'feature distance', 'images/s'}  # left out of the table where no tokenizer has it
+# Left out of the table where no tokenizer has them.
+OPTIONAL = ['feature distance', 'images/s', 'chance', 'gap closed %', 'kNN %', 'linear %']
 TRAIN = 'train'  # the folder of the labelled images
 
 
@@ -161,6 +162,11 @@ class Comparison:
             trained,
             lambda: self.quality(tokenizer),
         )
+        speed = {}
+        if self.args.speed:  # never taken from an earlier run
+            speed = dict(images_per_second=self.speed(tokenizer))
+        if self.args.steps == 0:
+            return {**quality, **speed}
         mim = self.mim_config(tokenizer, quality['vocab_size'])
         # Another tokenizer in a file of the same name is another pre-training.
         mim.tokenizer_sha256 = sha256(trained)
@@ -171,9 +177,6 @@ class Comparison:
             [pretrained],
             lambda: self.probes(mim, pretrained),
         )
-        speed = {}
-        if self.args.speed:  # never taken from an earlier run
-            speed = dict(images_per_second=self.speed(tokenizer))
         return {**quality, **probes, **speed}
 
     # ---- trainings, as somebody would type them ----
@@ -465,7 +468,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--pretrain', type=Path, default=pretrain, help='config of the pre-training'
     )
-    parser.add_argument('--steps', type=int, default=1000, help='of each pre-training')
+    parser.add_argument(
+        '--steps',
+        type=int,
+        default=1000,
+        help='of each pre-training; 0 leaves it and its probes out',
+    )
     parser.add_argument('--stride', type=int, help='pixels per token, of all tokenizers')
     parser.add_argument(
         '--labelled',

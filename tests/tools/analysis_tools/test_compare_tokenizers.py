@@ -314,3 +314,23 @@ def test_speed__images_of_the_best_of_five_passes(comparison, monkeypatch):
     clock = iter([0, 0.5, 1, 1.25, 2, 3, 4, 5, 6, 7])
     monkeypatch.setattr(tool.time, 'perf_counter', lambda: next(clock))
     assert comparison.speed({}) == 6 / 0.25
+
+
+def test_row__without_steps_there_is_no_pre_training(comparison, monkeypatch):
+    trained = []
+
+    def train(name, stage, config):
+        trained.append(stage)
+        return __file__  # any file
+
+    monkeypatch.setattr(comparison, 'train', train)
+    quality = dict(vocab_size=256, psnr=20.0)
+    monkeypatch.setattr(comparison, 'quality', lambda tokenizer: quality)
+    monkeypatch.setattr(comparison, 'speed', lambda tokenizer: 7.0)
+    comparison.args.steps, comparison.args.speed = 0, True
+    [(name, config, _), *_] = comparison.entries()
+    row = comparison.row(name, config, None)
+    assert trained == ['tokenizer']
+    assert row == dict(name=name, seed=3, **quality, images_per_second=7.0)
+    heading, _, values = tool.table([row]).splitlines()
+    assert heading.endswith('| perplexity | images/s |') and values.endswith('| 7 |')
