@@ -13,7 +13,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .config_text import drop_code
+from .config_text import drop_config
 from .inert_pickle import read_pickled_module
 from .layouts import WRAPPERS
 from .safe_globals import safe_globals
@@ -32,8 +32,8 @@ class UnsafeCheckpointError(ValueError):
 def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu') -> Any:
     """The content of a ``.pth``, ``.pkl``, ``.bin`` or ``.safetensors`` file, running no code.
 
-    A pickled module gives ``dict(state_dict=...)`` of its tensors. Config texts that do more than
-    assign values are left out (see :func:`drop_code`).
+    A pickled module gives ``dict(state_dict=...)`` of its tensors. Config texts are left out (see
+    :func:`drop_config`); :func:`peek` shows them.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -48,7 +48,7 @@ def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu
     else:
         checkpoint = _read_pickle(path, map_location)
     if isinstance(checkpoint, dict):
-        drop_code(checkpoint, str(path))
+        drop_config(checkpoint, str(path))
         if str(map_location) != 'meta':  # where no data are asked for
             refuse_non_finite(checkpoint, str(path))
     return checkpoint
@@ -57,7 +57,7 @@ def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu
 def peek(path: str | Path) -> Any:
     """The content of a checkpoint with tensors on the device ``meta``: names and shapes, no values.
 
-    Nothing is left out of it, so its config texts are for showing alone. Raises as
+    Nothing is left out of it: its config texts are for showing alone. Raises as
     :func:`read_checkpoint`.
     """
     path = Path(path).expanduser()

@@ -140,7 +140,7 @@ def test_description__is_plain_and_true(chain):
         mean, std = ([0.0], [255.0]) if is_tokenizer else ([127.5] * 3, [63.75] * 3)
         values = [0.0, 1.0] if is_tokenizer else [-2.0, 2.0]
         assert found['images'] == dict(mean=mean, std=std, channel_order='RGB', range=values)
-        config = Config.fromstring(read_checkpoint(path)['meta']['cfg'], '.py')
+        config = Config.fromstring(checkpoint['meta']['cfg'], '.py')
         assert config.model.type == found['model']
         if not is_tokenizer:
             size = dict(patch_size=8, img_size=[32, 32], in_channels=3)
