@@ -1,10 +1,10 @@
 """What frozen features know of the classes: nearest neighbours and a linear probe."""
 
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
-import mmcv
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,7 +12,6 @@ from torch import Tensor
 NEIGHBOURS = 20
 PROBE_DECAY = 1e-3  # of the linear probe's weights, features standardised
 PATCHES = 5000  # that are drawn of a data set where patches have the labels
-CHUNK = 200  # images
 
 
 def knn(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
@@ -80,16 +79,15 @@ def patch_labels(mask: Tensor, grid: tuple[int, int], num_classes: int) -> Tenso
 @torch.no_grad()
 def labelled_features(
     model: torch.nn.Module,
-    mean: Tensor,
-    std: Tensor,
-    rows: list[tuple[Path, int | Path]],
+    batches: Iterable[Tensor],
+    labels: Sequence[int | Path],
     num_classes: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Features of the last layer of ``model.backbone`` (BEiTEncoder, square images), on the CPU.
+    """Features of the last layer of ``model.backbone`` (BEiTEncoder), on the CPU.
 
     Args:
-        mean, std: (C, 1, 1), of the RGB values.
-        rows: Images of one size with their class, or with the file of their mask.
+        batches: Normalised images (B, C, H, W).
+        labels: The class of each image, or the file of its mask (H, W).
         num_classes: Of the masks: the features are those of (at most 5000) patches. None: each
             image has one label, and its features are the mean of its patches.
 
@@ -97,33 +95,37 @@ def labelled_features(
         Features (N, C) and labels (N,)
     """
     device = next(model.parameters()).device
-    feats, labels = [], []
-    for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
-        images = [mmcv.imread(str(file), channel_order='rgb') for file, _ in part]
-        images = torch.stack([torch.from_numpy(image.copy()) for image in images])
-        images = (images.permute(0, 3, 1, 2).float() - mean) / std
+    feats, known, start = [], [], 0
+    for images in batches:
+        part = labels[start : start + len(images)]
+        start += len(images)
         patches = model.backbone(images.to(device))[-1][:, 1:].cpu()
         if num_classes is None:
             feats.append(patches.mean(1))
-            labels += [label for _, label in part]
             continue
-        grid = (math.isqrt(patches.shape[1]),) * 2
+        height, width = images.shape[-2:]
+        rows = round(math.sqrt(patches.shape[1] * height / width))
+        grid = (rows, patches.shape[1] // rows)
         feats.append(patches.flatten(0, 1))
-        labels += [patch_labels(_mask(file), grid, num_classes) for _, file in part]
+        known += [patch_labels(_mask(file, (height, width)), grid, num_classes) for file in part]
     feats = torch.cat(feats)
     if num_classes is None:
         return feats, torch.tensor(labels)
-    labels = torch.cat(labels)
-    known = (labels >= 0).nonzero().flatten()
-    order = torch.randperm(len(known), generator=torch.Generator().manual_seed(0))
-    chosen = known[order[:PATCHES]]
-    return feats[chosen], labels[chosen]
+    known = torch.cat(known)
+    places = (known >= 0).nonzero().flatten()
+    order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))
+    chosen = places[order[:PATCHES]]
+    return feats[chosen], known[chosen]
 
 
-def _mask(file: Path) -> Tensor:
+def _mask(file: Path, size: tuple[int, int]) -> Tensor:
     mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
     if mask is None or mask.ndim != 2:
         found = 'no image' if mask is None else f'an image of {mask.shape[2]} channels'
         raise ValueError(f'{file}: {found}, expected a mask of one channel')
+    if mask.shape != size:
+        raise ValueError(
+            f'{file}: a mask of {mask.shape}, but the images are {size} when they are encoded; '
+            'cut images and masks into tiles of that size (tools/dataset_converters/tiles.py)'
+        )
     return torch.from_numpy(mask)

@@ -13,11 +13,14 @@ fails (CodebookGuardHook stops one that collapses) is named in the table, and th
 Without CONFIG it takes those of digit scenes (python tools/dataset_converters/digit_scenes.py
 data/digit_scenes). A CONFIG of a masked image model stands for its tokenizer. For other images:
 
-    --data DIR       its folders --train-folder and --val-folder, else those that the configs name
-    --pretrain FILE  the pre-training for the size and the patches of these images
+    --data DIR       its folders --train-folder and --val-folder, else those that --pretrain names
+    --pretrain FILE  the pre-training for the size and the patches of these images. Its
+                     val_dataloader and data_preprocessor say how images are loaded and scaled
+                     for all figures
     --stride N       pixels per token of all tokenizers, instead of what their configs say
     --dense N        labels are those of patches, from masks with N classes in DIR/masks/{train,val}
-                     (names as the images', .png); else they are the class folders
+                     (names as the images', .png); else they are the class folders of DIR/train
+                     and of --val-folder, whatever is nested in them
 
 --perceptual FILE, a config with `backbone=dict(...)` and perhaps mean and std, adds the distance of
 that backbone's features (LPIPS' idea, see PerceptualReconLoss). --speed times the encoding: for a
@@ -31,21 +34,22 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from mmengine.config import Config  # noqa: E402
+from mmengine.dataset import BaseDataset  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
-from mmengine.runner import Runner, load_checkpoint  # noqa: E402
+from mmengine.runner import Runner, load_checkpoint, set_random_seed  # noqa: E402
 
 import beit_mm  # noqa: E402, F401  (before mmpretrain)
 from beit_mm.engine.launch import UserError, load_config, run_tool  # noqa: E402
@@ -55,7 +59,7 @@ from beit_mm.evaluation.frozen_probes import (  # noqa: E402
     labelled_features,
     linear_probe,
 )
-from beit_mm.registry import METRICS, MODELS  # noqa: E402
+from beit_mm.registry import DATASETS, METRICS, MODELS  # noqa: E402
 
 DEFAULT = [
     'configs/tokenizer/dvae_light-v256_digit-scenes.py',
@@ -90,6 +94,7 @@ COLUMNS = {  # heading: (key, format)
 # Left out of the table where no tokenizer has them.
 OPTIONAL = ['feature distance', 'images/s', 'chance', 'gap closed %', 'kNN %', 'linear %']
 TRAIN = 'train'  # the folder of the labelled images
+CHUNK = 200  # images
 
 
 class Comparison:
@@ -109,6 +114,13 @@ class Comparison:
             self.perceptual = MODELS.build(dict(type='PerceptualReconLoss', **given))
             self.perceptual.to(self.device)
         self.pretrain = load_config(args.pretrain)
+        for key in ('train_dataloader', 'val_dataloader'):
+            if not self.pretrain.get(key, {}).get('dataset', {}).get('data_root'):
+                raise UserError(
+                    f'--pretrain {args.pretrain}: {key}.dataset.data_root is missing; a comparison '
+                    'takes a config with both dataloaders, and with folders of images in them, as '
+                    'configs/pretrain/beit_beit-micro-p8_digit-scenes.py'
+                )
         self.train_folder, self.val_folder = (
             given or Path(self.pretrain[key].dataset.data_root).name
             for given, key in (
@@ -158,7 +170,7 @@ class Comparison:
         trained = [] if checkpoint is None else [checkpoint]
         quality = self.stage(
             out / 'quality.json',
-            [tokenizer, *self.distance_is],
+            [tokenizer, self.view_is(), *self.distance_is],
             trained,
             lambda: self.quality(tokenizer),
         )
@@ -271,15 +283,31 @@ class Comparison:
         model.init_weights()
         return model.eval().to(self.device)
 
+    def view_is(self) -> str:
+        """How the pre-training's validation loads and scales images."""
+        return repr([self.pretrain.val_dataloader.to_dict(), self.pretrain.data_preprocessor])
+
+    def images(self, folder: str) -> BaseDataset:
+        """Those of DIR/folder, in the views of the pre-training's validation."""
+        config = copy.deepcopy(self.pretrain.val_dataloader.dataset)
+        config.data_root = str(self.data / folder)
+        return DATASETS.build(config)
+
     def batches(self) -> list[Tensor]:
-        """The validation images in [0, 1]."""
+        """The validation images in [0, 1], as the pre-training shows them to its tokenizer."""
+        preprocess = MODELS.build(self.pretrain.data_preprocessor).to(self.device)
         config = copy.deepcopy(self.pretrain.val_dataloader)
         config.dataset.data_root = str(self.data / self.val_folder)
-        config.dataset.pipeline = [dict(type='LoadImageFromFile'), dict(type='PackMIMInputs')]
         config.num_workers = 0
         config.persistent_workers = False
-        loader = Runner.build_dataloader(config, seed=0)
-        return [(batch['inputs'].flip(1) / 255).to(self.device) for batch in loader]  # RGB
+        set_random_seed(self.seed)
+        batches = [preprocess(batch) for batch in Runner.build_dataloader(config, seed=0)]
+        if 'token_inputs' not in batches[0]:
+            raise UserError(
+                f'--pretrain {self.args.pretrain}: the pipeline of its val_dataloader makes no '
+                'view for the tokenizer; set token_size of TwoViewResizedCrop'
+            )
+        return [batch['token_inputs'] for batch in batches]
 
     @torch.no_grad()
     def quality(self, tokenizer: dict) -> dict:
@@ -327,16 +355,31 @@ class Comparison:
         load_checkpoint(model, checkpoint, map_location='cpu')
         model.eval().to(self.device)
         mim = self.mim(model, config)
-        norm = config.data_preprocessor
-        mean, std = (torch.tensor(norm[key]).view(-1, 1, 1) for key in ('mean', 'std'))
-        read = partial(labelled_features, model, mean, std, num_classes=self.args.dense)
-        train, labels = read(self.labelled())
-        val, truth = read(self.validation())
+        train, labels = self.features(model, TRAIN, self.labelled())
+        val, truth = self.features(model, self.val_folder, self.validation())
         return dict(
             knn=accuracy(knn(train, labels, val), truth),
             linear=accuracy(linear_probe(train, labels, val), truth),
             commonest_class=accuracy(labels.mode().values, truth),
             **mim,
+        )
+
+    def features(
+        self, model: torch.nn.Module, folder: str, rows: list[tuple[Path, int | Path]]
+    ) -> tuple[Tensor, Tensor]:
+        """Features (N, C) of the encoder, and labels (N,), of images in DIR/folder."""
+        preprocess = MODELS.build(self.pretrain.data_preprocessor).to(self.device)
+        dataset = self.images(folder)
+        place = {Path(path): i for i, path in enumerate(paths_of(dataset))}
+        set_random_seed(self.seed)
+
+        def inputs() -> Iterator[Tensor]:
+            for start in range(0, len(rows), CHUNK):
+                part = [dataset[place[file]] for file, _ in rows[start : start + CHUNK]]
+                yield preprocess(default_collate(part))['inputs']
+
+        return labelled_features(
+            model, inputs(), [label for _, label in rows], num_classes=self.args.dense
         )
 
     @torch.no_grad()
@@ -363,6 +406,36 @@ class Comparison:
         """What the labels of the probes depend on, besides the data."""
         return [self.args.labelled] + ([f'dense {self.args.dense}'] if self.args.dense else [])
 
+    def check_labels(self) -> None:
+        """Before hours of training: the images of the probes and their labels are there."""
+        train, val = (
+            {Path(path) for path in paths_of(self.images(name))}
+            for name in (TRAIN, self.val_folder)
+        )
+        labelled, validation = self.labelled(), self.validation()
+        for rows, known, source in (
+            (labelled, train, f'--labelled {self.args.labelled}'),
+            (validation, val, f'--val-folder {self.val_folder}'),
+        ):
+            if absent := [file for file, _ in rows if file not in known]:
+                raise UserError(
+                    f'{source}: {absent[0]} and {len(absent) - 1} more are no images of the '
+                    'pre-training; correct the list, or val_dataloader.dataset.extensions'
+                )
+            if self.args.dense and (absent := [m for _, m in rows if not m.is_file()]):
+                raise UserError(
+                    f'--dense {self.args.dense}: there is no mask {absent[0]}, '
+                    f'nor {len(absent) - 1} more; that of DIR/val/a.tif is DIR/masks/val/a.png'
+                )
+        if not self.args.dense:
+            seen = {label for _, label in labelled}
+            if strange := {label for _, label in validation} - seen:
+                raise UserError(
+                    f'Validation has the classes {sorted(strange)}, which no labelled image has '
+                    f'(those have {sorted(seen)}); the labels are the places of the class folders '
+                    'in the order of their names'
+                )
+
     def labelled(self) -> list[tuple[Path, int | Path]]:
         """The lines `file label` of --labelled, else all of DIR/train."""
         path = self.data / self.args.labelled
@@ -382,16 +455,32 @@ class Comparison:
         return rows[:: max(len(rows) // 40, 1)] if self.args.smoke else rows
 
     def folder(self, name: str) -> list[tuple[Path, int | Path]]:
-        """A folder for each class, in the order of their names; with --dense images and masks."""
+        """Images with masks, or with the place of their class folder in the order of names.
+
+        The order is that of DIR/train, as long as --labelled has no numbers of its own.
+        """
         root = self.data / name
+        files = [Path(path) for path in paths_of(self.images(name))]
         if self.args.dense:
             masks = self.data / 'masks' / name
-            files = sorted(path for path in root.rglob('*') if path.is_file())
             return [(f, (masks / f.relative_to(root)).with_suffix('.png')) for f in files]
-        classes = sorted(path for path in root.iterdir() if path.is_dir())
-        if not classes:
-            raise UserError(f'{root} has no folder for each class; --dense N takes masks instead')
-        return [(file, label) for label, c in enumerate(classes) for file in sorted(c.iterdir())]
+        listed = (self.data / self.args.labelled).is_file()
+        numbered = root if listed else self.data / TRAIN
+        classes = sorted(path.name for path in numbered.iterdir() if path.is_dir())
+        if unlabelled := [file for file in files if file.parent == root]:
+            raise UserError(
+                f'{root} has no folder for each class: {unlabelled[0].name} and '
+                f'{len(unlabelled) - 1} more are in none. The probes need labels: sort the images '
+                'into folders, give masks with --dense N, or leave the probes out with --steps 0'
+            )
+        names = [file.relative_to(root).parts[0] for file in files]
+        if strange := sorted(set(names) - set(classes)):
+            raise UserError(f'{root} has the class folders {strange}, which are not in {numbered}')
+        return [(file, classes.index(name)) for file, name in zip(files, names, strict=True)]
+
+
+def paths_of(dataset: BaseDataset) -> list[str]:
+    return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
 
 
 def compare(args: argparse.Namespace) -> list[dict]:
@@ -402,6 +491,13 @@ def compare(args: argparse.Namespace) -> list[dict]:
     total = len(args.seeds) * len(args.tokenizers or DEFAULT)
     for seed in args.seeds:
         comparison = Comparison(args, seed)
+        print(
+            f'Training on {comparison.data / comparison.train_folder}, '
+            f'validation on {comparison.data / comparison.val_folder}',
+            flush=True,
+        )
+        if args.steps:
+            comparison.check_labels()
         for name, config, checkpoint in comparison.entries():
             left = sum(seconds) / max(len(seconds), 1) * (total - len(results)) / 60
             eta = f', about {left:.0f} min to go' if seconds else ''

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from sklearn.linear_model import LogisticRegression
 
 from beit_mm.engine.launch import UserError
@@ -23,6 +24,7 @@ spec.loader.exec_module(tool)
 
 @pytest.fixture
 def comparison(tmp_path):
+    init_default_scope('beit_mm')
     args = argparse.Namespace(
         tokenizers=[],
         data=tmp_path / 'data',
@@ -166,6 +168,7 @@ def test_compare__a_failure_leaves_the_others(comparison, monkeypatch, capsys):
         return dict(psnr=20.0 + self.seed)
 
     monkeypatch.setattr(tool.Comparison, 'one', one)
+    monkeypatch.setattr(tool.Comparison, 'check_labels', lambda self: None)
     comparison.args.seeds = [1, 2]
     comparison.args.tokenizers = [
         'configs/tokenizer/fsq_8x6x5-v240_digit-scenes.py',
@@ -216,18 +219,16 @@ def test_labelled_features__rows_and_labels_belong_together(tmp_path, dense):
     images = np.random.RandomState(0).randint(0, 256, (3, 4, 4, 3), np.uint8)
     rows = []
     for i, image in enumerate(images):
-        cv2.imwrite(str(tmp_path / f'{i}.png'), image)
         # classes by the first pixel of each patch, one patch of void
         mask = np.kron(image[::2, ::2, 0] % 5, np.ones((2, 2), np.uint8))
         mask[:2, :2] = 255
         cv2.imwrite(str(tmp_path / f'{i}_mask.png'), mask)
-        rows.append((tmp_path / f'{i}.png', tmp_path / f'{i}_mask.png' if dense else i))
-    norm = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1), torch.full((3, 1, 1), 2.0)
+        rows.append(tmp_path / f'{i}_mask.png' if dense else i)
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float()
     feats, labels = frozen_probes.labelled_features(
-        SumsOfPatches(), *norm, rows, num_classes=5 if dense else None
+        SumsOfPatches(), inputs.split(2), rows, num_classes=5 if dense else None
     )
-    values = (images[..., ::-1] - np.array([1.0, 2.0, 3.0])) / 2
-    sums = values.reshape(3, 2, 2, 2, 2, 3).sum((2, 4, 5)).reshape(3, 4)
+    sums = images.astype(float).reshape(3, 2, 2, 2, 2, 3).sum((2, 4, 5)).reshape(3, 4)
     classes = (images[:, ::2, ::2, 0] % 5).reshape(3, 4)
     if dense:
         expected = list(zip(sums[:, 1:].flatten(), classes[:, 1:].flatten(), strict=True))
@@ -237,12 +238,121 @@ def test_labelled_features__rows_and_labels_belong_together(tmp_path, dense):
     assert sorted(got) == [(pytest.approx(s), c) for s, c in sorted(expected)]
 
 
-def test_labelled_features__a_mask_of_three_channels(tmp_path):
-    cv2.imwrite(str(tmp_path / '0.png'), np.zeros((4, 4, 3), np.uint8))
-    norm = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
-    rows = [(tmp_path / '0.png', tmp_path / '0.png')]
-    with pytest.raises(ValueError, match='0.png: an image of 3 channels, expected a mask'):
-        frozen_probes.labelled_features(SumsOfPatches(), *norm, rows, num_classes=5)
+@pytest.mark.parametrize(
+    ('shape', 'message'),
+    [((4, 4, 3), '0.png: an image of 3 channels'), ((8, 8), r'0.png: a mask of \(8, 8\), but')],
+)
+def test_labelled_features__a_mask_that_does_not_fit(tmp_path, shape, message):
+    cv2.imwrite(str(tmp_path / '0.png'), np.zeros(shape, np.uint8))
+    with pytest.raises(ValueError, match=message):
+        frozen_probes.labelled_features(
+            SumsOfPatches(), [torch.zeros(1, 3, 4, 4)], [tmp_path / '0.png'], num_classes=5
+        )
+
+
+def test_labelled_features__patches_of_images_that_are_not_square(tmp_path):
+    cv2.imwrite(str(tmp_path / '0.png'), np.kron([[0, 1, 2]], np.ones((2, 2))).astype(np.uint8))
+    images = torch.arange(6.0).expand(1, 1, 2, 6)
+    feats, labels = frozen_probes.labelled_features(
+        SumsOfPatches(), [images], [tmp_path / '0.png'], num_classes=3
+    )
+    assert sorted(zip(feats[:, 0].tolist(), labels.tolist(), strict=True)) == [
+        (2.0, 0),
+        (10.0, 1),
+        (18.0, 2),
+    ]
+
+
+BANDS = """
+_base_ = r'{base}'
+data_preprocessor = dict(
+    _delete_=True, type='TwoViewDataPreprocessor', mean=[100.0], std=[50.0], token_scale=65535.0
+)
+val_dataloader = dict(
+    dataset=dict(
+        extensions=('.npy',),
+        pipeline=[
+            dict(type='LoadMultiBandImage', channels=5),
+            dict(
+                type='TwoViewResizedCrop',
+                size=(8, 16),
+                token_size=(8, 16),
+                scale=(1.0, 1.0),
+                ratio=(2.0, 2.0),
+            ),
+            dict(type='BlockwiseMask', grid=(1, 2), num_masked=1, min_block=1),
+            dict(type='PackMIMInputs'),
+        ],
+    )
+)
+"""
+
+
+@pytest.fixture
+def bands(comparison, tmp_path):
+    """A comparison on images of 5 bands and 16 bits, 8 x 16 pixels, nested in class folders."""
+    comparison.args.pretrain = tmp_path / 'bands.py'
+    base = ROOT / 'configs/pretrain/beit_beit-micro-p8_digit-scenes.py'
+    comparison.args.pretrain.write_text(BANDS.format(base=base))
+    values = np.random.RandomState(0).randint(0, 65536, (4, 8, 16, 5)).astype(np.uint16)
+    for folder in ('train', 'val'):
+        for name, image in zip(('b c/s\u00fcd/1', 'b c/2', 'a/3', 'a/n/4'), values, strict=True):
+            path = comparison.args.data / folder / f'{name}.npy'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, image)
+        (comparison.args.data / folder / 'a/notes.txt').touch()
+    return tool.Comparison(comparison.args, seed=0), values
+
+
+def test_batches__are_what_the_pre_training_shows_its_tokenizer(bands):
+    comparison, values = bands
+    expected = torch.from_numpy(values[[2, 3, 1, 0]] / 65535).permute(0, 3, 1, 2).float()
+    torch.testing.assert_close(torch.cat(comparison.batches()), expected)
+
+
+def test_features__of_images_of_any_channels_in_nested_class_folders(bands):
+    comparison, values = bands
+    comparison.check_labels()
+    feats, labels = comparison.features(SumsOfPatches(), 'val', comparison.validation())
+    expected = ((values[[2, 3, 1, 0]].astype(float) - 100) / 50).sum((1, 2, 3)) / 32
+    np.testing.assert_allclose(feats[:, 0], expected, rtol=1e-4)
+    assert labels.tolist() == [0, 0, 1, 1]
+
+
+def test_check_labels__before_anything_is_trained(bands, monkeypatch):
+    comparison, _ = bands
+    monkeypatch.setattr(tool.Comparison, 'one', lambda *_: pytest.fail('a training began'))
+    (comparison.data / 'train/b c').rename(comparison.data / 'elsewhere')
+    with pytest.raises(UserError, match=r"class folders \['b c'\], which are not in .*train"):
+        tool.compare(comparison.args)
+    (comparison.data / 'val/b c').rename(comparison.data / 'other')
+    np.save(comparison.data / 'val/5.npy', np.zeros((8, 16, 5), np.uint16))
+    with pytest.raises(UserError, match='no folder for each class: 5.npy.*--steps 0'):
+        tool.compare(comparison.args)
+    comparison.args.dense = 3
+    with pytest.raises(UserError, match='there is no mask .*masks/train/a/3.png'):
+        tool.compare(comparison.args)
+
+
+def test_check_labels__a_class_that_only_training_has_moves_no_other(bands):
+    comparison, values = bands
+    (comparison.data / 'train/0').mkdir()
+    np.save(comparison.data / 'train/0/0.npy', values[0])
+    train, val = (
+        {path.parent.name: label for path, label in rows}
+        for rows in (comparison.labelled(), comparison.validation())
+    )
+    assert val['a'] == train['a'] == 1
+    (comparison.data / 'meta').mkdir()
+    (comparison.data / 'meta/list.txt').write_text('a/3.npy 0\n')  # numbers of its own
+    with pytest.raises(UserError, match=r'the classes \[1\], which no labelled image has'):
+        comparison.check_labels()
+
+
+def test_pretrain__without_validation_is_refused(comparison):
+    comparison.args.pretrain = ROOT / 'configs/pretrain/beit_beit-small-p16_folder.py'
+    with pytest.raises(UserError, match=r'val_dataloader.dataset.data_root is missing'):
+        tool.Comparison(comparison.args, seed=0)
 
 
 def test_entries__names_twice_and_missing_checkpoints(comparison):
