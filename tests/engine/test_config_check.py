@@ -170,6 +170,24 @@ def test_normalisation__twice_or_in_one_pipeline_only(tmp_path):
     assert not [key for key in keys(one + both + off) if '.pipeline.' in key]
 
 
+def test_means__five_bands_in_segmentation_are_normalised_in_the_pipelines(tmp_path):
+    def errors(text):
+        path = tmp_path / 'child.py'
+        path.write_text(f"_base_ = '{CONFIGS / SEGMENT}'\n{text}")
+        found = {f.key: f.message for f in check_config(load_config(path)) if f.level == 'error'}
+        return {key: message for key, message in found.items() if 'preprocessor' in key}
+
+    five = 'data_preprocessor = dict(mean=[1.0] * 5, std=[2.0] * 5)\n'
+    assert 'takes 1 or 3 values, here are 5' in errors(five)['data_preprocessor.mean']
+    assert not errors('') and not errors(five.replace('* 5', '* 1'))
+    pipeline = '[dict(type="Normalize", mean=[1.0] * 5, std=[2.0] * 5, to_rgb=False)]'
+    both = 'data_preprocessor = dict(mean=None, std=None)\n' + ''.join(
+        f'{name}_dataloader = dict(dataset=dict(pipeline={pipeline}))\n'
+        for name in ('train', 'val', 'test')
+    )
+    assert not errors(both)
+
+
 @pytest.mark.parametrize('name', [CLASSIFY, SEGMENT, PRETRAIN])
 def test_weight_decay__of_what_it_is_not_for(name):
     found = findings(

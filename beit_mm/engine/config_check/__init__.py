@@ -8,7 +8,7 @@ from .finding import Finding
 from .keys import check_keys
 from .names import check_names
 from .numbers import check_numbers
-from .stages import check_normalised_once, check_stages
+from .stages import check_means, check_normalised_once, check_stages
 
 __all__ = ['Finding', 'check_config']
 
@@ -24,6 +24,7 @@ def check_config(config: Config, world_size: int = 1) -> list[Finding]:
         *check_names(config),
         *check_numbers(config, world_size),
         *check_normalised_once(config),
+        *check_means(config),
         *check_evaluation(config),
         *check_decay(config),
         *check_stages(config),

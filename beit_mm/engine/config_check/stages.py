@@ -1,7 +1,7 @@
 """Does the config do to images, patches and tokens what the checkpoints that it loads had done?"""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -18,6 +18,8 @@ from .names import find_class
 DEFAULT_PREPROCESSORS = dict(
     mmpretrain='ClsDataPreprocessor', mmseg='SegDataPreProcessor', beit_mm='TwoViewDataPreprocessor'
 )
+
+ONE_OR_THREE = ('ImgDataPreprocessor', 'SegDataPreProcessor')
 
 
 def check_stages(config: Config) -> Iterator[Finding]:
@@ -65,6 +67,21 @@ def check_normalised_once(config: Config) -> Iterator[Finding]:
             yield Finding(
                 'error', place, f'the images are normalised here, but not in {other}; add it there'
             )
+
+
+def check_means(config: Config) -> Iterator[Finding]:
+    """MMEngine's preprocessor of images, and MMSegmentation's, take one mean or three."""
+    given = _preprocessor(config) or {}
+    mean = given.get('mean')
+    name = given.get('type')
+    if name not in ONE_OR_THREE or not isinstance(mean, Sequence) or len(mean) in (1, 3):
+        return
+    yield Finding(
+        'error',
+        'data_preprocessor.mean',
+        f'{name} takes 1 or 3 values, here are {len(mean)}; set mean=None and std=None there, and '
+        "add dict(type='Normalize', mean=[...], std=[...], to_rgb=False) to each pipeline",
+    )
 
 
 def parts_of_config(config: Config) -> dict[str, Any]:
