@@ -15,6 +15,7 @@ from .samplers.resumable_sampler import SeededIndex
 from .seeded_dataset import SeededDataset
 from .token_cache import FLIPS
 from .transforms import BasePatchMask, PackMIMInputs, TwoViewResizedCrop
+from .unlabelled_image_folder import BadImageError, image_error
 
 VIEWS = 2  # a stream of random numbers of its own beside the sampler's
 
@@ -87,14 +88,17 @@ class _Views(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         results = self.dataset.get_data_info(index)
-        name = f'image {results["img_path"]!r} (sample {index})'
+        path = results['img_path']
         for transform in self.transforms:
             try:
                 results = transform(results)
             except Exception as error:
-                raise RuntimeError(f'{name}: {type(error).__name__}: {error}') from error
+                raise image_error(error, path, index) from error
             if results is None:
-                raise RuntimeError(f'{name}: the pipeline returned None; repair or remove the file')
+                raise BadImageError(
+                    f'image {path!r} (sample {index}): the pipeline returned None; '
+                    'repair or remove the file'
+                )
         return results
 
 

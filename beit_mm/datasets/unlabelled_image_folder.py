@@ -159,16 +159,7 @@ class UnlabelledImageFolder(BaseDataset):
         try:
             data = self.pipeline(info)
         except Exception as error:
-            cause = f'{type(error).__name__}: {error}'.strip()
-            message = f'image {path!r} (sample {idx}): {cause}'
-            frames = list(_frames(error))
-            if any(isinstance(frame.f_locals.get('self'), READERS) for frame in frames):
-                raise BadImageError(
-                    f'{message}; repair or remove the file, tools/check_dataset.py finds all such'
-                ) from error
-            if isinstance(error, ValueError) and _is_ours(frames[-1]):  # said in words for the user
-                raise BadImageError(message) from error
-            raise RuntimeError(message) from error
+            raise image_error(error, path, idx) from error
         if data is None:
             if self.max_refetch == 0 or self.test_mode:
                 raise BadImageError(
@@ -179,6 +170,19 @@ class UnlabelledImageFolder(BaseDataset):
                 f'image {path!r} skipped, taking another', logger='current', level=logging.WARNING
             )
         return data
+
+
+def image_error(error: Exception, path: str, idx: int) -> Exception:
+    """What is raised where the pipeline failed with ``error``: the image is bad, or the code is."""
+    cause = f'{type(error).__name__}: {error}'.strip()
+    message = f'image {path!r} (sample {idx}): {cause}'
+    frames = list(_frames(error))
+    if any(isinstance(frame.f_locals.get('self'), READERS) for frame in frames):
+        advice = 'repair or remove the file, tools/check_dataset.py finds all such'
+        return BadImageError(f'{message}; {advice}')
+    if isinstance(error, ValueError) and _is_ours(frames[-1]):  # said in words for the user
+        return BadImageError(message)
+    return RuntimeError(message)
 
 
 def _frames(error: Exception) -> Iterator[FrameType]:

@@ -14,7 +14,13 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, default_collate
 
-from beit_mm.datasets import CachedTokens, ResumableSampler, SeededDataset, TokenCacheError
+from beit_mm.datasets import (
+    BadImageError,
+    CachedTokens,
+    ResumableSampler,
+    SeededDataset,
+    TokenCacheError,
+)
 from beit_mm.datasets.samplers import SeededIndex
 from beit_mm.engine.launch import UserError
 from beit_mm.registry import DATASETS, MODELS
@@ -363,6 +369,12 @@ def test_random_weights__are_not_encoded(made, tmp_path):
     config.model.tokenizer.init_cfg = None
     with pytest.raises(UserError, match='those of random weights; set init_cfg'):
         make(config, tmp_path / 'cache')
+
+
+def test_broken_image__is_named_as_in_training(own, tmp_path):
+    (own / 'images/2.png').write_bytes(b'no image')
+    with pytest.raises(BadImageError, match=r'2\.png.*repair or remove the file'):
+        make(config_of(own), tmp_path / 'other')
 
 
 def test_no_tokenizer_view__nothing_to_cache(made, tmp_path):

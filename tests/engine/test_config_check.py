@@ -170,6 +170,15 @@ def test_normalisation__twice_or_in_one_pipeline_only(tmp_path):
     assert not [key for key in keys(one + both + off) if '.pipeline.' in key]
 
 
+def test_schedule__that_ends_before_it_begins():
+    """As it comes of shortening a training: the advice to set the ends equal isn't enough."""
+    short = dict(train_cfg__max_iters=20)
+    assert 'and begin of it below 20' in findings(PRETRAIN, **short)['param_scheduler.1.end']
+    found = findings(PRETRAIN, **short, param_scheduler__1__end=20)['param_scheduler.1.end']
+    assert found.startswith('error: 20, but it begins at 240; set begin of it')
+    assert 'begin' not in findings(PRETRAIN, train_cfg__max_iters=300)['param_scheduler.1.end']
+
+
 def test_means__five_bands_in_segmentation_are_normalised_in_the_pipelines(tmp_path):
     def errors(text):
         path = tmp_path / 'child.py'

@@ -31,18 +31,26 @@ def _schedule(config: Config) -> Iterator[Finding]:
     for number, scheduler in enumerate(schedulers):
         if not isinstance(scheduler, dict) or scheduler.get('end') is None:
             continue
+        if scheduler['end'] <= scheduler.get('begin', 0):
+            yield Finding(
+                'error',
+                f'param_scheduler.{number}.end',
+                f'{scheduler["end"]}, but it begins at {scheduler.get("begin", 0)}; set begin of '
+                f'it, and end of the one before, below {scheduler["end"]}',
+            )
         if scheduler.get('by_epoch', True) == (unit == 'max_epochs'):
             ends[number] = scheduler['end']
     if not length or not ends:
         return
     last = max(ends, key=ends.get)
     key = f'param_scheduler.{last}.end'
+    late = schedulers[last].get('begin', 0) >= length
     if ends[last] > length + 1:  # some schedules reach their end one step after the last
         yield Finding(
             'warning',
             key,
             f'{ends[last]}, but train_cfg.{unit}={length}: training stops before the schedule '
-            'does; set them equal',
+            'does; set them equal' + (f', and begin of it below {length}' if late else ''),
         )
     elif ends[last] < length and len(ends) == len(schedulers):
         yield Finding(
