@@ -90,8 +90,14 @@ class CodebookGuardHook(Hook):
         health = code_health(counts)
         for name, value in health.scalars().items():
             runner.message_hub.update_scalar(f'train/codebook/{name}', value)
-        if step > self.grace:
+        if step > self.grace and health.tokens:
             self._judge(health, step, frozen=hasattr(_unwrapped(runner.model), 'tokenizer'))
+
+    def training_state(self) -> dict[str, int]:
+        return dict(bad_checks=self.bad_checks)
+
+    def load_training_state(self, state: dict[str, int]) -> None:
+        self.bad_checks = state['bad_checks']
 
     def threshold(self, health: CodeHealth) -> float:
         """The least perplexity that is accepted of this many tokens."""

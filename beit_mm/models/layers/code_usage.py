@@ -15,6 +15,8 @@ class CodeUsage(nn.Module):
 
     def __init__(self, vocab_size: int, window: int = 50):
         super().__init__()
+        if not isinstance(window, int) or window < 1:
+            raise ValueError(f'usage_window={window!r}: expected a number of steps, at least 1')
         counts = torch.zeros(window, vocab_size, dtype=torch.long)
         self.register_buffer('counts', counts, persistent=False)
         self.step = 0

@@ -17,6 +17,9 @@ class MiniBatchKMeans(nn.Module):
     waits until all of them have ``start_vectors``, the start is drawn from the first one's, and the
     sums are those of all.
 
+    A checkpoint made while the start waits has the centres that its first process would start
+    with, since the data may end there; a resumed run goes on waiting (``training_state``).
+
     Args:
         start_vectors: None takes 20 for each centre.
     """
@@ -32,7 +35,7 @@ class MiniBatchKMeans(nn.Module):
 
     @property
     def fitted(self) -> bool:
-        return bool(self.counts.any())
+        return bool(self.counts.any()) and not self.waiting
 
     @torch.no_grad()
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,11 +63,28 @@ class MiniBatchKMeans(nn.Module):
         if not self.waiting:
             return
         flat, self.waiting = torch.cat(self.waiting), []
-        generator = torch.Generator().manual_seed(self.seed)
-        self.centres.copy_(kmeans_plus_plus(flat, len(self.centres), generator))
+        self.centres.copy_(self._drawn(flat))
+        self.counts.zero_()  # those of a checkpoint that was made while it waited
         if num_processes() > 1:
             dist.broadcast(self.centres.data, src=0)
         self._move(flat)
+
+    def training_state(self) -> dict[str, list[Tensor]]:
+        return dict(waiting=[vectors.cpu() for vectors in self.waiting])
+
+    def load_training_state(self, state: dict[str, list[Tensor]]) -> None:
+        self.waiting = [vectors.to(self.centres.device) for vectors in state['waiting']]
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.waiting:
+            centres = self._drawn(torch.cat(self.waiting)).to(self.centres.device)
+            destination[f'{prefix}centres'] = centres
+            destination[f'{prefix}counts'] = torch.ones_like(self.counts)
+
+    def _drawn(self, z: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return kmeans_plus_plus(z, len(self.centres), generator)
 
     def _enough(self) -> bool:
         """Whether every process has its vectors: they start in the same step or wait for ever."""
@@ -102,6 +122,7 @@ def kmeans_plus_plus(z: Tensor, number: int, generator: torch.Generator) -> Tens
 
 
 def _squared_distances(z: Tensor, centres: Tensor) -> Tensor:
-    products = z @ centres.T
+    with torch.autocast(z.device.type, enabled=False):  # differences of large numbers
+        products = z @ centres.T
     squares = z.square().sum(1, keepdim=True) + centres.square().sum(1)
     return (squares - 2 * products).clamp(min=0)

@@ -61,6 +61,12 @@ class PerceptualReconLoss(BaseReconLoss):
         return sum(distances) / len(distances)
 
     def _features(self, images: Tensor) -> list[Tensor]:
+        if images.shape[1] not in (1, len(self.mean)):  # grey images are shown in all channels
+            raise ValueError(
+                f'PerceptualReconLoss: recon_loss.mean and std have {len(self.mean)} values, but '
+                f'the images have {images.shape[1]} channels; give the backbone in_channels='
+                f'{images.shape[1]}, with as many values in mean and std'
+            )
         mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
         outputs = self._backbone[0]((images - mean) / std)
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)

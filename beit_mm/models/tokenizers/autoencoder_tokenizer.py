@@ -1,3 +1,4 @@
+import math
 from abc import abstractmethod
 
 import torch
@@ -48,6 +49,8 @@ class AutoencoderTokenizer(BaseTokenizer):
         name = type(self).__name__
         if stride < 2 or stride & (stride - 1):
             raise ValueError(f'{name}.stride={stride}: expected a power of two >= 2')
+        if data_init is not None and not 0 < data_init < math.inf:
+            raise ValueError(f'{name}.data_init={data_init}: expected a positive number, or None')
         self.in_channels = in_channels
         self.code_dim = code_dim
         self.recon_loss = build_recon_loss(recon_loss, name)
@@ -75,6 +78,7 @@ class AutoencoderTokenizer(BaseTokenizer):
         """(B, C, H, W) in [0, 1] -> what is quantized, (B, h, w, D)."""
         self.check_divisible(images)
         self.check_channels(images)
+        self.check_range(images)
         return self.encoder(2 * images - 1).float().permute(0, 2, 3, 1)
 
     def encode(self, images: Tensor) -> Tensor:

@@ -107,6 +107,11 @@ class DVAETokenizer(BaseTokenizer):
                     f'{name}.{key}={value}: expected 0 or more; a negative weight '
                     'rewards what the term is there to prevent'
                 )
+        for key, value in dict(logit_scale=logit_scale, data_init=data_init).items():
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f'{name}.{key}={value}: expected a positive number, or None')
+        if usage_target is not None and not 0 < usage_target <= 1:
+            raise ValueError(f'{name}.usage_target={usage_target}: expected a share in (0, 1]')
         relaxation = relaxation or ('straight_through' if straight_through else 'soft')
         if relaxation not in RELAXATIONS:
             raise ValueError(

@@ -30,6 +30,11 @@ class FSQTokenizer(AutoencoderTokenizer):
     """
 
     def __init__(self, levels: Sequence[int] = (8, 6, 5), scale: float | None = None, **kwargs):
+        if min(levels, default=0) < 3:
+            raise ValueError(
+                f'FSQTokenizer.levels={tuple(levels)}: expected 3 or more in each dimension; for '
+                'two values of each take an LFQTokenizer'
+            )
         super().__init__(math.prod(levels), len(levels), **kwargs)
         self.quantizer = vq_library('FSQTokenizer').FSQ(list(levels))
         self.scale = scale

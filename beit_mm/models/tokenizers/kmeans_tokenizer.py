@@ -54,6 +54,7 @@ class KMeansTokenizer(BaseTokenizer):
     def vectors(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, h, w, D)."""
         self.check_divisible(images)
+        self.check_range(images)
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
         vectors = self.features(images, grid).float().unflatten(1, grid)
         return F.normalize(vectors, dim=-1) if self.unit else vectors

@@ -48,6 +48,7 @@ class RandomProjectionTokenizer(BaseTokenizer):
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         self.check_divisible(images)
+        self.check_range(images)
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
         vectors = self.features(images, grid).float() @ self.projection  # (B, N, code_dim)
         # The length of a vector changes no argmax, so only the codes have to be unit vectors.

@@ -74,6 +74,12 @@ class ResidualVQTokenizer(AutoencoderTokenizer):
 
     @torch.no_grad()
     def ids_of(self, z: Tensor) -> Tensor:
+        if not all(level._codebook.initted for level in self.quantizer.layers):
+            # The library would start them with this batch, in evaluation too.
+            raise ValueError(
+                'ResidualVQTokenizer has no codes yet, they start with the first training step: '
+                "train it, or load it with init_cfg=dict(type='Pretrained', checkpoint=...)"
+            )
         levels = self.quantizer(z.flatten(1, 2), freeze_codebook=True)[1]
         return (levels * self.powers).sum(-1).view(z.shape[:-1])
 

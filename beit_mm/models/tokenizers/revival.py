@@ -1,7 +1,9 @@
+import logging
 import math
 
 import torch
 from mmengine.dist import all_reduce
+from mmengine.logging import print_log
 from torch import Tensor
 
 from beit_mm.code_health import dead_codes
@@ -29,6 +31,8 @@ class Revival:
         config = dict(DEFAULTS, **config)
         self.share, self.min_tokens = config['share'], config['min_tokens']
         self.interval = config['interval']
+        self.owner = owner
+        self.warned = False
         if not 0 < self.share < 1:
             raise ValueError(f'{owner}.revive.share={self.share}: expected a share in (0, 1)')
         if not 0 < self.min_tokens < math.inf:
@@ -41,14 +45,30 @@ class Revival:
         """Ids of the codes to revive in this step and counts (V,), the same in all processes.
 
         None where there is nothing to do. Else the window is emptied, so that the new codes get one
-        of their own.
+        of their own. A full window that is too small to tell is named in the log, once.
         """
         if (usage.step + 1) % self.interval:
             return None
         counts = usage.counts.sum(0)
         all_reduce(counts)
+        self._check_window(usage, int(counts.sum()))
         dead = dead_codes(counts, self.share, self.min_tokens).nonzero().flatten()
         if len(dead) == 0:
             return None
         usage.counts.zero_()
         return dead, counts
+
+    def _check_window(self, usage: CodeUsage, tokens: int) -> None:
+        steps, vocab_size = usage.counts.shape
+        full = bool(usage.counts.any(1).all())
+        if self.warned or not full or tokens >= self.min_tokens * vocab_size:
+            return
+        enough = math.ceil(self.min_tokens * vocab_size / tokens * steps)
+        print_log(
+            f'{self.owner}.revive never brings a code back: the {steps} steps of usage_window have '
+            f'{tokens / vocab_size:.3g} tokens for each of {vocab_size} codes, fewer than '
+            f'revive.min_tokens={self.min_tokens}; set usage_window={enough}',
+            logger='current',
+            level=logging.WARNING,
+        )
+        self.warned = True

@@ -99,6 +99,7 @@ class VQKDTokenizer(BaseTokenizer):
         """(B, C, H, W) in [0, 1] -> (B, h, w, code_dim), before normalisation; float32."""
         self.check_divisible(images)
         self.check_channels(images)
+        self.check_range(images)
         features = self.encoder(2 * images - 1)[0].permute(0, 2, 3, 1)  # (B, h, w, C)
         with torch.autocast(images.device.type, enabled=False):
             return self.encode_task_layer(features.float())

@@ -168,3 +168,16 @@ def test_the_same_run_with_standardised_logits__is_healthy(tmp_path):
     runner = collapsing_run(tmp_path, kl_weight=0.0, logit_scale=3.0)
     runner.train()
     assert runner.iter == 60
+
+
+def test_no_token_yet__no_judgement():
+    """k-means waits for its start, or nothing was masked."""
+    steps(guard(grace=0), runner([0] * 16), 5)
+
+
+def test_patience__goes_on_in_a_resumed_run():
+    before, after = guard(patience=3, grace=0), guard(patience=3, grace=0)
+    steps(before, runner(COLLAPSED), 2)
+    after.load_training_state(before.training_state())
+    with pytest.raises(CollapsedCodebookError):
+        steps(after, runner(COLLAPSED), 1)

@@ -87,3 +87,38 @@ def test_chunks__change_nothing(monkeypatch):
 def test_shapes(shape):
     ids, distances = fitted()(torch.randn(shape))
     assert ids.shape == distances.shape == shape[:-1]
+
+
+def test_autocast__distances_and_fits_stay_float32():
+    """Near vectors far from the origin: their distances are differences of large numbers."""
+    z = 100 + torch.randn(200, 4)
+    plain, own = (MiniBatchKMeans(5, 4, start_vectors=100) for _ in range(2))
+    with torch.autocast('cpu', torch.bfloat16):
+        own.fit(z)
+        got = own(z)
+    plain.fit(z)
+    assert torch.equal(own.centres, plain.centres)
+    for mine, expected in zip(got, plain(z), strict=True):
+        assert torch.equal(mine, expected)
+
+
+def test_a_checkpoint_before_the_start__has_the_centres_of_what_came_and_is_not_the_start():
+    """The data may end there; the training itself goes on waiting, resumed or not."""
+    batches = list(stream())
+    calm, chaos, resumed = (MiniBatchKMeans(5, 4, start_vectors=120) for _ in range(3))
+    for batch in batches[:2]:
+        calm.fit(batch)
+        chaos.fit(batch)
+    file, state = chaos.state_dict(), chaos.training_state()
+    assert not chaos.fitted and not chaos.centres.any()
+    early = MiniBatchKMeans(5, 4)
+    early.load_state_dict(file)
+    drawn = kmeans_plus_plus(torch.cat(batches[:2]), 5, torch.Generator().manual_seed(0))
+    assert early.fitted and torch.equal(early.centres, drawn)
+    resumed.load_training_state(state)
+    resumed.load_state_dict(file)
+    assert not resumed.fitted
+    for batch in batches[2:]:
+        calm.fit(batch)
+        resumed.fit(batch)
+    assert torch.equal(calm.centres, resumed.centres) and torch.equal(calm.counts, resumed.counts)

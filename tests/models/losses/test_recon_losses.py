@@ -101,3 +101,16 @@ def test_perceptual__tokens_in_the_place_of_maps_name_the_key():
     loss = PerceptualReconLoss(dict(BACKBONE, out_type='tokens'))
     with pytest.raises(ValueError, match='recon_loss.backbone.out_type'):
         loss(*pair())
+
+
+def test_perceptual__grey_is_shown_in_all_channels_and_other_numbers_name_the_keys():
+    loss = PerceptualReconLoss(BACKBONE)
+    maps, images = torch.randn(2, 1, 16, 16), torch.rand(2, 1, 16, 16)
+    grey, colour = (loss.distance(x, y) for x, y in ((maps, images), (R(maps), R(images))))
+    torch.testing.assert_close(grey, colour)
+    with pytest.raises(ValueError, match=r'recon_loss.mean and std have 3 .* 5 channels'):
+        loss(torch.randn(2, 5, 16, 16), torch.rand(2, 5, 16, 16))
+
+
+def R(grey):
+    return grey.expand(-1, 3, -1, -1)

@@ -325,3 +325,31 @@ def test_fsq__scale_leaves_nothing_of_a_run_to_one_end():
         scaled.vectors(images)
     scaled.eval()
     torch.testing.assert_close(scaled.vectors(images[:1]), scaled.vectors(images)[:1])
+
+
+@pytest.mark.parametrize('kind', KINDS[:1] + KINDS[2:5])
+def test_images_outside_of_the_unit_range__refused(kind):
+    model = build(kind)
+    with pytest.raises(ValueError, match=r'takes images in \[0, 1\].*std'):
+        model.loss(255 * images())
+
+
+def test_residual_vq__without_a_training_step_there_are_no_codes():
+    """The library would start them with the batch that it is asked about, in evaluation too."""
+    for training in (True, False):
+        model = build(KINDS[2]).train(training)
+        with pytest.raises(ValueError, match='ResidualVQTokenizer has no codes yet'):
+            model.encode(images())
+        assert not model.quantizer.layers[0]._codebook.initted
+
+
+@pytest.mark.parametrize('levels', [(2,), (5, 2), (1, 5), ()])
+def test_fsq__too_few_levels_are_named(levels):
+    with pytest.raises(ValueError, match='FSQTokenizer.levels=.*expected 3 or more'):
+        build(dict(type='FSQTokenizer', levels=levels))
+
+
+@pytest.mark.parametrize('value', [0.0, -1.0, math.nan])
+def test_data_init__of_no_spread_is_refused(value):
+    with pytest.raises(ValueError, match=f'VQVAETokenizer.data_init={value}: expected a positive'):
+        build(KINDS[0], data_init=value)

@@ -309,3 +309,28 @@ def test_options__named_in_errors():
         tokenizer(relaxation='hard')
     with pytest.raises(ValueError, match=r"revive has \['every'\]"):
         tokenizer(revive=dict(every=3))
+
+
+@pytest.mark.parametrize(
+    'wrong, message',
+    [
+        (dict(data_init=0), 'data_init=0: expected a positive number, or None'),
+        (dict(logit_scale=-1.0), 'logit_scale=-1.0: expected a positive number, or None'),
+        (dict(usage_target=1.5), r'usage_target=1.5: expected a share in \(0, 1\]'),
+        (dict(usage_window=0), 'usage_window=0: expected a number of steps, at least 1'),
+        (dict(usage_window=2.5), 'usage_window=2.5'),
+    ],
+)
+def test_options__of_no_effect_or_the_opposite_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        tokenizer(**wrong)
+
+
+def test_data_init__a_blank_first_batch_does_not_blow_the_weights_up():
+    """One position, so that not even the borders differ."""
+    model = tokenizer(data_init=3.0)
+    before = model._last_conv().weight.clone()
+    model.loss(torch.full((1, 3, 4, 4), 0.5))
+    assert torch.equal(model._last_conv().weight, before)
+    logits = model.logits(torch.full((1, 3, 4, 4), 0.5))
+    torch.testing.assert_close(logits, torch.zeros_like(logits), atol=1e-5, rtol=0)

@@ -220,3 +220,15 @@ def test_soft_targets__a_tokenizer_that_has_none():
     with pytest.raises(ValueError, match=r'posterior, but KMeansTokenizer has no posterior\(\)'):
         tokenizer = dict(type='beit_mm.KMeansTokenizer', vocab_size=8, features=PIXELS, stride=4)
         mim(tokenizer, dict(SOFT, target='posterior'))
+
+
+@pytest.mark.parametrize(
+    'model',
+    [
+        KMeansTokenizer(6, PIXELS, stride=4),
+        RandomProjectionTokenizer(9, PIXELS, stride=4),
+    ],
+)
+def test_images_outside_of_the_unit_range__refused(model):
+    with pytest.raises(ValueError, match=r'takes images in \[0, 1\].*token_scale'):
+        model.encode(255 * images()) if model.usage_counts() is None else model.loss(255 * images())

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from beit_mm.models.layers.code_usage import CodeUsage
+from beit_mm.models.tokenizers import revival as revival_module
 from beit_mm.models.tokenizers.revival import Revival
 
 
@@ -49,3 +50,21 @@ def test_dead__in_the_last_step_of_each_interval():
 def test_arguments__named_in_errors(wrong, message):
     with pytest.raises(ValueError, match=message):
         Revival(wrong, 'Owner')
+
+
+def test_a_full_window_that_is_too_small__is_named_once(monkeypatch):
+    """Else dead codes stay dead without a word."""
+    told = []
+    monkeypatch.setattr(revival_module, 'print_log', lambda text, **kwargs: told.append(text))
+    revival = Revival(dict(min_tokens=10, interval=1), 'Owner')
+    own = usage([0, 0, 3, 15], window=2)
+    revival.dead(own)
+    assert not told  # a step of two has come
+    own.counts[1] = torch.tensor([0, 0, 3, 15])
+    for _ in range(3):
+        assert revival.dead(own) is None
+    assert len(told) == 1
+    assert 'Owner.revive never brings a code back: the 2 steps' in told[0]
+    assert '9 tokens for each of 4 codes' in told[0] and 'set usage_window=3' in told[0]
+    revival = Revival(dict(min_tokens=9, interval=1), 'Owner')
+    assert revival.dead(own) is not None and len(told) == 1

@@ -296,3 +296,8 @@ def test_revive__dead_codes_go_to_vectors_of_the_batch_and_none_by_default():
         assert torch.allclose(after[dead], before[dead]) is not moves
         nearest = torch.cdist(after[dead], z).amin(1)
         assert not moves or nearest.max() < 1e-3
+
+
+def test_images_outside_of_the_unit_range__refused():
+    with pytest.raises(ValueError, match=r'takes images in \[0, 1\].*token_scale'):
+        tokenizer().encode(255 * torch.rand(1, 3, 16, 16))
