@@ -28,6 +28,7 @@ from beit_mm.engine.launch import (  # noqa: E402
     run_tool,
     start_distributed,
 )
+from beit_mm.engine.loops.resumable_loop import seed_validation  # noqa: E402
 
 # Parts that may have their weights from a file of their own, beside the checkpoint.
 FROM_ELSEWHERE = {'tokenizer', 'teacher', 'features'}
@@ -98,6 +99,7 @@ def main() -> None:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if hasattr(model, 'tokenizer') and not any(name.startswith('tokenizer.') for name in held):
         model.tokenizer.init_weights()  # a Runner does so in training only
+    seed_validation(runner)  # masks are those of the validations in training
     metrics = runner.test()
     if args.out and is_main_process():
         out = Path(args.out)

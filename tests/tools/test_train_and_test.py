@@ -242,6 +242,24 @@ def test_testing_a_checkpoint_gives_the_metrics_of_its_validation(folder, traine
     assert set(metrics) >= {'mim/accuracy', 'mim/loss'}
 
 
+RANDOM_MASKS = """
+_base_ = './tiny.py'
+masks = dict(type='RandomMask', grid=4, num_masked=6)
+pipeline = [*_base_.pipeline[:2], masks, _base_.pipeline[3]]
+val_dataloader = dict(dataset=dict(pipeline=pipeline))
+test_dataloader = val_dataloader
+"""
+
+
+def test_testing_draws_the_masks_of_the_validations(folder, trained, tmp_path):
+    (folder / 'random_masks.py').write_text(RANDOM_MASKS)
+    python(folder, 'train.py', 'random_masks.py', '--work-dir', tmp_path)
+    out = tmp_path / 'metrics.json'
+    arguments = [tmp_path / 'iter_4.pth', '--work-dir', tmp_path / 'test', '--out', out]
+    python(folder, 'test.py', 'random_masks.py', *arguments)
+    assert json.loads(out.read_text()) == probe(tmp_path)['metrics']
+
+
 def test_testing_weights_of_others_takes_the_tokenizer_from_its_own_file(folder, trained, tmp_path):
     """They hold no tokenizer. Ids of a random one give other metrics; none at all is an error."""
     whole = weights(trained / 'iter_4.pth')

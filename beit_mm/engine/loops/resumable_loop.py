@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 TRAINING, VALIDATION = 0, 1  # two streams of random numbers
@@ -42,8 +43,7 @@ class ResumableLoop:
     @property
     def seed(self) -> int:
         """The runner's, which a checkpoint may have restored after the loop was built."""
-        differs = self.runner._randomness_cfg.get('diff_rank_seed', False)
-        return self.runner.seed - (get_rank() if differs else 0)
+        return _seed_of(self.runner)
 
     def state_dict(self) -> dict:
         """For the checkpoint: where the next batch begins."""
@@ -66,7 +66,7 @@ class ResumableLoop:
         _seed_all(self.seed, TRAINING, self._iter, get_rank() if differs else 0)
 
     def validate(self) -> None:
-        _seed_all(self.seed, VALIDATION)
+        seed_validation(self.runner)
         # as after the step before, also where the run was resumed in between
         self.runner.message_hub.update_info('iter', self._iter - 1)
         self.runner.val_loop.run()
@@ -113,6 +113,16 @@ def _with_seeded_samples(dataloader: dict | DataLoader) -> dict | DataLoader:
         config.pop('persistent_workers', None)
         config.pop('prefetch_factor', None)
     return config
+
+
+def seed_validation(runner: Runner) -> None:
+    """Each validation draws the same random numbers, masks for example, and so does a test."""
+    _seed_all(_seed_of(runner), VALIDATION)
+
+
+def _seed_of(runner: Runner) -> int:
+    differs = runner._randomness_cfg.get('diff_rank_seed', False)
+    return runner.seed - (get_rank() if differs else 0)
 
 
 def _seed_all(*numbers: int) -> None:
