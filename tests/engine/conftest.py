@@ -14,3 +14,4 @@ def close_logs():
     for logger in list(MMLogger._instance_dict.values()):
         for handler in list(logger.handlers):
             handler.close()
+            logger.removeHandler(handler)  # MMEngine would write to the closed file

@@ -35,7 +35,9 @@ def train(config: dict, kill_before: int | None = None, resume: bool = False) ->
     try:
         runner.train()
     except Killed:
-        pass
+        for hook in runner.hooks:  # the kernel lets go of the lock
+            if hasattr(hook, 'save_now'):
+                hook.after_run(runner)
     runner.train_loop.dataloader._iterator = None  # persistent workers end now, not at some gc
     return runner
 

@@ -7,14 +7,20 @@ from pathlib import Path
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop
 
+from beit_mm.checkpoints import peek
 from beit_mm.checkpoints.description import KEY
+from beit_mm.engine.hooks.non_finite_guard_hook import NonFiniteError, first_non_finite
 from beit_mm.engine.stages import describe, tokenizer_of
 from beit_mm.engine.storage import (
     POINTER,
     AtomicLocalBackend,
     NoUsableCheckpointError,
     bring_back,
+    changed_settings,
+    classes_of,
+    lock,
     newest_valid,
     plain_message_hub,
     restored_message_hub,
@@ -23,6 +29,7 @@ from beit_mm.engine.storage import (
     sweep,
     to_plain,
     why_broken,
+    why_unfit,
     write_atomically,
 )
 from beit_mm.engine.update_boundary import at_update_boundary
@@ -52,7 +59,10 @@ class AtomicCheckpointHook(CheckpointHook):
         **kwargs: As CheckpointHook's, without backends: ``out_dir`` is a local folder.
 
     Raises:
-        NoUsableCheckpointError: ``resume`` finds broken checkpoints alone.
+        NoUsableCheckpointError: ``resume`` finds broken checkpoints alone, or one of another model,
+            optimizer, schedule or loop.
+        WorkDirInUseError: Another process trains in the work dir.
+        NonFiniteError: A weight that is to be saved is NaN or infinite.
         ValueError: An argument is unknown; a checkpoint with an EMA is resumed without EMAHook.
     """
 
@@ -96,25 +106,48 @@ class AtomicCheckpointHook(CheckpointHook):
         self._due: int | None = None  # a save that waits for an update of the weights
         self._saved_iter: int | None = None
         self._digests: dict[str, str] | None = None  # of a frozen tokenizer
+        self._lock = None  # of the work dir
         self.keep_ckpt_ids: list[int] = []
 
     # Resuming
 
     def before_run(self, runner) -> None:
         """Decide what ``resume=True`` means, for all processes alike."""
-        if not runner._resume:
-            return
+        trains = isinstance(runner._train_loop, BaseLoop)
         answer = [None, None]
         if is_main_process():
             try:
-                answer[0] = self._checkpoint_to_resume(runner)
-            except NoUsableCheckpointError as error:
-                answer[1] = str(error)
+                if trains:
+                    self._lock = lock(runner.work_dir)
+                if runner._resume:
+                    answer[0] = self._checkpoint_to_resume(runner)
+                    if trains:
+                        self._compare(runner, answer[0])
+            except (NoUsableCheckpointError, ValueError) as error:
+                answer[1] = error
         broadcast_object_list(answer)
         if answer[1]:
-            raise NoUsableCheckpointError(answer[1])
-        runner._load_from = answer[0]
-        runner._resume = answer[0] is not None
+            raise answer[1]
+        if runner._resume:
+            runner._load_from = answer[0]
+            runner._resume = answer[0] is not None
+
+    def _compare(self, runner, path: str | None) -> None:
+        """Refuse a checkpoint that the run can't go on from; say which settings won't count."""
+        if path is None or '://' in str(path):
+            return
+        checkpoint = peek(path)
+        begin = f'begin anew from its weights with load_from={str(path)!r} and resume=False'
+        if reason := why_unfit(checkpoint, runner):
+            raise NoUsableCheckpointError(
+                f'Cannot resume from {path}: {reason}. Set it back to what the run began with, or '
+                f'{begin}'
+            )
+        if changed := list(changed_settings(checkpoint, runner)):
+            runner.logger.warning(
+                f'The run goes on with the settings of the checkpoint, {", ".join(changed)}. To '
+                f'train with those of the config, {begin}'
+            )
 
     def _checkpoint_to_resume(self, runner) -> str | None:
         folder = self._folder(runner)
@@ -243,6 +276,10 @@ class AtomicCheckpointHook(CheckpointHook):
     def after_train(self, runner) -> None:
         self._finish(runner)
         super().after_train(runner)
+
+    def after_run(self, runner) -> None:
+        if self._lock:
+            self._lock.close()
 
     # How
 
@@ -387,6 +424,14 @@ class AtomicCheckpointHook(CheckpointHook):
         """The last of the hooks (VERY_LOW): all that they put in becomes plain."""
         if hasattr(runner._train_loop, 'state_dict'):
             checkpoint['train_loop'] = runner._train_loop.state_dict()
+        checkpoint['classes'] = classes_of(runner)
+        for key in ('state_dict', 'ema_state_dict'):
+            if name := first_non_finite(checkpoint.get(key, {})):
+                raise NonFiniteError(
+                    f'Iteration {checkpoint["meta"]["iter"]}: {name} of {key} is not finite, so no '
+                    'checkpoint is written; the last one is from before. Resume from it with a '
+                    'lower learning rate, or set optim_wrapper.clip_grad'
+                )
         if self._module_states:
             checkpoint['module_states'] = self._module_states
         self._describe(runner, checkpoint)

@@ -1,6 +1,6 @@
 import logging
+import os
 import signal
-import sys
 import threading
 from collections.abc import Sequence
 
@@ -53,7 +53,10 @@ class GracefulStopHook(Hook):
         name = signal.Signals(number).name
         # Workers that got the signal too are no reason to fail before the save.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        print(f'\n{name}: saving after the next update, then exiting', file=sys.stderr, flush=True)
+        try:  # not print(), which may be at work already where the signal came
+            os.write(2, f'\n{name}: saving after the next update, then exiting\n'.encode())
+        except OSError:
+            pass  # Ctrl-C has ended the reader of a pipe as well, such as tee
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -1,5 +1,6 @@
 import json
 import math
+from collections.abc import Mapping
 from functools import partial, update_wrapper
 from pathlib import Path
 
@@ -139,8 +140,11 @@ class NonFiniteGuardHook(Hook):
             files = [_file_of(runner, index) for index in indices]
             entry = dict(iter=iteration + 1, rank=get_rank(), cause=cause, loss=str(value))
             entry.update(indices=indices, files=files)
-            with path.open('a', encoding='utf-8') as file:
-                file.write(json.dumps(entry) + '\n')
+            try:
+                with path.open('a', encoding='utf-8') as file:
+                    file.write(json.dumps(entry) + '\n')
+            except OSError as error:  # a full disk is no reason to stop; the log has it
+                runner.logger.error(f'{path}: {error}')
             named = ', '.join(name for name in files[:8] if name) or f'samples {indices[:8]}'
             runner.logger.warning(
                 f'Iteration {iteration + 1}, rank {get_rank()}: {cause} is not finite '
@@ -178,13 +182,21 @@ def _is_finite(value) -> bool:
 
 def _check_state(runner, step: int) -> None:
     """What the forward pass itself changes, such as running means, can't be left out later."""
-    for name, tensor in runner.model.state_dict().items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise NonFiniteError(
-                f'Iteration {step}: {name} of the model is not finite, so the training cannot go '
-                'on from here; the last checkpoint is from before. Resume from it with other data '
-                'or a lower learning rate'
-            )
+    if name := first_non_finite(runner.model.state_dict()):
+        raise NonFiniteError(
+            f'Iteration {step}: {name} of the model is not finite, so the training cannot go '
+            'on from here; the last checkpoint is from before. Resume from it with other data '
+            'or a lower learning rate'
+        )
+
+
+def first_non_finite(state: Mapping) -> str | None:
+    """The name of a tensor with NaN or infinity; attention masks may hold -inf."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not name.endswith('attn_mask'):
+            if not tensor.isfinite().all():
+                return name
+    return None
 
 
 def _file_of(runner, index: int) -> str | None:

@@ -48,6 +48,7 @@ class ResumableLoop:
     def state_dict(self) -> dict:
         """For the checkpoint: where the next batch begins."""
         return dict(
+            loop=type(self).__name__,
             offset=self.offset,
             samples_per_iter=self.samples_per_iter,
             dataset_size=self.sampler.size,

@@ -1,5 +1,6 @@
 from .atomic_local_backend import AtomicLocalBackend, sweep, write_atomically
 from .plain_values import plain_message_hub, restored_message_hub, to_plain
+from .resume_fit import changed_settings, classes_of, why_unfit
 from .saved_checkpoints import (
     POINTER,
     NoUsableCheckpointError,
@@ -11,12 +12,17 @@ from .saved_checkpoints import (
     steps_of,
     why_broken,
 )
+from .work_dir_lock import WorkDirInUseError, lock
 
 __all__ = [
     'POINTER',
     'AtomicLocalBackend',
     'NoUsableCheckpointError',
+    'WorkDirInUseError',
     'bring_back',
+    'changed_settings',
+    'classes_of',
+    'lock',
     'newest_valid',
     'plain_message_hub',
     'pointed_at',
@@ -27,5 +33,6 @@ __all__ = [
     'sweep',
     'to_plain',
     'why_broken',
+    'why_unfit',
     'write_atomically',
 ]

@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,25 @@ def test_signal__saves_at_the_next_update_and_exits(number, by_epoch, tmp_path):
     assert len(runner.model.seen) + len(again.model.seen) == 18
     # a stop's own file goes when the next regular one is there
     assert (tmp_path / 'iter_12.pth').exists() == (not by_epoch)
+
+
+def test_signal__that_ended_the_reader_of_the_output_too(tmp_path, monkeypatch):
+    """As Ctrl-C does in ``python tools/train.py ... 2>&1 | tee log``."""
+    reader, writer = os.pipe()
+    runner = runner_of(tiny_config(tmp_path, steps=9, every=50))
+    signal_in(runner, 3, signal.SIGINT)
+    before = os.dup(2)
+    os.dup2(writer, 2)
+    os.close(reader)
+    monkeypatch.setattr(sys, 'stderr', os.fdopen(writer, 'w'))
+    try:
+        with pytest.raises(SystemExit) as stop:
+            runner.train()
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+    assert stop.value.code == 75
+    assert (tmp_path / 'last_checkpoint').read_text() == 'iter_3.pth'
 
 
 def test_no_signal__handlers_are_put_back(tmp_path):

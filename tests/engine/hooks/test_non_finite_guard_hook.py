@@ -149,6 +149,32 @@ def test_state__that_the_forward_pass_spoiled_stops_at_once(tmp_path, monkeypatc
         train(tmp_path)
 
 
+@pytest.mark.parametrize('key', ['state_dict', 'ema_state_dict'])
+def test_weights__that_the_update_itself_spoiled_are_never_saved(key, tmp_path, monkeypatch):
+    from beit_mm.engine.hooks import AtomicCheckpointHook
+
+    save = AtomicCheckpointHook.before_save_checkpoint
+
+    def spoiled(self, runner, checkpoint):
+        if checkpoint['meta']['iter'] == 6:
+            checkpoint[key]['head.weight'] = torch.tensor([[float('inf')] * 8])
+        save(self, runner, checkpoint)
+
+    monkeypatch.setattr(AtomicCheckpointHook, 'before_save_checkpoint', spoiled)
+    with pytest.raises(NonFiniteError, match=f'Iteration 6: head.weight of {key} is not finite'):
+        train(tmp_path)
+    assert (tmp_path / 'last_checkpoint').read_text() == 'iter_3.pth'
+    assert not (tmp_path / 'iter_6.pth').exists()
+
+
+def test_record__full_disk_does_not_stop_the_training(tmp_path):
+    (tmp_path / 'non_finite_batches.jsonl').mkdir()  # cannot be written
+    runner = train(tmp_path, poison=[3])
+    assert runner.iter == 12
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert 'Is a directory' in log and '3.png' in log
+
+
 def test_schedules__find_their_own_mark(tmp_path):
     """MMEngine counts the calls of step(), and warns where it was replaced afterwards."""
     with warnings.catch_warnings(record=True) as caught:
