@@ -170,6 +170,21 @@ def test_normalisation__twice_or_in_one_pipeline_only(tmp_path):
     assert not [key for key in keys(one + both + off) if '.pipeline.' in key]
 
 
+@pytest.mark.parametrize(
+    ('name', 'change', 'size'),
+    [
+        ('dvae_light-v256', 'vocab_size', 64),
+        ('fsq_8x6x5-v240', 'levels', 40),
+        ('lfq_v256', 'bits', 32),
+        ('rvq_16x2-v256', 'num_codes', 25),
+    ],
+)
+def test_vocabulary__of_a_tokenizer_in_training_and_its_metric(name, change, size):
+    value = dict(vocab_size=64, levels=[8, 5], bits=5, num_codes=5)[change]
+    found = findings(f'tokenizer/{name}_digit-scenes.py', **{f'model__{change}': value})
+    assert f'but model.vocab_size={size}; set them equal' in found['val_evaluator.vocab_size']
+
+
 def test_schedule__that_ends_before_it_begins():
     """As it comes of shortening a training: the advice to set the ends equal isn't enough."""
     short = dict(train_cfg__max_iters=20)

@@ -1,5 +1,6 @@
 """Numbers of a config that have to agree with each other."""
 
+import math
 from collections.abc import Iterator
 
 from mmengine.config import Config
@@ -118,16 +119,19 @@ def _two_views(config: Config) -> Iterator[Finding]:
 
 
 def _tokenizer(config: Config) -> Iterator[Finding]:
+    """One vocabulary in the tokenizer, which may be the model, in the head, and in the metrics."""
     model = config.get('model') or {}
-    tokenizer, head = model.get('tokenizer'), model.get('head')
-    if not isinstance(tokenizer, dict) or not isinstance(head, dict):
+    key = 'model.tokenizer' if 'tokenizer' in model else 'model'
+    tokenizer, head = model.get('tokenizer', model), model.get('head')
+    if not isinstance(tokenizer, dict):
         return
-    own, wanted = head.get('vocab_size'), tokenizer.get('vocab_size')
+    wanted = _vocab_size(tokenizer)
+    own = head.get('vocab_size') if isinstance(head, dict) else None
     if own and wanted and own != wanted:
         yield Finding(
             'error',
             'model.head.vocab_size',
-            f'{own}, but model.tokenizer.vocab_size={wanted}; the head predicts ids of this '
+            f'{own}, but {key}.vocab_size={wanted}; the head predicts ids of this '
             'tokenizer, set them equal',
         )
     for name in ('val_evaluator', 'test_evaluator'):
@@ -137,8 +141,19 @@ def _tokenizer(config: Config) -> Iterator[Finding]:
                 yield Finding(
                     'error',
                     f'{name}.vocab_size',
-                    f'{size}, but model.tokenizer.vocab_size={wanted}; set them equal',
+                    f'{size}, but {key}.vocab_size={wanted}; set them equal',
                 )
+
+
+def _vocab_size(tokenizer: dict) -> int | None:
+    """From the options of any tokenizer here; None: they don't say."""
+    if tokenizer.get('levels'):  # FSQ
+        return math.prod(tokenizer['levels'])
+    if tokenizer.get('bits'):  # LFQ
+        return 2 ** tokenizer['bits']
+    if tokenizer.get('num_codes') and tokenizer.get('num_levels'):  # residual VQ
+        return tokenizer['num_codes'] ** tokenizer['num_levels']
+    return tokenizer.get('vocab_size')
 
 
 def _pipeline(part, key: str) -> tuple[list, str]:
