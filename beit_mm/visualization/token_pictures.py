@@ -11,10 +11,10 @@ GAP = 2
 BAR, EMPTY = (31, 119, 180), 255
 
 
-def to_rgb(images: np.ndarray) -> np.ndarray:
-    """(B, C, H, W) in [0, 1] -> uint8 (B, H, W, 3): the first three channels, or the first one."""
+def to_rgb(images: np.ndarray, white: float = 1.0) -> np.ndarray:
+    """(B, C, H, W) in [0, white] -> uint8 (B, H, W, 3): the first three channels, or the first."""
     channels = images[:, :3] if images.shape[1] >= 3 else images[:, :1].repeat(3, 1)
-    return (channels.clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    return ((channels / white).clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def most_used(counts: np.ndarray, number: int) -> np.ndarray:

@@ -337,6 +337,13 @@ def child(path: Path, base: str) -> Config:
     return load_config(path)
 
 
+@pytest.mark.parametrize('kind', ['folder', 'folder-4band'])
+def test_child_of_a_folder_tokenizer__is_where_the_pre_training_reads_it(tmp_path, kind):
+    tokenizer = child(tmp_path / 'mine.py', f'tokenizer/dvae_light-v1024_{kind}.py')
+    beit = child(tmp_path / 'my_beit.py', f'pretrain/beit_beit-small-p16_{kind}.py')
+    assert Path(beit.model.tokenizer.init_cfg.checkpoint).parent == Path(tokenizer.work_dir)
+
+
 def test_three_line_children_for_a_folder_of_three_images(tree, tmp_path, monkeypatch):
     (tmp_path / 'data').symlink_to(tree / 'data')
     monkeypatch.chdir(tmp_path)

@@ -118,6 +118,11 @@ def test_to_rgb__any_channels():
         assert np.abs(to_rgb(images[:, :channels]) - expected[..., :1]).max() <= 0.5
 
 
+def test_to_rgb__brightened():
+    images = np.float32([0, 0.1, 0.25, 0.5]).reshape(1, 1, 2, 2)
+    assert to_rgb(images, white=0.25)[0, ..., 0].tolist() == [[0, 102], [255, 255]]
+
+
 def test_reconstructions__stand_below_their_images():
     images = np.stack([np.full((8, 8, 3), 10 * i, np.uint8) for i in range(5)])
     picture = reconstruction_grid(images, images + 100, columns=3, cell=8)

@@ -1,7 +1,7 @@
 """Pictures of what a tokenizer's codes stand for.
 
 python tools/analysis_tools/visualize_tokenizer.py CONFIG CHECKPOINT --out DIR [--images 256]
-    [--codes 16] [--columns 12] [--cfg-options KEY=VALUE ...]
+    [--codes 16] [--columns 12] [--white 1.0] [--cfg-options KEY=VALUE ...]
 
 CONFIG is a tokenizer's, or a pre-training config with its tokenizer in CHECKPOINT; the images are
 those of its val_dataloader (train_dataloader where there is none). Writes to DIR
@@ -9,7 +9,7 @@ those of its val_dataloader (train_dataloader where there is none). Writes to DI
     histogram.png        how often each code is used, sorted, on a logarithmic scale
     reconstructions.png  images and what their tokens say of them
     traversal.png        the commonest codes decoded: alone, and one put into an image
-the last two where the tokenizer can decode.
+the last two where the tokenizer can decode. Of more than three channels the first three are shown.
 """
 
 import argparse
@@ -74,13 +74,17 @@ def in_batches(function, values: torch.Tensor) -> torch.Tensor:
 
 
 def pictures(
-    tokenizer: BaseTokenizer, images: torch.Tensor, num_codes: int, columns: int
+    tokenizer: BaseTokenizer,
+    images: torch.Tensor,
+    num_codes: int,
+    columns: int,
+    white: float = 1.0,
 ) -> dict[str, np.ndarray]:
     """Names without the ending -> pictures."""
     ids = in_batches(tokenizer.encode, images)
     counts = torch.bincount(ids.flatten(), minlength=tokenizer.vocab_size).numpy()
     codes = most_used(counts, num_codes)
-    shown = to_rgb(images.numpy())
+    shown = to_rgb(images.numpy(), white)
     made = dict(
         atlas=code_atlas(shown, ids.numpy(), codes, columns), histogram=usage_histogram(counts)
     )
@@ -88,7 +92,7 @@ def pictures(
         return made
 
     def decode(grids: np.ndarray) -> np.ndarray:
-        return to_rgb(in_batches(tokenizer.decode, torch.from_numpy(grids)).numpy())
+        return to_rgb(in_batches(tokenizer.decode, torch.from_numpy(grids)).numpy(), white)
 
     some, first = ids[:32].numpy(), ids[0].numpy()
     place = first.shape[0] // 2, first.shape[1] // 2
@@ -111,18 +115,26 @@ def main() -> None:
     parser.add_argument('--codes', type=int, default=16, help='in the atlas and the traversal')
     parser.add_argument('--columns', type=int, default=12, help='patches of a code in the atlas')
     parser.add_argument(
+        '--white',
+        type=float,
+        default=1.0,
+        help='what is shown as white, of values in [0, 1]; less for dark images',
+    )
+    parser.add_argument(
         '--cfg-options', nargs='+', action=ConfigOptions, help='override the config'
     )
     args = parser.parse_args()
     for name in ('images', 'codes', 'columns'):
         if getattr(args, name) < 1:
             raise UserError(f'--{name} {getattr(args, name)}: expected at least 1')
+    if args.white <= 0:
+        raise UserError(f'--white {args.white:g}: expected a value above 0')
     config = load_config(args.config, args.cfg_options)
     init_default_scope(config.get('default_scope', 'beit_mm'))
     model, tokenizer = build(config, args.checkpoint)
     images = images_of(config, model, args.images)
     args.out.mkdir(parents=True, exist_ok=True)
-    for name, picture in pictures(tokenizer, images, args.codes, args.columns).items():
+    for name, picture in pictures(tokenizer, images, args.codes, args.columns, args.white).items():
         path = args.out / f'{name}.png'
         cv2.imwrite(str(path), picture[..., ::-1])
         print(path)
