@@ -4,7 +4,7 @@ python tools/analysis_tools/visualize_tokenizer.py CONFIG CHECKPOINT --out DIR [
     [--codes 16] [--columns 12] [--white 1.0] [--cfg-options KEY=VALUE ...]
 
 CONFIG is a tokenizer's, or a pre-training config with its tokenizer in CHECKPOINT; the images are
-those of its val_dataloader (train_dataloader where there is none). Writes to DIR
+spread over its val_dataloader (train_dataloader where there is none). Writes to DIR
     atlas.png            the commonest codes, each with image patches that map to it
     histogram.png        how often each code is used, sorted, on a logarithmic scale
     reconstructions.png  images and what their tokens say of them
@@ -57,15 +57,20 @@ def build(config: Config, checkpoint: str) -> tuple[torch.nn.Module, BaseTokeniz
 
 
 def images_of(config: Config, model: torch.nn.Module, number: int) -> torch.Tensor:
-    """The first images (B, C, H, W) in [0, 1], as the tokenizer sees them."""
+    """Images (B, C, H, W) in [0, 1], as the tokenizer sees them, from all over the data set."""
     loader = config.get('val_dataloader') or config.train_dataloader
     dataset = DATASETS.build(loader.dataset)
-    chosen = torch.utils.data.Subset(dataset, range(min(number, len(dataset))))
+    chosen = torch.utils.data.Subset(dataset, spread(len(dataset), number))
     images = []
     for batch in DataLoader(chosen, BATCH):
         batch = model.data_preprocessor(batch)
         images.append(batch['token_inputs'] if 'token_inputs' in batch else batch['inputs'])
     return torch.cat(images)
+
+
+def spread(length: int, number: int) -> list[int]:
+    """At most ``number`` places in equal distances: data sets are sorted, often by class."""
+    return np.linspace(0, length - 1, min(number, length)).round().astype(int).tolist()
 
 
 @torch.no_grad()
@@ -94,9 +99,10 @@ def pictures(
     def decode(grids: np.ndarray) -> np.ndarray:
         return to_rgb(in_batches(tokenizer.decode, torch.from_numpy(grids)).numpy(), white)
 
-    some, first = ids[:32].numpy(), ids[0].numpy()
+    few = spread(len(ids), 32)
+    some, first = ids[few].numpy(), ids[0].numpy()
     place = first.shape[0] // 2, first.shape[1] // 2
-    made['reconstructions'] = reconstruction_grid(shown[:32], decode(some))
+    made['reconstructions'] = reconstruction_grid(shown[few], decode(some))
     made['traversal'] = code_traversal(
         codes,
         decode(constant_ids(codes, first.shape)),
