@@ -185,6 +185,17 @@ def test_vocabulary__of_a_tokenizer_in_training_and_its_metric(name, change, siz
     assert f'but model.vocab_size={size}; set them equal' in found['val_evaluator.vocab_size']
 
 
+def test_variables__of_a_config_that_are_joined_to_others(tmp_path):
+    path = tmp_path / 'child.py'
+    path.write_text(
+        f"_base_ = '{CONFIGS / PRETRAIN}'\nroot = 'data/mine'\nload = [dict(type='Load')]\n"
+        "idle = 'nowhere'\nunused = [dict(type='Other')]\n"
+        "train_dataloader = dict(dataset=dict(data_root=root + '/a', pipeline=[*load, 1]))\n"
+    )
+    found = {finding.key for finding in check_config(load_config(path))}
+    assert found & {'root', 'load', 'idle', 'unused'} == {'idle', 'unused'}
+
+
 def test_schedule__that_ends_before_it_begins():
     """As it comes of shortening a training: the advice to set the ends equal isn't enough."""
     short = dict(train_cfg__max_iters=20)

@@ -99,11 +99,20 @@ def _is_used(config: Config, key: str) -> bool:
     if value in ({}, [], (), None, True, False):  # stands anywhere by chance
         return False
     return any(
-        value == other or isinstance(value, (list, tuple)) and other == [*value]
+        _stands_in(value, other)
         for name, part in config.items()
         if name != key and name in TOP_LEVEL
         for other in _values(part)
     )
+
+
+def _stands_in(value, other) -> bool:
+    """As it is, as the beginning of a path, or as a part of a list (``[*load, ...]``)."""
+    if isinstance(value, (list, tuple)):
+        return isinstance(other, (list, tuple)) and all(part in other for part in value)
+    if isinstance(value, str):
+        return isinstance(other, str) and other.startswith(value)
+    return value == other
 
 
 def _values(part) -> Iterator:
