@@ -410,6 +410,7 @@ def test_check_config__agrees_with_the_hook_on_the_shipped_chain(chain, tree, tm
     [
         (CLASSIFY, 'pretrain', dict(data_preprocessor__mean=[1.0]), 'data_preprocessor.mean', 'w'),
         (SEGMENT, 'pretrain', dict(data_preprocessor__mean=[1.0]), 'data_preprocessor.mean', 'w'),
+        (CLASSIFY, 'token', {}, 'model.backbone.init_cfg.checkpoint', 'e'),
         (
             CLASSIFY,
             'pretrain',

@@ -34,9 +34,17 @@ def check_stages(config: Config) -> Iterator[Finding]:
         return
     key = 'data_preprocessor' if config.get('data_preprocessor') else 'model.data_preprocessor'
     here = None
-    for part, source in _sources(config):
+    for part, source, prefix in _sources(config):
         found = read_description(source)
         if found is None:
+            continue
+        if prefix == 'backbone.' and 'tokenizer' in found and 'backbone' not in found:
+            yield Finding(
+                'error',
+                f'model.{part}.init_cfg.checkpoint',
+                f'{source} is a tokenizer ({found.get("model")}) and has no backbone; '
+                'name the checkpoint of the pre-training with it',
+            )
             continue
         here = here or parts_of_config(config)
         for level, place, message in differences(
@@ -118,10 +126,10 @@ def parts_of_config(config: Config) -> dict[str, Any]:
     return parts
 
 
-def _sources(config: Config) -> Iterator[tuple[str, str]]:
-    """(part of the model, file) of all that is loaded."""
+def _sources(config: Config) -> Iterator[tuple[str, str, str | None]]:
+    """(part of the model, file, prefix in it) of all that is loaded."""
     if isinstance(config.get('load_from'), str):
-        yield 'model', config.load_from
+        yield 'model', config.load_from, None
     for part in ('model', 'backbone', 'tokenizer'):
         owner = config.model if part == 'model' else config.model.get(part)
         steps = owner.get('init_cfg') if isinstance(owner, Mapping) else None
@@ -129,7 +137,7 @@ def _sources(config: Config) -> Iterator[tuple[str, str]]:
             if not isinstance(step, Mapping) or step.get('type') != 'Pretrained':
                 continue
             if isinstance(step.get('checkpoint'), str):
-                yield part, step['checkpoint']
+                yield part, step['checkpoint'], step.get('prefix')
 
 
 def _preprocessor(config: Config) -> dict | None:
