@@ -177,8 +177,12 @@ def image_error(error: Exception, path: str, idx: int) -> Exception:
     cause = f'{type(error).__name__}: {error}'.strip()
     message = f'image {path!r} (sample {idx}): {cause}'
     frames = list(_frames(error))
-    if any(isinstance(frame.f_locals.get('self'), READERS) for frame in frames):
+    owners = [frame.f_locals.get('self') for frame in frames]
+    if any(isinstance(owner, READERS) for owner in owners):
         advice = 'repair or remove the file, tools/check_dataset.py finds all such'
+        opencv = any(isinstance(owner, LoadImageFromFile) for owner in owners)
+        if opencv and path.lower().endswith(('.tif', '.tiff')):
+            advice += '; more than 4 channels need LoadMultiBandImage (docs/any_channels.md)'
         return BadImageError(f'{message}; {advice}')
     if isinstance(error, ValueError) and _is_ours(frames[-1]):  # said in words for the user
         return BadImageError(message)

@@ -275,3 +275,15 @@ def test_mim_batches_from_a_folder(tmp_path, make_file, workers):
 
 def test_registered():
     assert DATASETS.get('UnlabelledImageFolder') is UnlabelledImageFolder
+
+
+@pytest.mark.parametrize(
+    ('loader', 'advised'), [('LoadImageFromFile', True), ('LoadMultiBandImage', False)]
+)
+def test_five_bands__the_file_may_be_good_and_the_loader_the_wrong_one(tmp_path, loader, advised):
+    (tmp_path / 'a.tif').write_bytes(b'bands')
+    with DefaultScope.overwrite_default_scope('beit_mm'):
+        folder = UnlabelledImageFolder(str(tmp_path), pipeline=[dict(type=loader)])
+        with pytest.raises(BadImageError, match='repair or remove the file') as caught:
+            folder[0]
+    assert ('need LoadMultiBandImage' in str(caught.value)) == advised
