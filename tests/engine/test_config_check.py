@@ -77,6 +77,48 @@ def test_shipped_configs__have_no_errors(path):
         (dict(log_processor__window=5), 'log_processor.window', "mean 'window_size'"),
         (dict(val_cfg__fp=1), 'val_cfg.fp', "takes no 'fp'"),
         (dict(model__test_cfg=dict(mod='whole')), 'model.test_cfg.mod', "mean 'mode'"),
+        (
+            dict(default_hooks__non_finit_guard=dict(type='beit_mm.NonFiniteGuardHook')),
+            'default_hooks.non_finit_guard',
+            "mean 'non_finite_guard'",
+        ),
+        (dict(default_hooks__spare=dict(interval=5)), 'default_hooks.spare', "has no 'type'"),
+        (dict(optim_wrapper__clip_grad=dict(max_nrm=3.0)), 'optim_wrapper.clip_grad.max_nrm', 'm'),
+        (
+            dict(optim_wrapper__constructor='BEiTOptimWraperConstructor'),
+            'optim_wrapper.constructor',
+            "error.*mean 'BEiTOptimWrapperConstructor'",
+        ),
+        (dict(optim_wrapper__optimizer__lr='1e-3'), 'optim_wrapper.optimizer.lr', 'is text'),
+        (dict(param_scheduler=[dict(end=300)]), 'param_scheduler.0', "has no 'type'.*as a whole"),
+        (
+            dict(param_scheduler=[dict(type='CosineAnnealingLR', T_max=3000)]),
+            'param_scheduler.0.by_epoch',
+            'error.*loop of iterations has no epochs',
+        ),
+        (
+            dict(param_scheduler=[dict(type='CosineAnnealingLR', T_max=300, by_epoch=False)]),
+            'param_scheduler.0.T_max',
+            'warning: 300, .*max_iters=3000: the learning rate rises again',
+        ),
+        (
+            dict(param_scheduler=[dict(type='MultiStepLR', milestones=[9, 9000], by_epoch=False)]),
+            'param_scheduler.0.milestones',
+            'warning: 9000, .*stops before',
+        ),
+        (
+            dict(default_hooks__checkpoint__by_epoch=True),
+            'default_hooks.checkpoint.by_epoch',
+            'warning.*nothing is saved before its end',
+        ),
+        (
+            dict(data_preprocessor__mean=[0.485], data_preprocessor__std=[0.229]),
+            'data_preprocessor.mean',
+            r'warning.*are in \[0, 255\]; multiply both by 255',
+        ),
+        (dict(resume='x.pth'), 'resume', "error.*set resume=True and load_from='x.pth'"),
+        (dict(_bases_='x.py'), '_bases_', "error.*mean '_base_'"),
+        (dict(batch_size=3), 'batch_size', "mean 'train_dataloader.batch_size', which is 48"),
         (dict(model__head__vocab_size=8), 'model.head.vocab_size', '8, but .*vocab_size=256'),
         (
             {'val_dataloader__dataset__pipeline__0__type': 'LoadImagefromFile'},
@@ -115,6 +157,29 @@ def test_grids__inside_of_a_wrapped_data_set(tmp_path):
     assert 'train_dataloader.dataset.dataset.pipeline.2.grid' in keys
 
 
+def test_schedule__each_that_outlasts_the_run(tmp_path):
+    """Not the longest alone; a schedule that is converted counts epochs in any loop."""
+    warm_up = dict(type='LinearLR', start_factor=0.1, end=5000, by_epoch=False)
+    cosine = dict(type='CosineAnnealingLR', by_epoch=False, begin=5000, end=9000)
+    found = findings(PRETRAIN, param_scheduler=[warm_up, cosine])
+    assert {key for key in found if 'param' in key} == {
+        *('param_scheduler.0.end', 'param_scheduler.1.end'),
+    }
+    converted = dict(type='CosineAnnealingLR', end=9, convert_to_iter_based=True, by_epoch=True)
+    assert not findings(PRETRAIN, param_scheduler=[converted])
+
+
+def test_preprocessor__without_a_type_is_that_of_the_scope():
+    found = findings(CLASSIFY, data_preprocessor__bgr_to_rgb=True)
+    assert "ClsDataPreprocessor takes no 'bgr_to_rgb'" in found['data_preprocessor.bgr_to_rgb']
+
+
+def test_mean_and_std__of_images_that_are_in_0_to_1():
+    bands = [dict(type='LoadMultiBandImage')]
+    options = dict(data_preprocessor__mean=[0.4], data_preprocessor__std=[0.2])
+    assert not findings(PRETRAIN, **options, train_dataloader__dataset__pipeline=bands)
+
+
 def test_default_constructor__slip_in_paramwise_cfg():
     found = findings(
         CLASSIFY,
@@ -131,6 +196,7 @@ def test_variables_that_are_used__are_no_findings(tmp_path):
         'data_preprocessor = dict(mean=mean, std=mean)\n'
         'test_pipeline = [dict(type="LoadImageFromFile"), dict(type="PackMIMInputs")]\n'
         'test_dataloader = dict(dataset=dict(pipeline=test_pipeline))\n'
+        'metric = dict(type="MaskedTokenAccuracy", prefix="m")\nval_evaluator = metric\n'
     )
     assert not check_config(load_config(path))
 

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from difflib import get_close_matches
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -14,7 +15,7 @@ from .finding import Finding
 TOP_LEVEL = {
     *(set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}),
     *('custom_imports', 'runner_type', 'compile', 'model_wrapper_cfg', 'data_preprocessor'),
-    *('vis_backends', 'tta_model', 'tta_pipeline'),
+    *('vis_backends', 'tta_model', 'tta_pipeline', '_base_'),
 }
 # What the second generation of OpenMMLab calls what the first called otherwise.
 OLD_NAMES = dict(
@@ -39,9 +40,16 @@ PLAIN_DICTS = {
     'env_cfg.dist_cfg': {'backend', 'timeout', 'init_backend'},
     'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
     'auto_scale_lr': {'base_batch_size', 'enable'},
+    'optim_wrapper.clip_grad': {
+        *('type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'),
+    },
 }
+# MMEngine's, and those of configs/_base_/runtime.
 DEFAULT_HOOKS = {
     *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
+    *('load_report', 'dataset_check', 'non_finite_guard', 'zero_gradient_guard', 'run_record'),
+    *('frozen_weights_guard', 'constant_prediction_guard', 'chance_loss_guard', 'graceful_stop'),
+    *('worker_timeout', 'codebook_guard'),
 }
 # DefaultOptimWrapperConstructor
 PARAMWISE = {
@@ -61,7 +69,7 @@ def check_keys(config: Config) -> Iterator[Finding]:
     """Unknown keys at the top level and in the dicts that MMEngine reads by name."""
     yield from _top_level(config)
     for key, known in PLAIN_DICTS.items():
-        yield from _unknown(_at(config, key), known, key, level='error')
+        yield from _unknown(value_at(config, key), known, key, level='error')
     for name, loader in config.items():
         if name.endswith('_dataloader') and isinstance(loader, dict):
             yield from _unknown(loader, DATALOADER, name, level='error')
@@ -69,6 +77,9 @@ def check_keys(config: Config) -> Iterator[Finding]:
     for key in set(hooks) - DEFAULT_HOOKS:  # others may be added, but not by a slip of the pen
         if close := get_close_matches(key, DEFAULT_HOOKS, 1, 0.75):
             yield Finding('error', f'default_hooks.{key}', f"did you mean '{close[0]}'?")
+        elif isinstance(hooks[key], dict) and 'type' not in hooks[key]:
+            message = "has no 'type', and the bases have no hook of this name"
+            yield Finding('error', f'default_hooks.{key}', message)
     wrapper = config.get('optim_wrapper') or {}
     constructor = wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
     for owner, known in (('Default', PARAMWISE), ('BEiT', BEIT_PARAMWISE)):
@@ -76,34 +87,50 @@ def check_keys(config: Config) -> Iterator[Finding]:
             paramwise = wrapper.get('paramwise_cfg')
             yield from _unknown(paramwise, known, 'optim_wrapper.paramwise_cfg', level='error')
     for name in ('train_cfg', 'test_cfg'):  # others may be read there, but not by a slip of the pen
-        for key in set(_at(config, f'model.{name}') or {}) - MODEL_CFGS:
+        for key in set(value_at(config, f'model.{name}') or {}) - MODEL_CFGS:
             if close := get_close_matches(key, MODEL_CFGS, 1, 0.75):
                 yield Finding('error', f'model.{name}.{key}', f"did you mean '{close[0]}'?")
 
 
 def _top_level(config: Config) -> Iterator[Finding]:
+    if isinstance(config.get('resume'), str):
+        yield Finding(
+            'error',
+            'resume',
+            f'{config.resume!r} is read as True; set resume=True and load_from={config.resume!r}',
+        )
     for key in set(config) - TOP_LEVEL:
-        if _is_used(config, key):
+        below = [
+            (f'{name}.{place}', value)
+            for name, part in config.items()
+            if name != key and name in TOP_LEVEL
+            for place, value in _values(part)
+        ]
+        below += [(name, config[name]) for name in TOP_LEVEL & set(config)]
+        namesakes = [(place, value) for place, value in below if place.split('.')[-1] == key]
+        if _is_used(config[key], [value for _, value in namesakes or below]):
             continue
         if key in OLD_NAMES:
             yield Finding('error', key, f'nothing reads it any more; use {OLD_NAMES[key]}')
         elif close := get_close_matches(key, TOP_LEVEL, 1, 0.75):
             yield Finding('error', key, f"nothing reads it; did you mean '{close[0]}'?")
+        elif namesakes:
+            place = namesakes[0][0]
+            advice = f"did you mean '{place}', which is {_short(namesakes[0][1])}?"
+            yield Finding('warning', key, f'nothing reads it here; {advice}')
         else:
             yield Finding('warning', key, 'nothing reads it; remove it, or correct its name')
 
 
-def _is_used(config: Config, key: str) -> bool:
-    """Whether a variable of the config file stands in a part that is read."""
-    value = config[key]
+def _is_used(value, others: list) -> bool:
+    """Whether a variable of the config file stands in a part that is read.
+
+    ``others`` are the values under keys of its name, if there are such: a child that sets a
+    variable of its base changes nothing there.
+    """
     if value in ({}, [], (), None, True, False):  # stands anywhere by chance
         return False
-    return any(
-        _stands_in(value, other)
-        for name, part in config.items()
-        if name != key and name in TOP_LEVEL
-        for other in _values(part)
-    )
+    return any(_stands_in(value, other) for other in others)
 
 
 def _stands_in(value, other) -> bool:
@@ -115,14 +142,23 @@ def _stands_in(value, other) -> bool:
     return value == other
 
 
-def _values(part) -> Iterator:
-    yield part
+def _values(part, key: str = '') -> Iterator[tuple[str, Any]]:
+    """(key below ``part``, value) of all that is in it."""
     if isinstance(part, dict):
-        for value in part.values():
-            yield from _values(value)
+        inner = part.items()
     elif isinstance(part, (list, tuple)):
-        for value in part:
-            yield from _values(value)
+        inner = enumerate(part)
+    else:
+        return
+    for name, value in inner:
+        place = f'{key}.{name}' if key else str(name)
+        yield place, value
+        yield from _values(value, place)
+
+
+def _short(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f'{text[:40]}...'
 
 
 def _unknown(part, known: set[str], key: str, level: str) -> Iterator[Finding]:
@@ -134,7 +170,7 @@ def _unknown(part, known: set[str], key: str, level: str) -> Iterator[Finding]:
         yield Finding(level, f'{key}.{name}', f'nothing reads it; {advice}')
 
 
-def _at(config: Config, key: str):
+def value_at(config: Config, key: str):
     part = dict(config)
     for name in key.split('.'):
         part = part.get(name) if isinstance(part, dict) else None

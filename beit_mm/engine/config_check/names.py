@@ -24,6 +24,7 @@ REGISTRIES = dict(
     collate_fn=root.FUNCTIONS,
     optim_wrapper=root.OPTIM_WRAPPERS,
     optimizer=root.OPTIMIZERS,
+    constructor=root.OPTIM_WRAPPER_CONSTRUCTORS,
     param_scheduler=root.PARAM_SCHEDULERS,
     default_hooks=root.HOOKS,
     custom_hooks=root.HOOKS,
@@ -50,6 +51,10 @@ DEFAULT_TYPES = dict(
     val_cfg='ValLoop',
     test_cfg='TestLoop',
 )
+DEFAULT_PREPROCESSORS = dict(
+    mmpretrain='ClsDataPreprocessor', mmseg='SegDataPreProcessor', beit_mm='TwoViewDataPreprocessor'
+)
+LISTS_OF_TYPES = ('pipeline', 'param_scheduler', 'custom_hooks')  # each of their dicts is built
 # They take any argument by their signature, and refuse all but those of their parents.
 REFUSE_OTHERS = ('AtomicCheckpointHook',)
 # Arguments that the one who builds a class gives to it.
@@ -70,8 +75,11 @@ def check_names(config: Config) -> Iterator[Finding]:
     scope = config.get('default_scope') or 'mmengine'
     for key, part in config.items():
         if key in REGISTRIES:
-            if key in DEFAULT_TYPES and isinstance(part, dict) and 'type' not in part:
-                part = dict(part, type=DEFAULT_TYPES[key])
+            default = DEFAULT_TYPES.get(key)
+            if key == 'data_preprocessor':
+                default = DEFAULT_PREPROCESSORS.get(scope)
+            if default is not None and isinstance(part, dict) and 'type' not in part:
+                part = dict(part, type=default)
             yield from _walk(part, key, key, scope)
         elif key.endswith('_dataloader'):
             yield from _walk(part, key, None, scope)
@@ -80,12 +88,23 @@ def check_names(config: Config) -> Iterator[Finding]:
 def _walk(part, key: str, kind: str | None, scope: str) -> Iterator[Finding]:
     if isinstance(part, (list, tuple)):
         for number, value in enumerate(part):
+            if key.split('.')[-1] in LISTS_OF_TYPES and _has_no_type(value):
+                yield Finding(
+                    'error',
+                    f'{key}.{number}',
+                    f"{dict(value)} has no 'type'; a list takes the place of the base's as a "
+                    'whole, write all of its entries',
+                )
             yield from _walk(value, f'{key}.{number}', kind, scope)
     if not isinstance(part, dict):
         return
     scope = part.get('_scope_', scope)
     if kind is not None and isinstance(part.get('type'), str):
         yield from _check_type(part, key, kind, scope)
+    if key == 'optim_wrapper' and isinstance(part.get('constructor'), str):
+        yield from _check_type(
+            dict(type=part['constructor']), f'{key}.constructor', 'constructor', scope
+        )
     in_model = kind in ('model', 'init_cfg')
     for name, value in part.items():
         if name in OTHER or (in_model and name in ('train_cfg', 'test_cfg')):
@@ -102,7 +121,8 @@ def _check_type(part: dict, key: str, kind: str, scope: str) -> Iterator[Finding
         return  # a scope or a path of the user's own
     cls = _find(registry, bare, owner or scope)
     if cls is None:
-        yield Finding('error', f'{key}.type', _unknown_name(registry, name, owner or scope))
+        place = key if kind == 'constructor' else f'{key}.type'
+        yield Finding('error', place, _unknown_name(registry, name, owner or scope))
         return
     if not owner and bare in LOOKALIKES and not _is_own(cls, scope):
         others = [s for s in SCOPES if bare in _own_names(registry, s)]
@@ -114,7 +134,12 @@ def _check_type(part: dict, key: str, kind: str, scope: str) -> Iterator[Finding
                 f"has another class of this name; write '{others[0]}.{bare}' if you mean that one, "
                 f"or 'mmengine.{bare}' for this one",
             )
-    yield from _check_arguments(cls, part, key, kind)
+    if kind != 'constructor':  # it is given the whole optim_wrapper
+        yield from _check_arguments(cls, part, key, kind)
+
+
+def _has_no_type(part) -> bool:
+    return isinstance(part, dict) and 'type' not in part
 
 
 def _check_arguments(cls, part: dict, key: str, kind: str) -> Iterator[Finding]:

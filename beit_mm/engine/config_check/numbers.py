@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from mmengine.config import Config
 
 from .finding import Finding
-
-DEFAULT_STRIDES = dict(DVAETokenizer=8, DALLETokenizer=8)
+from .keys import value_at
 
 
 def check_numbers(config: Config, world_size: int) -> Iterator[Finding]:
@@ -15,7 +14,10 @@ def check_numbers(config: Config, world_size: int) -> Iterator[Finding]:
         if config.get(key) is not None and not isinstance(config[key], dict):
             yield Finding('error', key, f'{config[key]!r}; expected a dict')
             return
+    yield from _types(config)
     yield from _schedule(config)
+    yield from _checkpoints(config)
+    yield from _range_of_images(config)
     yield from _total_batch(config, world_size)
     yield from _two_views(config)
     yield from _tokenizer(config)
@@ -26,39 +28,102 @@ def _schedule(config: Config) -> Iterator[Finding]:
     train = config.get('train_cfg') or {}
     unit = 'max_iters' if train.get('max_iters') else 'max_epochs'
     length = train.get(unit)
-    schedulers = config.get('param_scheduler') or []
-    schedulers = [schedulers] if isinstance(schedulers, dict) else schedulers
-    ends = {}
+    begins, ends = {}, {}  # key -> where the schedule begins and is over
+    schedulers = _as_list(config.get('param_scheduler'))
     for number, scheduler in enumerate(schedulers):
-        if not isinstance(scheduler, dict) or scheduler.get('end') is None:
-            continue
-        if scheduler['end'] <= scheduler.get('begin', 0):
+        key = f'param_scheduler.{number}'
+        by_epoch, begin = scheduler.get('by_epoch', True), scheduler.get('begin', 0)
+        if isinstance(scheduler.get('end'), (int, float)) and scheduler['end'] <= begin:
             yield Finding(
                 'error',
-                f'param_scheduler.{number}.end',
-                f'{scheduler["end"]}, but it begins at {scheduler.get("begin", 0)}; set begin of '
-                f'it, and end of the one before, below {scheduler["end"]}',
+                f'{key}.end',
+                f'{scheduler["end"]}, but it begins at {begin}; set begin of it, and end of the '
+                f'one before, below {scheduler["end"]}',
             )
-        if scheduler.get('by_epoch', True) == (unit == 'max_epochs'):
-            ends[number] = scheduler['end']
-    if not length or not ends:
+        if by_epoch and unit == 'max_iters' and not scheduler.get('convert_to_iter_based'):
+            yield Finding(
+                'error',
+                f'{key}.by_epoch',
+                'True, but a loop of iterations has no epochs that the schedule could count: it '
+                'stays at its beginning; set by_epoch=False, and begin and end in iterations',
+            )
+        elif by_epoch == (unit == 'max_epochs'):
+            name, end = _end_of(scheduler)
+            if isinstance(end, (int, float)):
+                ends[f'{key}.{name}'] = end
+                begins[f'{key}.{name}'] = begin
+    if not isinstance(length, (int, float)) or not ends:
         return
-    last = max(ends, key=ends.get)
-    key = f'param_scheduler.{last}.end'
-    late = schedulers[last].get('begin', 0) >= length
-    if ends[last] > length + 1:  # some schedules reach their end one step after the last
+    for key, end in ends.items():
+        late = begins[key] >= length
+        if end > length + 1:  # some schedules reach their end one step after the last
+            yield Finding(
+                'warning',
+                key,
+                f'{end}, but train_cfg.{unit}={length}: training stops before the schedule does; '
+                'set them equal' + (f', and begin of it below {length}' if late else ''),
+            )
+    key = max(ends, key=ends.get)
+    if ends[key] < length and len(ends) == len(schedulers):
+        then = 'rises again' if key.endswith('T_max') else 'stands still'
         yield Finding(
             'warning',
             key,
-            f'{ends[last]}, but train_cfg.{unit}={length}: training stops before the schedule '
-            'does; set them equal' + (f', and begin of it below {length}' if late else ''),
+            f'{ends[key]}, but train_cfg.{unit}={length}: the learning rate {then} after it; set '
+            'them equal',
         )
-    elif ends[last] < length and len(ends) == len(schedulers):
+
+
+def _end_of(scheduler: dict) -> tuple[str, int | None]:
+    """The argument that says when a schedule is over, and when; None: it goes on for ever."""
+    begin, end = scheduler.get('begin', 0), scheduler.get('end')
+    period = scheduler.get('T_max')
+    if isinstance(period, int) and (end is None or begin + period < end):
+        return 'T_max', begin + period
+    if scheduler.get('milestones'):
+        return 'milestones', max(scheduler['milestones'])
+    return 'end', end
+
+
+def _checkpoints(config: Config) -> Iterator[Finding]:
+    """Counted in what the loop counts; a loop of iterations is one epoch, saved at its end."""
+    hook = (config.get('default_hooks') or {}).get('checkpoint')
+    by_iter = (config.get('train_cfg') or {}).get('max_iters')
+    if by_iter and isinstance(hook, dict) and hook.get('by_epoch', True):
         yield Finding(
             'warning',
-            key,
-            f'{ends[last]}, but train_cfg.{unit}={length}: the learning rate stands still after '
-            'it; set them equal',
+            'default_hooks.checkpoint.by_epoch',
+            'True, but a loop of iterations has no epochs: nothing is saved before its end; set '
+            'by_epoch=False, and interval in iterations',
+        )
+
+
+def _types(config: Config) -> Iterator[Finding]:
+    for key in (
+        *('optim_wrapper.optimizer.lr', 'optim_wrapper.optimizer.weight_decay'),
+        *('train_dataloader.batch_size', 'train_cfg.max_iters', 'train_cfg.max_epochs'),
+    ):
+        if isinstance(value_at(config, key), str):
+            message = f'{value_at(config, key)!r} is text; write the number without quotes'
+            yield Finding('error', key, message)
+
+
+def _range_of_images(config: Config) -> Iterator[Finding]:
+    """Mean and std of images in [0, 1], for those that a loader of 8 bits leaves in [0, 255]."""
+    inner = value_at(config, 'model.data_preprocessor')
+    settings = config.get('data_preprocessor') or inner
+    pipeline, key = _pipeline(config.get('train_dataloader'), 'train_dataloader')
+    if not isinstance(settings, dict) or _transform(pipeline, 'LoadImageFromFile') is None:
+        return
+    mean, std = (settings.get(name) for name in ('mean', 'std'))
+    if not all(isinstance(v, (list, tuple)) and v for v in (mean, std)):
+        return
+    if 0 < max(mean) <= 1 and max(std) <= 1:
+        yield Finding(
+            'warning',
+            'data_preprocessor.mean',
+            f'{list(mean)} and std={list(std)} are those of images in [0, 1], but these are in '
+            '[0, 255]; multiply both by 255',
         )
 
 
@@ -66,7 +131,7 @@ def _total_batch(config: Config, world_size: int) -> Iterator[Finding]:
     scale = config.get('auto_scale_lr') or {}
     base = scale.get('base_batch_size')
     batch = (config.get('train_dataloader') or {}).get('batch_size')
-    if not base or not batch or scale.get('enable'):
+    if not base or not isinstance(batch, int) or scale.get('enable'):
         return
     accumulated = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     total = batch * world_size * accumulated

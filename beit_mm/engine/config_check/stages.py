@@ -12,12 +12,7 @@ from beit_mm.engine.stages import differences, first_pipeline, images_of, pipeli
 from beit_mm.fingerprint import options_of, plain
 
 from .finding import Finding
-from .names import find_class
-
-# What normalises without being told to, where a config names no type.
-DEFAULT_PREPROCESSORS = dict(
-    mmpretrain='ClsDataPreprocessor', mmseg='SegDataPreProcessor', beit_mm='TwoViewDataPreprocessor'
-)
+from .names import DEFAULT_PREPROCESSORS, find_class
 
 ONE_OR_THREE = ('ImgDataPreprocessor', 'SegDataPreProcessor')
 
