@@ -6,6 +6,7 @@ import dis
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,7 @@ PACKAGE = str(Path(__file__).parents[1])
 FROM_WORKER = re.compile(r'Caught \w+ in DataLoader worker process \d+\.\n')
 FRAME = re.compile(r'^  File "(.+)", line \d+, in .+\n +(.*)\n', re.MULTILINE)
 LAST_LINE = re.compile(r'^([\w.]+): (.*)\Z', re.MULTILINE | re.DOTALL)
+CONFIG_FILE = str(Path('mmengine', 'config', 'config.py'))
 STARTED_BY = dict(pytorch='tools/dist_train.sh', slurm='tools/slurm_train.sh', mpi='mpirun')
 
 
@@ -114,50 +116,73 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     path = Path(path)
     if not path.is_file():
         raise UserError(f'There is no config file {path} (looked in {Path.cwd()})')
-    _compile_with_bases(path, seen=set())
+    files: list[Path] = []
+    _compile_with_bases(path.resolve(), files, ())
     try:
         config = Config.fromfile(path)
-    except ImportError as error:
-        missing = error.__cause__ and error.__cause__.__context__  # a name in custom_imports
-        if missing is None or str(error.__cause__) != f'Failed to import {missing.name}':
-            raise
-        raise UserError(
-            f'{path}: custom_imports has {missing.name!r}, but no such module is found; name its '
-            f'folder: PYTHONPATH=FOLDER:$PYTHONPATH python {sys.argv[0]} ...'
-        ) from None
+    except Exception as error:
+        if message := _message_of_config(path, files, error):
+            raise UserError(message) from None
+        raise
     if options:
         merge_options(config, options)
     return config
 
 
-def _compile_with_bases(path: Path, seen: set[Path]) -> None:
-    """A syntax error with the name of its file, which MMEngine leaves out."""
-    path = path.resolve()
-    if path.suffix != '.py' or path in seen or not path.is_file():
+def _message_of_config(path: Path, files: list[Path], error: Exception) -> str | None:
+    """Where and what is wrong, unless another module than a config has failed."""
+    if isinstance(error, ImportError) and error.__cause__:  # of custom_imports
+        missing = error.__cause__.__context__
+        if str(error.__cause__) != f'Failed to import {getattr(missing, "name", None)}':
+            return None
+        return (
+            f'{path}: custom_imports has {missing.name!r}, but no such module is found; name its '
+            f'folder: PYTHONPATH=FOLDER:$PYTHONPATH python {sys.argv[0]} ...'
+        )
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [frame for frame in frames if Path(frame.filename) in files]
+    by_mmengine = CONFIG_FILE in frames[-1].filename  # merging files, or a key that isn't there
+    if path.suffix == '.py' and not (by_mmengine or places and frames[-1] is places[-1]):
+        return None
+    place = f'{places[-1].filename}, line {places[-1].lineno}' if places else str(path)
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return f'{place}: {type(error).__name__}: {text}'
+
+
+def _compile_with_bases(path: Path, files: list[Path], children: tuple[Path, ...]) -> None:
+    """A syntax error with the name of its file, which MMEngine leaves out; notes all ``files``."""
+    if path in children:
+        raise UserError(f'{children[-1]}: _base_ names {path}, which has this file as a base')
+    if path.suffix != '.py' or path in files or not path.is_file():
         return
-    seen.add(path)
+    files.append(path)
     try:
-        bases = _bases(ast.parse(path.read_text(encoding='utf-8'), str(path)))
+        text = path.read_text(encoding='utf-8')
+        compile(text, str(path), 'exec')  # finds more than the parser
+        bases = _bases(ast.parse(text, str(path)))
     except SyntaxError as error:
         raise UserError(
             f'{error.filename}, line {error.lineno}: {error.msg}: {(error.text or "").strip()}'
         ) from None
-    for base in bases:
-        if not (path.parent / base).is_file() and '{{' not in base:
+    except ValueError as error:
+        raise UserError(f'{path}: {error}') from None
+    for base, is_literal in bases:
+        found = (path.parent / base).resolve()
+        if is_literal and not found.is_file() and '{{' not in base:
             raise UserError(f'{path}: _base_ names {base!r}, but there is no {path.parent / base}')
-        _compile_with_bases(path.parent / base, seen)
+        _compile_with_bases(found, files, (*children, path))
 
 
-def _bases(tree: ast.Module) -> list[str]:
-    """The literal ``_base_`` of a parsed config."""
+def _bases(tree: ast.Module) -> list[tuple[str, bool]]:
+    """What ``_base_`` of a parsed config names, and whether it is written out as a literal."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', None) == '_base_':
             try:
-                value = ast.literal_eval(node.value)
-            except ValueError:
-                return []
+                value, is_literal = ast.literal_eval(node.value), True
+            except ValueError:  # computed: the names that stand in it
+                value, is_literal = [getattr(n, 'value', None) for n in ast.walk(node.value)], False
             names = [value] if isinstance(value, str) else value
-            return [name for name in names if '::' not in name]
+            return [(n, is_literal) for n in names if isinstance(n, str) and '::' not in n]
     return []
 
 

@@ -95,6 +95,45 @@ def test_options__that_cannot_be_read(text, message, capsys):
     assert read.cfg_options == {'b': [1, 2], 'c.d': 'x=y', 'e': 1e-4}
 
 
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('a = dict(b=1, b=2)', r'leaf\.py, line 1: keyword argument repeated'),
+        ("_base_ = ['./base.py'] + ['./broken.py']", r"broken\.py, line 1: '\(' was never closed"),
+        ("_base_ = './base.py'\na = dict(b=gone)", r"leaf\.py, line 2: NameError: name 'gone'"),
+        ("_base_ = './base.py'\na = _base_.x.y", r"leaf\.py, line 2: AttributeError: .* 'x'"),
+        ("_base_ = './base.py'\na = {{_base_.x.y}}", r'leaf\.py: KeyError: x'),
+        ("_base_ = './base.py'\na = dict(b=dict(c=1))", r'leaf\.py: TypeError: b=.*_delete_=True'),
+        ("_base_ = ['./base.py', './same.py']", r'leaf\.py: KeyError: Duplicate key'),
+        (
+            "_base_ = './leaf.py'",
+            r'leaf\.py: _base_ names .*leaf\.py, which has this file as a base',
+        ),
+        ("_base_ = './base.py'\nimport no_such_module", r'leaf\.py, line 2: ModuleNotFoundError'),
+        ('a = "\udcff"', r"leaf\.py: 'utf-8' codec"),
+    ],
+)
+def test_config__what_is_wrong_names_its_file(text, message, tmp_path):
+    for name in ('base', 'same'):
+        (tmp_path / f'{name}.py').write_text('a = dict(b=[1])\n')
+    (tmp_path / 'broken.py').write_text("a = dict(type='X'\n")
+    leaf = tmp_path / 'leaf.py'
+    leaf.write_bytes(text.encode('utf-8', 'surrogateescape'))
+    with pytest.raises(UserError, match=message) as error:
+        load_config(leaf)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_config__an_error_of_another_module_keeps_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / 'my_module_with_a_defect.py').write_text('1 / 0\n')
+    (tmp_path / 'base.py').write_text('a = 1\n')
+    text = "_base_ = './base.py'\nimport my_module_with_a_defect\n"
+    (tmp_path / 'leaf.py').write_text(text)
+    with pytest.raises(ZeroDivisionError):
+        load_config(tmp_path / 'leaf.py')
+
+
 def test_config__a_syntax_error_deep_in_the_bases_names_file_and_line(tmp_path):
     (tmp_path / 'sub').mkdir()
     (tmp_path / 'sub' / 'root.py').write_text('a = 1\nb = dict(c=2\n')
