@@ -96,9 +96,18 @@ def merge_args(config: Config, args: argparse.Namespace) -> Config:
                 'batch that its learning rate is made for'
             )
         config.auto_scale_lr.enable = True
-        # MMEngine leaves accumulated batches out of the total.
-        config.auto_scale_lr.base_batch_size /= config.optim_wrapper.get('accumulative_counts', 1)
     return config
+
+
+def count_accumulated(runner) -> None:
+    """MMEngine's scaling of the learning rate leaves accumulated batches out of the total.
+
+    Not in the config, which the work dir keeps: started from there, it would count them twice.
+    """
+    scale = getattr(runner, 'auto_scale_lr', None) or {}
+    if scale.get('enable') and scale.get('base_batch_size'):
+        accumulated = runner.cfg.optim_wrapper.get('accumulative_counts', 1)
+        runner.auto_scale_lr = dict(scale, base_batch_size=scale['base_batch_size'] / accumulated)
 
 
 def use_autocast(optim_wrapper: dict) -> None:
@@ -114,7 +123,7 @@ def use_autocast(optim_wrapper: dict) -> None:
         optim_wrapper['dtype'] = 'bfloat16'
 
 
-def report(found: list[Finding]) -> None:
+def report(path: str, found: list[Finding]) -> None:
     """Warnings to the terminal, errors as one message that ends the program."""
     errors = [str(finding) for finding in found if finding.level == 'error']
     if os.environ.get('RANK', '0') == '0':
@@ -122,17 +131,18 @@ def report(found: list[Finding]) -> None:
             print(finding, file=sys.stderr)
     if errors:
         lines = ''.join(f'\n  {line}' for line in errors)
-        raise UserError(f'the config (--no-config-check goes on all the same):{lines}')
+        raise UserError(f'{path} (--no-config-check goes on all the same):{lines}')
 
 
 def main() -> None:
     args = parse_args()
     config = merge_args(load_config(args.config, args.cfg_options), args)
     if not args.no_config_check:
-        report(check_config(config, int(os.environ.get('WORLD_SIZE', 1))))
+        report(args.config, check_config(config, int(os.environ.get('WORLD_SIZE', 1))))
     start_distributed(config, args.launcher)
     runner_type = config.get('runner_type')
     runner = Runner.from_cfg(config) if runner_type is None else RUNNERS.build(config)
+    count_accumulated(runner)
     runner.train()
 
 

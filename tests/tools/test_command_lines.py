@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,9 +121,18 @@ def test_auto_scale_lr__counts_accumulated_batches(train, config):
     config.auto_scale_lr = dict(base_batch_size=16)
     merged = train.merge_args(config, arguments(auto_scale_lr=True))
     assert merged.auto_scale_lr == dict(base_batch_size=16, enable=True)
-    config.optim_wrapper.accumulative_counts = 4
-    merged = train.merge_args(config, arguments(auto_scale_lr=True))
-    assert merged.auto_scale_lr == dict(base_batch_size=4, enable=True)
+
+
+@pytest.mark.parametrize('enable', [False, True])
+def test_auto_scale_lr__of_the_config_counts_them_too(enable, train):
+    """And leaves the config alone, which may be started from once more."""
+    config = Config(dict(optim_wrapper=dict(accumulative_counts=4)))
+    config.auto_scale_lr = dict(base_batch_size=16, enable=enable)
+    runner = SimpleNamespace(cfg=config, auto_scale_lr=config.auto_scale_lr)
+    train.count_accumulated(runner)
+    assert runner.auto_scale_lr == dict(base_batch_size=4 if enable else 16, enable=enable)
+    assert config.auto_scale_lr.base_batch_size == 16
+    train.count_accumulated(SimpleNamespace(cfg=config, auto_scale_lr=None))
 
 
 def test_evaluation_does_not_read_what_training_started_from(evaluate):
