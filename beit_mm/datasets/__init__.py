@@ -1,16 +1,18 @@
 from . import transforms  # noqa: F401
 from .cached_tokens import CachedTokens
 from .ignore_interrupt import ignore_interrupt
+from .named_errors import BadImageError, NamedErrors
 from .samplers import ResumableSampler
 from .seeded_dataset import SeededDataset
 from .seeded_views import SeededViews
 from .skip_bad_samples import SkipBadSamples, TooManyBadSamplesError
 from .token_cache import TokenCache, TokenCacheError, TokenCacheWriter
-from .unlabelled_image_folder import BadImageError, UnlabelledImageFolder
+from .unlabelled_image_folder import UnlabelledImageFolder
 
 __all__ = [
     'BadImageError',
     'CachedTokens',
+    'NamedErrors',
     'ResumableSampler',
     'SeededDataset',
     'SeededViews',

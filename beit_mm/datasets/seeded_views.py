@@ -11,11 +11,11 @@ from torch.utils.data import Dataset
 
 from beit_mm.fingerprint import plain
 
+from .named_errors import BadImageError, image_error
 from .samplers.resumable_sampler import SeededIndex
 from .seeded_dataset import SeededDataset
 from .token_cache import FLIPS
 from .transforms import BasePatchMask, PackMIMInputs, TwoViewResizedCrop
-from .unlabelled_image_folder import BadImageError, image_error
 
 VIEWS = 2  # a stream of random numbers of its own beside the sampler's
 

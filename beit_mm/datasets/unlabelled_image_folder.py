@@ -2,26 +2,19 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from beit_mm.registry import DATASETS
 
-from .transforms import LoadMultiBandImage
+from .named_errors import BadImageError, image_error
 
 IMAGE_EXTENSIONS = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif'),
     *('.ppm', '.pgm', '.pbm', '.pnm'),
 )
-READERS = (LoadImageFromFile, LoadMultiBandImage)
-
-
-class BadImageError(RuntimeError):
-    """An image that cannot be read, or whose content a transform refuses in words."""
 
 
 @DATASETS.register_module()
@@ -111,7 +104,15 @@ class UnlabelledImageFolder(BaseDataset):
         return [dict(img_path=os.path.join(self.data_root, name)) for name in names]
 
     def _find_images(self, root: Path) -> list[str]:
-        files = [path.relative_to(root).as_posix() for path in _walk(root, self.recursive)]
+        broken: list[str] = []
+        files = [path.relative_to(root).as_posix() for path in _walk(root, self.recursive, broken)]
+        if broken:
+            print_log(
+                f'UnlabelledImageFolder: {len(broken)} links lead nowhere and are left out, '
+                f'{broken[0]} for example; restore their targets, or remove them',
+                logger='current',
+                level=logging.WARNING,
+            )
         images = sorted(name for name in files if name.lower().endswith(self.extensions))
         if not images:
             raise ValueError(
@@ -158,6 +159,8 @@ class UnlabelledImageFolder(BaseDataset):
         path = info['img_path']
         try:
             data = self.pipeline(info)
+        except MemoryError:
+            raise  # the machine's fault
         except Exception as error:
             raise image_error(error, path, idx) from error
         if data is None:
@@ -172,6 +175,7 @@ class UnlabelledImageFolder(BaseDataset):
         return data
 
 
+<<<<<<< HEAD
 def image_error(error: Exception, path: str, idx: int) -> Exception:
     """What is raised where the pipeline failed with ``error``: the image is bad, or the code is."""
     cause = f'{type(error).__name__}: {error}'.strip()
@@ -187,22 +191,15 @@ def image_error(error: Exception, path: str, idx: int) -> Exception:
     if isinstance(error, ValueError) and _is_ours(frames[-1]):  # said in words for the user
         return BadImageError(message)
     return RuntimeError(message)
+=======
+def _walk(
+    folder: Path, recursive: bool, broken: list[str], parents: frozenset[str] = frozenset()
+) -> Iterator[Path]:
+    """All files below ``folder`` that are not hidden. A link back to a parent is not followed.
+>>>>>>> 7385aee (wip)
 
-
-def _frames(error: Exception) -> Iterator[FrameType]:
-    """The calls that led to ``error``, the innermost last."""
-    place = error.__traceback__
-    while place is not None:
-        yield place.tb_frame
-        place = place.tb_next
-
-
-def _is_ours(frame: FrameType) -> bool:
-    return frame.f_globals['__name__'].split('.')[0] == 'beit_mm'
-
-
-def _walk(folder: Path, recursive: bool, parents: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """All files below ``folder`` that are not hidden. A link back to a parent is not followed."""
+    Links that lead nowhere are added to ``broken``.
+    """
     real = os.path.realpath(folder)
     if real in parents:
         return
@@ -210,7 +207,13 @@ def _walk(folder: Path, recursive: bool, parents: frozenset[str] = frozenset()) 
         for entry in entries:
             if entry.name.startswith('.'):
                 continue
-            if entry.is_file():
+            try:
+                is_file, is_dir = entry.is_file(), entry.is_dir()
+            except OSError:  # a link to itself
+                is_file = is_dir = False
+            if is_file:
                 yield Path(entry.path)
-            elif recursive and entry.is_dir():
-                yield from _walk(Path(entry.path), recursive, parents | {real})
+            elif entry.is_symlink() and not is_dir:
+                broken.append(entry.path)
+            elif recursive and is_dir:
+                yield from _walk(Path(entry.path), recursive, broken, parents | {real})

@@ -81,9 +81,20 @@ def test_links_are_followed_but_not_in_circles(tmp_path, make_file):
     (tmp_path / 'data/link').symlink_to(tmp_path / 'elsewhere', target_is_directory=True)
     (tmp_path / 'data/one.png').symlink_to(tmp_path / 'elsewhere/deep/1.png')
     (tmp_path / 'data/circle').symlink_to(tmp_path / 'data', target_is_directory=True)
-    (tmp_path / 'data/broken.png').symlink_to(tmp_path / 'nothing.png')
     dataset = UnlabelledImageFolder(str(tmp_path / 'data'))
     assert names(dataset, tmp_path / 'data') == ['link/deep/1.png', 'one.png', 'own.png']
+
+
+def test_links_that_lead_nowhere__are_left_out_and_reported(tmp_path, make_file, monkeypatch):
+    reports = []
+    monkeypatch.setattr(
+        'beit_mm.datasets.unlabelled_image_folder.print_log', lambda text, **_: reports.append(text)
+    )
+    make_file('own.png')
+    (tmp_path / 'broken.png').symlink_to(tmp_path / 'nothing.png')
+    (tmp_path / 'itself.png').symlink_to(tmp_path / 'itself.png')
+    assert names(UnlabelledImageFolder(str(tmp_path)), tmp_path) == ['own.png']
+    assert '2 links lead nowhere' in reports[0] and str(tmp_path) in reports[0]
 
 
 @pytest.mark.parametrize('extensions', ['png', '.PNG', ['png'], ('.png', 'jpg')])

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from beit_mm.datasets import NamedErrors, UnlabelledImageFolder
 from beit_mm.registry import HOOKS
 
 
@@ -14,7 +15,7 @@ class DatasetCheckHook(Hook):
     No image is read. It looks at every data set once: not empty, labels from 0 to
     ``model.head.num_classes`` - 1, not more classes than the head of the model has (fewer are a
     warning), no SkipBadSamples in an evaluation. It also tells SkipBadSamples where its list of
-    bad samples goes.
+    bad samples goes, and has the errors of all data sets of files name the file (NamedErrors).
 
     Raises:
         ValueError: What is wrong, with the first samples that are.
@@ -52,6 +53,10 @@ class DatasetCheckHook(Hook):
         if key in checked and checked[key] is dataset:
             return
         checked[key] = dataset
+        for part in _leaves(dataset):
+            pipeline = vars(part).get('pipeline')
+            if callable(pipeline) and not isinstance(part, UnlabelledImageFolder):  # says it itself
+                part.pipeline = NamedErrors(pipeline)
         if hasattr(dataset, '__len__') and len(dataset) == 0:
             raise ValueError(
                 f'{key}.dataset is empty; check its data_root, ann_file, data_prefix and suffixes'
