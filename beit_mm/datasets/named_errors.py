@@ -53,6 +53,9 @@ def image_error(error: Exception, path: str, idx: int | None, mask: str | None =
         if mask is not None and isinstance(readers[-1], LoadAnnotations):
             message = f'mask {mask!r} of {message}'
         advice = 'repair or remove the file, tools/check_dataset.py finds all such'
+        opencv = any(isinstance(reader, LoadImageFromFile) for reader in readers)
+        if opencv and path.lower().endswith(('.tif', '.tiff')):
+            advice += '; more than 4 channels need LoadMultiBandImage (docs/any_channels.md)'
         return BadImageError(f'{message}; {advice}')
     if isinstance(error, ValueError) and _is_ours(frames[-1]):  # said in words for the user
         return BadImageError(message)

@@ -175,28 +175,10 @@ class UnlabelledImageFolder(BaseDataset):
         return data
 
 
-<<<<<<< HEAD
-def image_error(error: Exception, path: str, idx: int) -> Exception:
-    """What is raised where the pipeline failed with ``error``: the image is bad, or the code is."""
-    cause = f'{type(error).__name__}: {error}'.strip()
-    message = f'image {path!r} (sample {idx}): {cause}'
-    frames = list(_frames(error))
-    owners = [frame.f_locals.get('self') for frame in frames]
-    if any(isinstance(owner, READERS) for owner in owners):
-        advice = 'repair or remove the file, tools/check_dataset.py finds all such'
-        opencv = any(isinstance(owner, LoadImageFromFile) for owner in owners)
-        if opencv and path.lower().endswith(('.tif', '.tiff')):
-            advice += '; more than 4 channels need LoadMultiBandImage (docs/any_channels.md)'
-        return BadImageError(f'{message}; {advice}')
-    if isinstance(error, ValueError) and _is_ours(frames[-1]):  # said in words for the user
-        return BadImageError(message)
-    return RuntimeError(message)
-=======
 def _walk(
     folder: Path, recursive: bool, broken: list[str], parents: frozenset[str] = frozenset()
 ) -> Iterator[Path]:
     """All files below ``folder`` that are not hidden. A link back to a parent is not followed.
->>>>>>> 7385aee (wip)
 
     Links that lead nowhere are added to ``broken``.
     """
