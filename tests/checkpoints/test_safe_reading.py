@@ -29,6 +29,7 @@ from beit_mm.checkpoints import (
     fetch,
     peek,
     read_checkpoint,
+    read_description,
     trust_checkpoints,
     write_weights,
 )
@@ -262,6 +263,15 @@ def test_inferencer__builds_nothing_that_a_checkpoint_says(tmp_path, marker, tex
     torch.save(dict(state_dict=dict(a=torch.ones(2)), **content), tmp_path / 'a.pth')
     with pytest.raises((ValueError, AssertionError), match='config'):
         Inferencer(weights=str(tmp_path / 'a.pth'))
+
+
+def test_peek__and_descriptions_run_nothing(tmp_path, marker):
+    for place in ('meta', 'state_dict', 'args'):
+        path = tmp_path / f'{place}.pth'
+        torch.save({'state_dict': {}, 'meta': {}, place: dict(beit_mm=Payload(marker))}, path)
+        with pytest.raises(UnsafeCheckpointError, match=path.name):
+            peek(path)
+        assert read_description(path) is None
 
 
 def test_config_text__stays_where_the_author_is_trusted(tmp_path):

@@ -85,6 +85,9 @@ def begin(config: Config) -> str:
     """The log of all that a training does with checkpoints before its first step."""
     runner = runner_of(config)
     runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    if runner.param_schedulers is not None:
+        runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
     runner.call_hook('before_run')
     runner._init_model_weights()
     if config.load_from:

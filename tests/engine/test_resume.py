@@ -1,13 +1,15 @@
 """A run that was cut off and resumed is the run that wasn't, bit by bit."""
 
+import random
 import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from same_training import Killed, assert_same, chaos_resume, train
-from tiny_training import TinyMetric, TinyNoise, tiny_config
+from tiny_training import TinyMetric, TinyModel, TinyNoise, tiny_config
 
 ACCUMULATED = dict(
     optimizer=dict(type='AdamW', lr=0.01), accumulative_counts=4, clip_grad=dict(max_norm=1.0)
@@ -99,18 +101,38 @@ def test_resume__an_epoch_of_another_length_is_refused_in_words(change, tmp_path
         train(config, resume=True)
 
 
-def test_resume__a_validation_that_was_cut_off_is_made(tmp_path, monkeypatch):
-    config = tiny_config(tmp_path, steps=8, every=4)
+@pytest.mark.parametrize('kind', ['Iter', 'Epoch'])
+def test_resume__a_validation_that_was_cut_off_is_made(kind, tmp_path, monkeypatch):
+    steps, due = dict(Iter=(8, 4), Epoch=(2, 6))[kind]  # an epoch has 6 iterations
+    config = tiny_config(tmp_path, kind, steps, every=4)
+    if kind == 'Epoch':
+        config['default_hooks']['checkpoint'].update(by_epoch=True, interval=1)
     with monkeypatch.context() as patch:
         patch.setattr(TinyMetric, 'compute_metrics', lambda *args: (_ for _ in ()).throw(Killed()))
         train(config)
-    assert [line['kind'] for line in chaos_resume.curve_of(tmp_path)] == ['train'] * 4
+    assert [line['kind'] for line in chaos_resume.curve_of(tmp_path)] == ['train'] * due
     train(config, resume=True)
     kinds = [(line['kind'], line['iter']) for line in chaos_resume.curve_of(tmp_path)]
-    assert kinds == [*(('train', i) for i in range(1, 5)), ('val', 4)] + [
-        *(('train', i) for i in range(5, 9)),
-        ('val', 8),
+    first, second = range(1, due + 1), range(due + 1, 2 * due + 1)
+    assert kinds == [*(('train', i) for i in first), ('val', due)] + [
+        *(('train', i) for i in second),
+        ('val', 2 * due),
     ]
+
+
+def test_steps__each_draws_numbers_of_its_own(tmp_path, monkeypatch):
+    """Dropout and drop path are not the same in every step."""
+    drawn, forward = [], TinyModel.forward
+
+    def noted(self, *args, mode='loss', **kwargs):
+        if mode == 'loss':
+            drawn.append((torch.rand(()).item(), random.random(), np.random.rand()))
+        return forward(self, *args, mode=mode, **kwargs)
+
+    monkeypatch.setattr(TinyModel, 'forward', noted)
+    train(tiny_config(tmp_path))
+    for generator in zip(*drawn, strict=True):
+        assert len(set(generator)) == len(drawn) == 12
 
 
 def test_loop__names_the_sampler_that_it_needs(tmp_path):
