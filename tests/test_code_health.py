@@ -37,7 +37,8 @@ def test_no_tokens__no_codes_and_no_nan():
 
 
 def test_few_tokens__cannot_use_all_codes():
-    assert code_health(torch.tensor([1, 1, 0, 0, 0])).possible == 2
+    few = code_health(torch.tensor([1, 1, 0, 0, 0]))
+    assert few.possible == 2 and few.codes_used_percent == 40  # of the vocabulary all the same
     assert code_health(torch.tensor([9, 9, 0, 0, 0])).possible == 5
 
 

@@ -181,3 +181,10 @@ def test_patience__goes_on_in_a_resumed_run():
     after.load_training_state(before.training_state())
     with pytest.raises(CollapsedCodebookError):
         steps(after, runner(COLLAPSED), 1)
+
+
+def test_interval__checks_in_the_last_step_of_each():
+    hook, own, seen = guard(interval=3), runner(HEALTHY), set()
+    own.message_hub = SimpleNamespace(update_scalar=lambda *_: seen.add(own.iter + 1))
+    steps(hook, own, 10)
+    assert seen == {3, 6, 9}

@@ -80,3 +80,9 @@ def test_nothing_masked__zero_but_connected():
 def test_arguments__named_in_errors(wrong, message):
     with pytest.raises(ValueError, match=message):
         head(**wrong)
+
+
+def test_neighbours__all_codes_alike_share_the_mass():
+    """As in a collapsed codebook: finite, and nothing for the code itself."""
+    got = neighbour_targets(torch.tensor([1]), torch.ones(4, 3), temperature=0.1)
+    torch.testing.assert_close(got, torch.tensor([[1.0, 0, 1, 1]]) / 3)

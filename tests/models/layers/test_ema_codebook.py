@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from beit_mm.models.layers import ema_codebook
 from beit_mm.models.layers.code_usage import CodeUsage
-from beit_mm.models.layers.ema_codebook import EMACodebook
+from beit_mm.models.layers.ema_codebook import EMACodebook, random_rows
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -210,3 +210,9 @@ def test_usage__counts_the_latest_steps_only():
     assert report['codes_used'] == 2  # 2 and 3; 1 left the window
     assert report['perplexity'].item() == pytest.approx(2)
     assert usage.state_dict() == {}
+
+
+def test_random_rows__each_once_where_there_are_enough():
+    z = torch.arange(40.0)[:, None]
+    assert random_rows(z, 40).flatten().sort().values.tolist() == list(range(40))
+    assert random_rows(z, 50).shape == (50, 1)

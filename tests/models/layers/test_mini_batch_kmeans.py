@@ -79,8 +79,10 @@ def test_chunks__change_nothing(monkeypatch):
     kmeans, z = fitted(), next(stream())
     ids, distances = kmeans(z)
     monkeypatch.setattr('beit_mm.models.layers.mini_batch_kmeans.CHUNK_ELEMENTS', 35)
-    for whole, parts in zip((ids, distances), kmeans(z), strict=True):
-        torch.testing.assert_close(whole, parts)
+    parts = kmeans(z)
+    assert torch.equal(ids, parts[0])
+    # Differences of larger numbers: their rounding depends on how a product is cut.
+    torch.testing.assert_close(distances, parts[1], atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize('shape', [(2, 3, 4), (6, 4)])

@@ -114,3 +114,18 @@ def test_perceptual__grey_is_shown_in_all_channels_and_other_numbers_name_the_ke
 
 def R(grey):
     return grey.expand(-1, 3, -1, -1)
+
+
+@pytest.mark.parametrize('beta', [0.1, 0.5])
+def test_smooth_l1__squared_under_beta_and_absolute_beyond(beta):
+    maps, images = pair()
+    d = ((maps + 1) / 2 - images).abs()
+    expected = torch.where(d < beta, d**2 / (2 * beta), d - beta / 2).mean()
+    loss = MODELS.build(dict(type='beit_mm.SmoothL1ReconLoss', beta=beta))
+    torch.testing.assert_close(loss(maps, images), expected)
+
+
+def test_perceptual__compares_in_float32_what_a_backbone_gives_in_half():
+    loss = PerceptualReconLoss(BACKBONE)
+    loss._backbone = (lambda images: images.bfloat16(),)
+    assert loss.distance(*torch.rand(2, 1, 3, 16, 16)).dtype == torch.float32

@@ -240,7 +240,8 @@ def test_vqvae__nearest_cosine_and_its_posterior():
     assert torch.equal(model.encode(batch), nearest)
     posterior = model.posterior(batch)
     assert torch.equal(posterior.argmax(-1), nearest)
-    torch.testing.assert_close(posterior.sum(-1), torch.ones(4, 3, 5))
+    torch.testing.assert_close(posterior, (z @ codes.T / 0.1).softmax(-1))
+    torch.testing.assert_close(model.posterior(batch, 0.5), (z @ codes.T / 0.5).softmax(-1))
 
 
 @pytest.mark.parametrize('beta', [0.25, 2.0])
@@ -353,3 +354,12 @@ def test_fsq__too_few_levels_are_named(levels):
 def test_data_init__of_no_spread_is_refused(value):
     with pytest.raises(ValueError, match=f'VQVAETokenizer.data_init={value}: expected a positive'):
         build(KINDS[0], data_init=value)
+
+
+@pytest.mark.parametrize('scale', [0.5, 2.0])
+def test_fsq__scale_is_the_spread_of_what_is_quantized(scale):
+    model = build(dict(type='FSQTokenizer', levels=(5, 4, 3)), scale=scale, data_init=None)
+    z = model.vectors(images(8)).flatten(0, 2)
+    torch.testing.assert_close(z.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
+    spread = z.std(0, correction=0)
+    torch.testing.assert_close(spread, torch.full((3,), scale), rtol=0.1, atol=0)  # its eps

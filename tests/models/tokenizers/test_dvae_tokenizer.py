@@ -334,3 +334,40 @@ def test_data_init__a_blank_first_batch_does_not_blow_the_weights_up():
     assert torch.equal(model._last_conv().weight, before)
     logits = model.logits(torch.full((1, 3, 4, 4), 0.5))
     torch.testing.assert_close(logits, torch.zeros_like(logits), atol=1e-5, rtol=0)
+
+
+def test_loss__terms_and_usage_are_those_of_the_posterior_whatever_the_temperature():
+    """Closed forms: KL to the uniform prior, entropy of the mean posterior, argmax tokens."""
+    model = tokenizer(temperature=0.2, kl_weight=2.0, usage_weight=0.5, data_init=1.0)
+    images = torch.rand(4, 3, 16, 16)
+    losses = model.loss(images)
+    p = model.logits(images).permute(0, 2, 3, 1).softmax(-1).flatten(0, 2)  # (64, 16)
+    torch.testing.assert_close(losses['loss_kl'], 2.0 * (p * (16 * p).log()).sum(1).mean())
+    mean = p.mean(0)
+    missing = math.log(16) + (mean * mean.log()).sum()
+    assert missing > 1e-3
+    torch.testing.assert_close(losses['loss_usage'], 0.5 * missing)
+    torch.testing.assert_close(model.posterior(images).flatten(0, 2), p)
+    assert torch.equal(model.usage_counts(), torch.bincount(p.argmax(1), minlength=16))
+
+
+def test_temperature__sharpens_what_the_decoder_sees():
+    sharpness = {}
+    for temperature in (0.01, 1.0, 100.0):
+        model = tokenizer(temperature=temperature)
+        model.codebook = torch.nn.Parameter(torch.eye(16))
+        seen = []
+        model._draw = lambda codes, seen=seen: seen.append(codes) or codes.permute(0, 3, 1, 2)
+        model._recon_loss = lambda maps, images: maps.square().mean()
+        model.loss(torch.rand(4, 3, 16, 16))
+        sharpness[temperature] = seen[0].max(-1).values.mean().item()
+    assert sharpness[0.01] > 0.98 and 0.2 < sharpness[1.0] < 0.8 and sharpness[100.0] < 0.08
+
+
+def test_revive__living_codes_are_copied_by_their_use():
+    model = tokenizer(vocab_size=200, revive=dict(interval=1, min_tokens=0.1))
+    model.usage.counts[0, :3] = torch.tensor([300, 100, 0])
+    before = model.codebook.detach().clone()
+    model._revive()
+    sources = torch.cdist(model.codebook[2:], before[:2]).argmin(1)
+    assert 0.65 < (sources == 0).float().mean() < 0.85  # three quarters

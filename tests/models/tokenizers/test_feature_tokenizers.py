@@ -214,6 +214,10 @@ def test_soft_targets__come_from_the_tokenizer(target, positions):
     torch.testing.assert_close(losses['loss'], expected)
     chance = torch.special.entr(torch.bincount(ids, minlength=8) / len(ids)).sum()
     torch.testing.assert_close(losses['chance'], chance)
+    hard = F.cross_entropy(model.head.predict(feats), ids)  # not the loss of the soft target
+    closed = torch.where(chance > 0, 1 - hard / chance, 0.0)
+    torch.testing.assert_close(losses['gap_closed'], closed)
+    assert chance > 0 or positions == 'masked'  # few patches may have one token
 
 
 def test_soft_targets__a_tokenizer_that_has_none():
@@ -232,3 +236,10 @@ def test_soft_targets__a_tokenizer_that_has_none():
 def test_images_outside_of_the_unit_range__refused(model):
     with pytest.raises(ValueError, match=r'takes images in \[0, 1\].*token_scale'):
         model.encode(255 * images()) if model.usage_counts() is None else model.loss(255 * images())
+
+
+def test_kmeans__unit_counts_the_direction_alone():
+    model, batch = fitted(PIXELS, unit=True), images()
+    torch.testing.assert_close(model.vectors(batch).norm(dim=-1), torch.ones(8, 2, 3))
+    assert torch.equal(model.encode(batch), model.encode(0.5 * batch))
+    assert len(model.encode(batch).unique()) > 1
