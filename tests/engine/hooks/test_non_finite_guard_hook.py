@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from tiny_training import tiny_config
+from tiny_training import TinyModel, tiny_config
 
 from beit_mm.engine.hooks import NonFiniteError
 
@@ -82,31 +82,43 @@ def test_accumulation__the_whole_update_is_left_out(tmp_path):
     assert steps == {3 - len(updates)}
 
 
-def test_bad_gradient__of_a_finite_loss(tmp_path, monkeypatch):
-    class Trap(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, loss):
-            return loss.clone()
+class Trap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, loss):
+        return loss.clone()
 
-        @staticmethod
-        def backward(ctx, gradient):
-            return gradient * float('inf')
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * float('inf')
 
-    from tiny_training import TinyModel
 
+def trap(monkeypatch, step: int) -> None:
+    """The gradient of ``step`` is infinite, its loss is not."""
     forward = TinyModel.forward
 
     def trapped(self, *args, mode='loss', **kwargs):
         out = forward(self, *args, mode=mode, **kwargs)
-        if mode == 'loss' and len(self.seen) == 5:
+        if mode == 'loss' and len(self.seen) == step:
             out['loss'] = Trap.apply(out['loss'])
         return out
 
     monkeypatch.setattr(TinyModel, 'forward', trapped)
+
+
+def test_bad_gradient__of_a_finite_loss(tmp_path, monkeypatch):
+    trap(monkeypatch, 5)
     runner = train(tmp_path)
     (entry,) = entries(tmp_path)
     assert (entry['iter'], entry['cause']) == (5, 'gradient')
     assert_finite(runner.model.state_dict())
+
+
+def test_overflow__at_a_scale_that_cannot_be_the_cause(tmp_path, monkeypatch):
+    trap(monkeypatch, 5)
+    optim = dict(type='beit_mm.AutocastOptimWrapper', dtype='float16', init_scale=2.0**-15)
+    optim['optimizer'] = dict(type='AdamW', lr=0.01)
+    with pytest.raises(NonFiniteError, match='Iteration 5: gradients overflow at a loss scale of'):
+        train(tmp_path, optim_wrapper=optim)
 
 
 def test_overflow__is_the_scalers_affair(tmp_path):
@@ -126,6 +138,14 @@ def test_too_many__stop_with_the_last_checkpoint_intact(guard, stop, tmp_path):
     last = torch.load(tmp_path / (tmp_path / 'last_checkpoint').read_text(), weights_only=True)
     assert_finite(last['state_dict'])
     assert last['meta']['iter'] == stop - 1
+
+
+def test_window__forgets_what_was_before_it(tmp_path):
+    train(tmp_path / 'a', poison=[3], guard=dict(max_in_window=2, window=3))
+    first, second = (entry['iter'] for entry in entries(tmp_path / 'a'))
+    assert second - first > 3
+    with pytest.raises(NonFiniteError, match=f'Iteration {second}'):
+        train(tmp_path / 'b', poison=[3], guard=dict(max_in_window=2, window=12))
 
 
 def test_row__counts_across_a_resume(tmp_path):
