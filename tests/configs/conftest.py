@@ -88,6 +88,8 @@ def tree(tmp_path_factory):
 
     for number, suffix in enumerate(('jpg', 'png', 'JPG')):
         image(data / 'my_images' / str(number) / f'holiday.{suffix}', 40 + 8 * number, 56)
+    for number in range(2):
+        image(data / 'my_images_val' / f'{number}.png', 40, 56 + 8 * number)
     (data / 'my_bands').mkdir()
     for number in range(3):
         bands = rng.integers(0, 65536, (40 + 8 * number, 56, 4), dtype=np.uint16)

@@ -10,6 +10,7 @@ SHAPES = {  # progress in [0, 1] -> value
     'linear': lambda start, end, t: start + (end - start) * t,
     'cosine': lambda start, end, t: end + (start - end) * (1 + math.cos(math.pi * t)) / 2,
     'exponential': lambda start, end, t: start * (end / start) ** t,
+    'poly': lambda start, end, t, power: end + (start - end) * (1 - t) ** power,
 }
 
 
@@ -31,6 +32,7 @@ LAWS = {'step': step, 'compound': compound}
 NEEDED = {
     'constant': {'start'},
     **dict.fromkeys(('linear', 'cosine', 'exponential'), {'start', 'end', 'num_steps'}),
+    'poly': {'start', 'end', 'num_steps', 'power'},
     'step': {'start', 'gamma', 'step_size'},
     'compound': {'start', 'rate', 'step_size'},
 }
@@ -48,10 +50,12 @@ class TokenizerScheduleHook(Hook):
     The value is a function of the iteration alone, so that a resumed run goes on where it was.
 
     Args:
-        schedules: For each attribute of the model a dict with ``type``, ``start``, and by type
+        schedules: For each attribute of the model, or of a part of it (``recon_loss.weight``), a
+            dict with ``type``, ``start``, and by type
 
             - constant: nothing else;
             - linear, cosine, exponential: ``end`` and ``num_steps``;
+            - poly: ``end``, ``num_steps`` and ``power``;
             - step: ``gamma`` and ``step_size``, start * gamma^floor(n / step_size) in step n;
             - compound: ``rate`` and ``step_size``, after each step n = 0, step_size,
               2 step_size, ... multiplied by exp(-rate n) (DALLE-pytorch's ``train_vae.py``).
@@ -60,34 +64,52 @@ class TokenizerScheduleHook(Hook):
             after begin + num_steps, ``end``. With step and compound ``end`` is optional: the value
             that is never passed.
 
+            A list of them is a sequence, each from its ``begin`` on: a warm-up and a cosine.
+
     Raises:
         ValueError: A schedule that can't be computed, one that leads to a negative weight (of a
             name ending in ``weight``) or to a temperature that is not positive, or an attribute
             that the model hasn't got.
     """
 
-    def __init__(self, schedules: dict[str, dict]):
-        self.schedules = {name: dict(schedule) for name, schedule in schedules.items()}
-        for name, schedule in self.schedules.items():
-            self._check(name, schedule)
+    def __init__(self, schedules: dict[str, dict | list[dict]]):
+        self.schedules: dict[str, list[dict]] = {}
+        for name, parts in schedules.items():
+            parts = [dict(part) for part in (parts if isinstance(parts, list) else [parts])]
+            for part in parts:
+                self._check(name, part)
+            begins = [part.get('begin', 0) for part in parts]
+            if not parts or begins != sorted(set(begins)):
+                raise ValueError(
+                    f'TokenizerScheduleHook.schedules[{name!r}]: a sequence with begin={begins}, '
+                    'expected one schedule or more, each beginning later than the one before'
+                )
+            self.schedules[name] = parts
 
     def before_train(self, runner) -> None:
-        model = _unwrapped(runner.model)
-        for name in self.schedules:
-            if not hasattr(model, name):
-                raise ValueError(
-                    f'TokenizerScheduleHook.schedules has {name!r}, but '
-                    f'{type(model).__name__} has no such attribute; correct the name or remove it'
+        for name, parts in self.schedules.items():
+            _owner(runner.model, name)
+            last = parts[-1]
+            end = last.get('begin', 0) + last.get('num_steps', 0)
+            if end > runner.max_iters:
+                reached = self.value(name, runner.max_iters)
+                runner.logger.warning(
+                    f'TokenizerScheduleHook.schedules[{name!r}] ends at iteration {end}, but the '
+                    f'training at {runner.max_iters}, with {reached:.4g} instead of '
+                    f'{last.get("end", last["start"]):.4g}; set num_steps (and begin) '
+                    'in proportion to train_cfg'
                 )
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        model = _unwrapped(runner.model)
         for name in self.schedules:
-            setattr(model, name, self.value(name, runner.iter))
+            owner, attribute = _owner(runner.model, name)
+            setattr(owner, attribute, self.value(name, runner.iter))
 
     def value(self, name: str, iteration: int) -> float:
         """Of attribute ``name`` in training step ``iteration``, counted from 0."""
-        schedule = dict(self.schedules[name])
+        parts = self.schedules[name]
+        begun = [part for part in parts if part.get('begin', 0) <= iteration]
+        schedule = dict((begun or parts[:1])[-1])
         kind, start = schedule.pop('type'), schedule['start']
         steps = max(iteration - schedule.pop('begin', 0), 0)
         if kind in LAWS:
@@ -97,7 +119,8 @@ class TokenizerScheduleHook(Hook):
                 return value
             return max(value, end) if end < start else min(value, end)
         progress = min(steps / schedule.get('num_steps', 1), 1.0)
-        return SHAPES[kind](start, schedule.get('end', start), progress)
+        power = [schedule['power']] if kind == 'poly' else []
+        return SHAPES[kind](start, schedule.get('end', start), progress, *power)
 
     @staticmethod
     def _check(name: str, schedule: dict) -> None:
@@ -118,9 +141,9 @@ class TokenizerScheduleHook(Hook):
                 raise ValueError(f'{where}: {key}={value!r}, expected a finite number')
         if schedule.get('gamma', 1) <= 0:
             raise ValueError(f'{where}: gamma={schedule["gamma"]}, expected a positive number')
-        for key in ('num_steps', 'step_size'):
+        for key in ('num_steps', 'step_size', 'power'):
             if schedule.get(key, 1) <= 0:
-                raise ValueError(f'{where}: {key}={schedule[key]}, expected at least 1')
+                raise ValueError(f'{where}: {key}={schedule[key]}, expected more than 0')
         if kind == 'exponential' and schedule['start'] * schedule['end'] <= 0:
             raise ValueError(
                 f'{where}: an exponential from start={schedule["start"]} to '
@@ -139,5 +162,16 @@ class TokenizerScheduleHook(Hook):
                 )
 
 
-def _unwrapped(model):
-    return model.module if is_model_wrapper(model) else model
+def _owner(model, name: str):
+    """The module that has the attribute, and its name there: ``recon_loss.weight``."""
+    model = model.module if is_model_wrapper(model) else model
+    *path, attribute = name.split('.')
+    owner = model
+    for part in path:
+        owner = getattr(owner, part, None)
+    if not hasattr(owner, attribute):
+        raise ValueError(
+            f'TokenizerScheduleHook.schedules has {name!r}, but {type(model).__name__} has no such '
+            'attribute; correct the name or remove it'
+        )
+    return owner, attribute

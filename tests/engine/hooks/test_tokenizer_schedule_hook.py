@@ -13,8 +13,10 @@ def hook(**schedules):
     return HOOKS.build(dict(type='beit_mm.TokenizerScheduleHook', schedules=schedules))
 
 
-def runner(model, iteration=0):
-    return SimpleNamespace(model=model, iter=iteration)
+def runner(model, iteration=0, max_iters=10_000):
+    warnings = []
+    logger = SimpleNamespace(warning=warnings.append, warnings=warnings)
+    return SimpleNamespace(model=model, iter=iteration, max_iters=max_iters, logger=logger)
 
 
 class Tokenizer(nn.Module):
@@ -53,6 +55,18 @@ class Tokenizer(nn.Module):
             {0: 1.0, 2: 4.0, 3: 5.0, 9: 5.0},
         ),
         (dict(type='step', start=1.0, gamma=0.1, step_size=2), {3: 0.1, 7: 1e-3}),
+        (
+            dict(type='poly', start=2.0, end=1.0, power=2, begin=3, num_steps=4),
+            {0: 2.0, 3: 2.0, 4: 1 + 9 / 16, 5: 1.25, 7: 1.0, 50: 1.0},
+        ),
+        (  # a warm-up, a plateau, and a fall
+            [
+                dict(type='linear', start=0.0, end=1.0, num_steps=4, begin=2),
+                dict(type='constant', start=0.5, begin=4),
+                dict(type='cosine', start=0.5, end=0.1, num_steps=10, begin=10),
+            ],
+            {0: 0.0, 2: 0.0, 3: 0.25, 4: 0.5, 9: 0.5, 10: 0.5, 15: 0.3, 20: 0.1, 99: 0.1},
+        ),
     ],
 )
 def test_value_of_each_shape(schedule, values):
@@ -128,7 +142,14 @@ def test_unknown_attribute__named_before_the_first_step():
 @pytest.mark.parametrize(
     'schedule, message',
     [
-        (dict(type='poly', start=1), "type='poly'.*'cosine'"),
+        (dict(type='sine', start=1), "type='sine'.*'cosine'"),
+        (dict(type='poly', start=1, end=0, num_steps=5, power=0), 'power=0'),
+        ([], 'begin=\\[\\]'),
+        ([dict(type='constant', start=1), dict(type='constant', start=2)], r'begin=\[0, 0\]'),
+        (
+            [dict(type='constant', start=1), dict(type='step', start=1, begin=5)],
+            r"\['gamma', 'step_size'\] missing",
+        ),
         (dict(type='step', start=1, gamma=0.5), r"\['step_size'\] missing"),
         (dict(type='step', start=1, gamma=0.5, step_size=0), 'step_size=0'),
         (dict(type='compound', start=1, rate=1, step_size=1, num_steps=2), "unknown.*'num_steps'"),
@@ -182,3 +203,28 @@ def test_a_temperature_that_is_not_positive_is_refused(schedule):
 def test_a_factor_that_is_not_positive_is_refused():
     with pytest.raises(ValueError, match='gamma=-0.5, expected a positive number'):
         hook(kl_weight=dict(type='step', start=1.0, gamma=-0.5, step_size=5))
+
+
+def test_a_part_of_the_model_by_its_path():
+    model = Tokenizer()
+    model.recon_loss = nn.Module()
+    model.recon_loss.weight = 0.0
+    own = hook(**{'recon_loss.weight': dict(type='linear', start=0.0, end=1.0, num_steps=4)})
+    own.before_train(runner(model))
+    own.before_train_iter(runner(model, 3), 0)
+    assert model.recon_loss.weight == 0.75 and not hasattr(model, 'recon_loss.weight')
+    lost = hook(**{'rekon_loss.weight': dict(type='constant', start=0.0)})
+    with pytest.raises(ValueError, match="'rekon_loss.weight'.*no such attribute"):
+        lost.before_train(runner(model))
+
+
+def test_a_schedule_longer_than_the_run__says_what_is_not_reached():
+    cosine = dict(type='cosine', start=1.0, end=0.0, num_steps=90, begin=10)
+    for max_iters, told in ((100, False), (55, True)):
+        run = runner(Tokenizer(), max_iters=max_iters)
+        hook(temperature=dict(cosine, end=0.5), kl_weight=cosine).before_train(run)
+        assert len(run.logger.warnings) == 2 * told
+    assert (
+        "'kl_weight'] ends at iteration 100, but the training at 55, with 0.5 instead of 0"
+        in (run.logger.warnings[1])
+    )
