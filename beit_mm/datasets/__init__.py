@@ -1,7 +1,8 @@
+from beit_mm.named_errors import BadImageError
+
 from . import transforms  # noqa: F401
 from .cached_tokens import CachedTokens
 from .ignore_interrupt import ignore_interrupt
-from .named_errors import BadImageError, NamedErrors
 from .samplers import ResumableSampler
 from .seeded_dataset import SeededDataset
 from .seeded_views import SeededViews
@@ -12,7 +13,6 @@ from .unlabelled_image_folder import UnlabelledImageFolder
 __all__ = [
     'BadImageError',
     'CachedTokens',
-    'NamedErrors',
     'ResumableSampler',
     'SeededDataset',
     'SeededViews',

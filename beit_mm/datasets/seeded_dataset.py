@@ -8,6 +8,8 @@ from torch.utils.data import Dataset
 
 from beit_mm.registry import DATASETS
 
+from .checks.some_images import check_some_images
+
 
 @DATASETS.register_module()
 class SeededDataset(Dataset):
@@ -24,6 +26,10 @@ class SeededDataset(Dataset):
 
     def __init__(self, dataset: dict | Dataset):
         self.dataset = ALL_DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+
+    def check_some(self) -> list[str]:
+        """What would train in silence, in a few images of the data set."""
+        return [str(finding) for finding in check_some_images(self.dataset)]
 
     def __len__(self) -> int:
         return len(self.dataset)

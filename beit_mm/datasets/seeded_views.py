@@ -10,8 +10,8 @@ from mmengine.registry import DATASETS as ALL_DATASETS
 from torch.utils.data import Dataset
 
 from beit_mm.fingerprint import plain
+from beit_mm.named_errors import BadImageError, image_error
 
-from .named_errors import BadImageError, image_error
 from .samplers.resumable_sampler import SeededIndex
 from .seeded_dataset import SeededDataset
 from .token_cache import FLIPS

@@ -7,9 +7,8 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from beit_mm.named_errors import BadImageError, image_error
 from beit_mm.registry import DATASETS
-
-from .named_errors import BadImageError, image_error
 
 IMAGE_EXTENSIONS = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif'),
@@ -48,6 +47,7 @@ class UnlabelledImageFolder(BaseDataset):
     """
 
     METAINFO = dict(dataset_type='unlabelled_image_folder')
+    names_errors = True  # DatasetCheckHook needn't see to it
 
     def __init__(
         self,

@@ -42,6 +42,8 @@ class LoadMultiBandImage(BaseTransform):
             finite. The message names the file.
     """
 
+    reads_files = True  # what it raises is about them
+
     def __init__(
         self,
         channels: int | None = None,

@@ -1,10 +1,11 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from beit_mm.datasets import NamedErrors, UnlabelledImageFolder
+from beit_mm.named_errors import NamedErrors
 from beit_mm.registry import HOOKS
 
 
@@ -12,10 +13,12 @@ from beit_mm.registry import HOOKS
 class DatasetCheckHook(Hook):
     """Before anything is trained or evaluated: do labels and classes of the data fit the model?
 
-    No image is read. It looks at every data set once: not empty, labels from 0 to
+    It looks at every data set once: not empty, labels from 0 to
     ``model.head.num_classes`` - 1, not more classes than the head of the model has (fewer are a
     warning), no SkipBadSamples in an evaluation. It also tells SkipBadSamples where its list of
     bad samples goes, and has the errors of all data sets of files name the file (NamedErrors).
+    Eight images of each training set are read for what trains in silence, 16 bits that the loader
+    makes 8 of, for example; that is a warning.
 
     Raises:
         ValueError: What is wrong, with the first samples that are.
@@ -29,8 +32,18 @@ class DatasetCheckHook(Hook):
         for part in _chain(dataset):
             if hasattr(type(part), 'record_to'):
                 part.record_to(runner.work_dir, runner.timestamp)
+        self._look_at_some(runner, dataset)
         if runner.val_loop is not None:  # before the training, not at its first validation
             self.before_val(runner)
+
+    @master_only
+    def _look_at_some(self, runner, dataset) -> None:
+        check = getattr(type(dataset), 'check_some', None)  # SeededDataset has it
+        for finding in check(dataset) if check is not None else []:
+            runner.logger.warning(
+                f'train_dataloader.dataset, of some images: {finding} '
+                '(tools/check_dataset.py looks at all)'
+            )
 
     def before_val(self, runner) -> None:
         self._check_evaluation(runner, runner.val_loop.dataloader.dataset, 'val_dataloader')
@@ -55,7 +68,7 @@ class DatasetCheckHook(Hook):
         checked[key] = dataset
         for part in _leaves(dataset):
             pipeline = vars(part).get('pipeline')
-            if callable(pipeline) and not isinstance(part, UnlabelledImageFolder):  # says it itself
+            if callable(pipeline) and not getattr(type(part), 'names_errors', False):
                 part.pipeline = NamedErrors(pipeline)
         if hasattr(dataset, '__len__') and len(dataset) == 0:
             raise ValueError(

@@ -2,13 +2,15 @@ import json
 import logging
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.dataset import BaseDataset, ConcatDataset
 from mmengine.runner import Runner
 from tiny_training import TinyNoise, tiny_config
 
-from beit_mm.datasets import SeededDataset, SkipBadSamples
+from beit_mm.datasets import SeededDataset, SkipBadSamples, UnlabelledImageFolder
 from beit_mm.engine import DatasetCheckHook
 
 
@@ -118,6 +120,33 @@ def test_data_set__is_read_once():
     hook.before_val(given)
     hook.before_val(given)
     assert data.reads == 2
+
+
+def test_some_images__are_read_for_what_trains_in_silence(tmp_path, caplog):
+    for number in range(20):
+        image = np.full(
+            (8, 8, 3), 300 if number >= 15 else 30, np.uint16 if number >= 15 else np.uint8
+        )
+        cv2.imwrite(str(tmp_path / f'{number:02d}.png'), image)
+    for loader, found in (('LoadImageFromFile', 1), ('beit_mm.LoadMultiBandImage', 0)):
+        caplog.clear()
+        data = UnlabelledImageFolder(str(tmp_path), [dict(type=loader)])
+        check(SeededDataset(ConcatDataset([data, data])), num_classes=None)
+        assert caplog.text.count('sixteen-bit: ') == found  # once, not for each of them
+        assert ('15.png' in caplog.text) == (found == 1)
+    caplog.clear()
+    data = UnlabelledImageFolder(str(tmp_path), [dict(type='LoadImageFromFile')], indices=15)
+    check(SeededDataset(data))
+    assert not caplog.text
+
+
+def test_some_images__that_are_not_there_are_no_finding(tmp_path, caplog):
+    """They may be where another backend reads them; else the training says so."""
+    (tmp_path / 'a.png').write_bytes(b'')
+    data = UnlabelledImageFolder(str(tmp_path), [dict(type='LoadImageFromFile')])
+    (tmp_path / 'a.png').unlink()
+    check(SeededDataset(data))
+    assert not caplog.text
 
 
 def test_training__bad_samples_are_in_the_work_dir_and_a_resumed_run_is_the_same(tmp_path):

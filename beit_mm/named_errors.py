@@ -4,10 +4,6 @@ from typing import Any
 
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 
-from .transforms import LoadMultiBandImage
-
-READERS = (LoadImageFromFile, LoadMultiBandImage, LoadAnnotations)
-
 
 class BadImageError(RuntimeError):
     """An image that cannot be read, or whose content a transform refuses in words."""
@@ -48,7 +44,7 @@ def image_error(error: Exception, path: str, idx: int | None, mask: str | None =
     cause = f'{type(error).__name__}: {error}'.strip()
     message = f'image {path!r} (sample {idx}): {cause}'
     frames = list(_frames(error))
-    readers = [r for f in frames if isinstance(r := f.f_locals.get('self'), READERS)]
+    readers = [owner for f in frames if _reads(owner := f.f_locals.get('self'))]
     if readers:
         if mask is not None and isinstance(readers[-1], LoadAnnotations):
             message = f'mask {mask!r} of {message}'
@@ -68,6 +64,12 @@ def _frames(error: Exception) -> Iterator[FrameType]:
     while place is not None:
         yield place.tb_frame
         place = place.tb_next
+
+
+def _reads(owner) -> bool:
+    """LoadMultiBandImage says it of itself."""
+    known = isinstance(owner, (LoadImageFromFile, LoadAnnotations))
+    return known or getattr(type(owner), 'reads_files', False)
 
 
 def _is_ours(frame: FrameType) -> bool:

@@ -9,8 +9,8 @@ import pytest
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
-from beit_mm.datasets import BadImageError, NamedErrors
 from beit_mm.engine import DatasetCheckHook
+from beit_mm.named_errors import BadImageError, NamedErrors
 
 LOAD = dict(type='LoadImageFromFile')
 MASK = dict(type='mmseg.LoadAnnotations')
