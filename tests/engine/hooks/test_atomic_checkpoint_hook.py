@@ -103,8 +103,9 @@ def test_best__replaced_after_the_new_one_is_there(tmp_path, monkeypatch):
     assert 'state_dict' in best and 'optimizer' not in best
 
 
-def test_best__stays_where_the_new_one_cannot_be_written(tmp_path, monkeypatch):
-    scores(monkeypatch, 1.0, 3.0, 2.0)  # the third is the best that can be written
+@pytest.mark.parametrize(('third', 'best'), [(2.0, 6), (0.5, 2)])
+def test_best__of_those_that_can_be_written(third, best, tmp_path, monkeypatch):
+    scores(monkeypatch, 1.0, 3.0, third)
     Full(monkeypatch, lambda name: name == 'best_score_iter_4.pth')
     config = config_of(tmp_path, save_best='score', rule='greater')
     config['train_cfg']['val_interval'] = 2
@@ -117,8 +118,8 @@ def test_best__stays_where_the_new_one_cannot_be_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module.AtomicCheckpointHook, '_save_best_checkpoint', noted)
     train(config)
-    two, six = ['best_score_iter_2.pth'], ['best_score_iter_6.pth']
-    assert there == [two, two, six]
+    two = ['best_score_iter_2.pth']
+    assert there == [two, two, [f'best_score_iter_{best}.pth']]
 
 
 def test_best__known_after_the_work_dir_moved(tmp_path, monkeypatch):
