@@ -71,6 +71,13 @@ def test_masks(root):
         data_of('seg', root)[1]
 
 
+def test_folder__names_its_errors_itself(root):
+    (root / 'img/a/1.png').write_bytes(b'')
+    with pytest.raises(BadImageError) as error:
+        checked(dict(type='beit_mm.UnlabelledImageFolder', data_root=str(root), pipeline=[LOAD]))[1]
+    assert str(error.value).count('(sample 1)') == 1  # and not once more
+
+
 def test_workers(root):
     (root / 'img/a/1.png').unlink()
     data = data_of('CustomDataset', root)

@@ -165,8 +165,14 @@ def test_schedule__each_that_outlasts_the_run(tmp_path):
     assert {key for key in found if 'param' in key} == {
         *('param_scheduler.0.end', 'param_scheduler.1.end'),
     }
+    cut = dict(type='CosineAnnealingLR', by_epoch=False, end=3000, T_max=9000)  # on purpose
+    assert not findings(PRETRAIN, param_scheduler=[cut])
     converted = dict(type='CosineAnnealingLR', end=9, convert_to_iter_based=True, by_epoch=True)
     assert not findings(PRETRAIN, param_scheduler=[converted])
+
+
+def test_total_batch__is_no_matter_where_the_rate_is_scaled():
+    assert not findings(PRETRAIN, auto_scale_lr=dict(base_batch_size=96, enable=True))
 
 
 def test_preprocessor__without_a_type_is_that_of_the_scope():
@@ -217,6 +223,12 @@ def test_replacing_wrapper__in_an_evaluation(tmp_path):
     }
     finding = found['val_dataloader.dataset.dataset.type']
     assert finding.level == 'error' and 'every sample' in finding.message
+
+
+def test_replacing_wrapper__by_the_scope_of_its_data_set():
+    wrap = dict(type='SkipBadSamples', _scope_='beit_mm', dataset=dict(type='CIFAR10'))
+    found = findings(CLASSIFY, val_dataloader__dataset=dict(_delete_=True, **wrap))
+    assert 'every sample' in found['val_dataloader.dataset.type']
 
 
 def test_normalisation__twice_or_in_one_pipeline_only(tmp_path):

@@ -1,11 +1,14 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.logging import MessageHub
 from small_runs import small_run, told, train
 
 from beit_mm.engine import ChanceLossGuardHook, UnhealthyTrainingError
+from beit_mm.engine.health import Seen
 
 GUARD = dict(type='beit_mm.ChanceLossGuardHook', interval=20, grace=10)
 
@@ -129,3 +132,23 @@ def test_stop(tmp_path):
 def test_arguments__named_in_errors():
     with pytest.raises(ValueError, match=r'ChanceLossGuardHook.min_gap=1.0: expected in \[0, 1\)'):
         ChanceLossGuardHook(min_gap=1.0)
+
+
+def test_measure__weighs_classes_as_the_loss_does():
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0], [0.0, 0.0, 3.0], [1.0, 0.0, 0.0]])
+    labels, weights = torch.tensor([0, 1, 2, 1]), torch.tensor([1.0, 5.0, 0.5])
+    targets = F.one_hot(labels, 3).float()
+    loss, total, *counts = ChanceLossGuardHook().measure(Seen(logits, targets, targets, weights))
+    assert loss / total == pytest.approx(float(F.cross_entropy(logits, labels, weights)))
+    assert counts == [1, 2, 1, 1, 10, 0.5]
+
+
+def test_chance__is_that_of_all_targets_since_the_beginning(monkeypatch):
+    """A hundred of one class, then a hundred of another: ln 2, not 0."""
+    guard = ChanceLossGuardHook()
+    guard.head, guard.begin = SimpleNamespace(is_loss=True, name='model.head'), 0
+    windows = [torch.tensor([70.0, 100.0, *counts, *counts]) for counts in ((100, 0), (0, 100))]
+    monkeypatch.setattr(guard, 'seen_by_all', lambda: [windows.pop(0)])
+    assert guard.check(None) == {}  # nothing to choose
+    (symptom,) = guard.check(None).values()
+    assert 'is 0.7, and chance (always the same prediction, the best one) has 0.69' in symptom.text

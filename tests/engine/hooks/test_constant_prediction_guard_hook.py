@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from small_runs import small_run, told, train
 
 from beit_mm.engine import ConstantPredictionGuardHook, UnhealthyTrainingError
 from beit_mm.engine.health import Seen
+from beit_mm.engine.hooks import constant_prediction_guard_hook
 
 GUARD = dict(type='beit_mm.ConstantPredictionGuardHook', interval=20, grace=10)
 BLIND = dict(type='PointClassifier', broken='blind')
@@ -110,3 +113,17 @@ def test_arguments__named_in_errors(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(ValueError, match=f'ConstantPredictionGuardHook.{name}={value}'):
         ConstantPredictionGuardHook(**wrong)
+
+
+def test_targets_of_a_masked_image_model__are_those_of_all_processes(monkeypatch):
+    """This one's are one class, the other's another: neither is constant, the answers are."""
+    monkeypatch.setattr(constant_prediction_guard_hook, 'over_processes', lambda t: t + t.flip(0))
+    guard = ConstantPredictionGuardHook()
+    guard.head = SimpleNamespace(is_loss=False, name='model.head', unit='masked patches')
+    predicted = torch.tensor([100.0, 0.0, 100.0])
+    monkeypatch.setattr(guard, 'seen_by_all', lambda: [torch.stack([predicted, 0 * predicted])])
+    model = SimpleNamespace(usage_counts=lambda: torch.tensor([100.0, 0.0]))
+    dataset = SimpleNamespace(metainfo={})
+    runner = SimpleNamespace(model=model, train_dataloader=SimpleNamespace(dataset=dataset))
+    (symptom,) = guard.check(runner).values()
+    assert 'answers class 0 for 100.00% of 100 masked patches' in symptom.text

@@ -6,6 +6,7 @@ from mmengine.registry import HOOKS
 from small_runs import small_run, told, train
 
 from beit_mm.engine import FrozenWeightsGuardHook, UnhealthyTrainingError
+from beit_mm.engine.hooks import frozen_weights_guard_hook
 
 GUARD = dict(type='beit_mm.FrozenWeightsGuardHook', interval=20)
 
@@ -145,3 +146,25 @@ def test_handles__are_given_back(tmp_path):
     run = train(tmp_path, GUARD)
     assert run.optim_wrapper.optimizer._optimizer_step_pre_hooks == {}
     assert FrozenWeightsGuardHook().interval == 100
+
+
+def test_rate_of_zero__of_weights_that_are_frozen_on_purpose(tmp_path):
+    wrapper = optim(paramwise_cfg=dict(custom_keys={'b.': dict(lr_mult=0.0)}))
+    run = small_run(tmp_path, GUARD, optim_wrapper=wrapper)
+    build = run.build_optim_wrapper
+
+    def then_frozen(config):  # before, they would have the rate of the others
+        built = build(config)
+        run.model.b.requires_grad_(False)
+        return built
+
+    run.build_optim_wrapper = then_frozen
+    run.train()
+    assert 0.0 in [group['lr'] for group in run.optim_wrapper.optimizer.param_groups]
+    assert told(run) == []
+
+
+def test_updates__that_change_something_in_another_process(tmp_path, monkeypatch):
+    """All judge alike, so a shard that stays as it was is no symptom by itself."""
+    monkeypatch.setattr(frozen_weights_guard_hook, 'over_processes', lambda t, how: t * 0 + 1)
+    assert told(train(tmp_path, GUARD, optim_wrapper=optim(lr=1e-12))) == []

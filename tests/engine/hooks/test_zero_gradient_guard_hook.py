@@ -148,3 +148,29 @@ def test_training__is_not_changed_by_looking(tmp_path):
 def test_arguments__named_in_errors(wrong, message):
     with pytest.raises(ValueError, match=f'ZeroGradientGuardHook.{message}'):
         ZeroGradientGuardHook(**wrong)
+
+
+@pytest.mark.parametrize('there', [False, True])
+def test_gradients__that_another_process_has(there, tmp_path, monkeypatch):
+    """And it has looked ten times as well, or nobody judges."""
+
+    def with_another(mine, how):
+        nonzero, looked = mine.chunk(2)
+        other = torch.cat([torch.full_like(nonzero, there), looked])
+        return torch.maximum(mine, other) if how == 'max' else mine + other
+
+    monkeypatch.setattr(zero_gradient_guard_hook, 'over_processes', with_another)
+    messages = told(train(tmp_path, GUARD, model=model('unused')))
+    assert ['Step 20: ' in message for message in messages] == [True] * (not there)
+
+
+def test_looks__are_the_fewest_of_all_processes(tmp_path, monkeypatch):
+    def with_another(mine, how):
+        nonzero, looked = mine.chunk(2)
+        other = torch.cat([nonzero, looked + 1])  # one look less
+        return torch.maximum(mine, other) if how == 'max' else mine + other
+
+    monkeypatch.setattr(zero_gradient_guard_hook, 'over_processes', with_another)
+    run = train(tmp_path, dict(GUARD, interval=10), steps=20, model=model('unused'))
+    (message,) = told(run)
+    assert 'Step 20: ' in message  # ten of its own by step 10, nine of the other's
