@@ -27,9 +27,8 @@ def drop_config(checkpoint: dict, source: str) -> None:
     ]
     if found:
         print_log(
-            f'{source}: the config in it is left out, since building what it says can run code. '
-            'An inferencer needs a config of yours (model=CONFIG, weights=CHECKPOINT); if you '
-            f'trust the author, {VARIABLE}=1 keeps it',
+            f'{source}: its config text is left out; an inferencer, which would run it, needs a '
+            f'config of yours ({VARIABLE}=1 keeps the text)',
             logger='current',
             level=logging.INFO,
         )
