@@ -102,8 +102,12 @@ def two_processes(tmp_path_factory):
         command = [sys.executable, str(script), str(folder)]
         with (folder / f'output{rank}').open('w') as output:
             ranks.append(subprocess.Popen(command, env=environment, stdout=output, stderr=output))
-    for rank, process in enumerate(ranks):
-        assert process.wait(timeout=200) == 0, (folder / f'output{rank}').read_text()[-3000:]
+    try:
+        for rank, process in enumerate(ranks):
+            assert process.wait(timeout=200) == 0, (folder / f'output{rank}').read_text()[-3000:]
+    finally:
+        for process in ranks:  # one that waits for the other would wait for good
+            process.kill()
     return folder, [json.loads((folder / f'found{rank}.json').read_text()) for rank in range(2)]
 
 
