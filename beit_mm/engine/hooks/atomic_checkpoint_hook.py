@@ -264,7 +264,9 @@ class AtomicCheckpointHook(CheckpointHook):
     def save_now(self, runner) -> str:
         """In ``after_train_iter``, at an update of the weights: the path of this moment's file."""
         step = runner.iter + 1
-        if self._saved_iter != step:
+        due = [self._saved_iter != step]
+        broadcast_object_list(due)  # one knows of a save that failed, and all have to write
+        if due[0]:
             meta = dict(epoch=runner.epoch, iter=step)
             if self.by_epoch:  # the next save of an epoch takes its place
                 self._write(runner, f'iter_{step}.pth', meta, None)

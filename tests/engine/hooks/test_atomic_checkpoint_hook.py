@@ -253,3 +253,17 @@ def test_accumulation__an_epoch_is_saved_some_steps_later(tmp_path):
 def test_remote_storage__is_refused_in_words(option):
     with pytest.raises(ValueError, match="type='CheckpointHook'"):
         AtomicCheckpointHook(**option)
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_save_now__what_the_first_process_says_holds_for_all(first, tmp_path, monkeypatch):
+    """One whose save failed writes again, and that needs all of them."""
+    runner = train(config_of(tmp_path, steps=2))
+    hook = next(hook for hook in runner.hooks if isinstance(hook, AtomicCheckpointHook))
+    runner.train_loop._iter = 1  # the moment after step 2, which is saved
+    assert hook._saved_iter == 2
+    monkeypatch.setattr(module, 'broadcast_object_list', lambda due: due.__setitem__(0, first))
+    written = []
+    monkeypatch.setattr(hook, '_save_checkpoint_with_step', lambda *args: written.append(args))
+    hook.save_now(runner)
+    assert len(written) == first
