@@ -1,6 +1,5 @@
 """Binary spherical quantisation with 8 bits on digit scenes.
 
-Install:        python -m pip install -r requirements/tokenizers.txt
 Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
 Train:          python tools/train.py configs/tokenizer/bsq_v256_digit-scenes.py
 Compare with others: python tools/analysis_tools/compare_tokenizers.py

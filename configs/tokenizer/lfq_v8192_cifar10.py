@@ -1,9 +1,7 @@
 """Look-up-free quantisation with 13 bits on CIFAR-10: 8192 tokens, BEiT's size of vocabulary.
 
-Install:  python -m pip install -r requirements/tokenizers.txt
 Data:     data/cifar10/{train,test}/CLASS/* as image files
 Train:    python tools/train.py configs/tokenizer/lfq_v8192_cifar10.py
-Its entropy term has a number for each position and code: 8192 x 8192 of them in a step.
 Steps and batch are those of dvae_light-v512_cifar10.py; no result has been measured yet.
 """
 

@@ -1,10 +1,13 @@
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from beit_mm.models.layers.binary_code_entropy import binary_code_entropies
 from beit_mm.registry import MODELS
 
 from .autoencoder_tokenizer import AutoencoderTokenizer
-from .vq_library import vq_library
 
 
 @MODELS.register_module()
@@ -13,14 +16,19 @@ class LFQTokenizer(AutoencoderTokenizer):
 
     With ``spherical`` the numbers are a unit vector first: binary spherical quantisation (BSQ,
     arXiv 2406.07548). The vocabulary is 2 ** bits. An entropy term makes each vector sure of its
-    token and the batch use all of them; that is what keeps the vocabulary in use. The quantizer
-    is that of vector-quantize-pytorch.
+    token and the batch (of all processes) use all of them; that is what keeps the vocabulary in
+    use. It is exact, and costs 2 ** (bits / 2) numbers for each position.
 
     Args:
-        entropy_weight: Of (mean entropy of a position - diversity * entropy of the batch).
+        entropy_weight: Of (mean entropy of a position - diversity * entropy of the batch), in nats.
         diversity: See ``entropy_weight``.
-        beta: Weight of the commitment loss.
+        temperature: Of the softmax over the codes that the entropies are those of. Only numbers
+            nearer to 0 than about this have a gradient from them.
+        beta: Weight of the commitment loss, the mean squared distance to the codes.
         kwargs: As :class:`AutoencoderTokenizer`, without ``vocab_size`` and ``code_dim``.
+
+    Raises:
+        ValueError: ``bits`` or ``temperature`` out of range.
     """
 
     def __init__(
@@ -29,27 +37,47 @@ class LFQTokenizer(AutoencoderTokenizer):
         spherical: bool = False,
         entropy_weight: float = 0.02,
         diversity: float = 1.0,
+        temperature: float = 0.01,
         beta: float = 0.02,
         **kwargs,
     ):
+        if bits != int(bits) or not 1 <= bits <= 20:
+            raise ValueError(
+                f'LFQTokenizer.bits={bits}: expected an integer from 1 to 20, for 2 ** bits tokens'
+            )
+        if not 0 < temperature < math.inf:
+            raise ValueError(
+                f'LFQTokenizer.temperature={temperature}: expected a positive number, as 0.01'
+            )
         super().__init__(2**bits, bits, **kwargs)
-        self.quantizer = vq_library('LFQTokenizer').LFQ(
-            dim=bits,
-            codebook_size=2**bits,
-            entropy_loss_weight=entropy_weight,
-            diversity_gamma=diversity,
-            commitment_loss_weight=beta,
-            spherical=spherical,
-        )
+        self.spherical = spherical
+        self.entropy_weight = entropy_weight
+        self.diversity = diversity
+        self.temperature = temperature
+        self.beta = beta
+        self.magnitude = bits**-0.5 if spherical else 1.0  # of each number of a code
+        powers = 2 ** torch.arange(bits - 1, -1, -1)
+        self.register_buffer('powers', powers, persistent=False)
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        codes, ids, auxiliary = self.quantizer(z.flatten(1, 2))
-        return codes.view_as(z), ids.view(z.shape[:-1]), dict(loss_auxiliary=auxiliary)
+        if self.spherical:
+            z = F.normalize(z, dim=-1)
+        ids = self.ids_of(z)
+        codes = self.codes_of(ids)
+        logits = 4 * self.magnitude * z.flatten(0, -2) / self.temperature
+        position, batch = binary_code_entropies(logits)
+        entropy = self.entropy_weight * (position - self.diversity * batch)
+        auxiliary = entropy + self.beta * F.mse_loss(z, codes)
+        return z + (codes - z).detach(), ids, dict(loss_auxiliary=auxiliary)
 
     @torch.no_grad()
     def ids_of(self, z: Tensor) -> Tensor:
-        powers = 2 ** torch.arange(z.shape[-1] - 1, -1, -1, device=z.device)
-        return ((z > 0) * powers).sum(-1)
+        return ((z > 0) * self.powers).sum(-1)
 
     def codes_of(self, ids: Tensor) -> Tensor:
-        return self.quantizer.indices_to_codes(ids.flatten()[None]).view(*ids.shape, -1)
+        bits = (ids[..., None] & self.powers) > 0
+        return torch.where(bits, self.magnitude, -self.magnitude)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        state_dict.pop(prefix + 'quantizer.mask', None)  # powers, as they once were stored
+        super()._load_from_state_dict(state_dict, prefix, *args)

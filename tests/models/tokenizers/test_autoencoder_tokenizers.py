@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
+from vector_quantize_pytorch import LFQ
 
 from beit_mm.registry import MODELS
 
@@ -175,6 +176,47 @@ def test_lfq__commitment_is_the_squared_distance_to_the_signs(beta):
     torch.testing.assert_close(auxiliary, beta * F.mse_loss(z, torch.where(z > 0, 1.0, -1.0)))
 
 
+@pytest.mark.parametrize('spherical', [False, True])
+@pytest.mark.parametrize('temperature', [0.01, 2.0])
+def test_lfq__equals_vector_quantize_pytorch(spherical, temperature):
+    kind = dict(type='LFQTokenizer', bits=4, spherical=spherical, temperature=temperature)
+    model = build(kind, entropy_weight=0.3, diversity=0.7, beta=0.2)
+    library = LFQ(
+        dim=4,
+        spherical=spherical,
+        entropy_loss_weight=0.3,
+        diversity_gamma=0.7,
+        commitment_loss_weight=0.2,
+    )
+    # Where a number is within the temperature: a position that is sure of its code has none.
+    z = (0.5 * torch.randn(2, 3, 5, 4)).requires_grad_()
+    codes, ids, losses = model.quantize(z)
+    their_codes, their_ids, their_loss = library(z.flatten(1, 2), inv_temperature=1 / temperature)
+    assert torch.equal(ids, their_ids.view_as(ids))
+    torch.testing.assert_close(codes, their_codes.view_as(codes))
+    torch.testing.assert_close(model.codes_of(ids), library.indices_to_codes(their_ids).view_as(z))
+    # Their logarithm ends at 1e-5.
+    torch.testing.assert_close(losses['loss_auxiliary'], their_loss, atol=1e-3, rtol=1e-3)
+    mine, theirs = (
+        torch.autograd.grad((out * torch.arange(4.0)).sum(), z, retain_graph=True)[0]
+        for out in (codes, their_codes)
+    )
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_lfq__checkpoints_with_the_librarys_buffer_still_load():
+    model = build(dict(type='LFQTokenizer', bits=4))
+    old = dict(model.state_dict(), **{'quantizer.mask': torch.tensor([8, 4, 2, 1])})
+    model.load_state_dict(old)
+
+
+@pytest.mark.parametrize('change', [dict(bits=0), dict(bits=21), dict(temperature=0.0)])
+def test_lfq__options_out_of_range_are_named(change):
+    (name,) = change
+    with pytest.raises(ValueError, match=f'LFQTokenizer.{name}='):
+        build(dict(type='LFQTokenizer', **change))
+
+
 def test_residual_vq__levels_quantize_what_is_left():
     model = build(KINDS[2])
     model.loss(images())
@@ -299,6 +341,7 @@ def test_without_the_library__the_command_that_installs_it(monkeypatch):
     with pytest.raises(ImportError, match='FSQTokenizer needs.*requirements/tokenizers.txt'):
         build(dict(type='FSQTokenizer', levels=(5, 3)))
     build(KINDS[0])
+    build(dict(type='LFQTokenizer', bits=5))
 
 
 def test_fsq__scale_leaves_nothing_of_a_run_to_one_end():

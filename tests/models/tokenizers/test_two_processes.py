@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from beit_mm.engine import CodebookGuardHook, CollapsedCodebookError
 from beit_mm.models import DVAETokenizer, ResidualVQTokenizer, VQVAETokenizer
+from beit_mm.models.layers.binary_code_entropy import binary_code_entropies
 from beit_mm.models.layers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
 
 SIZES = dict(vocab_size=16, stride=4, width=8, num_blocks=1)
@@ -76,6 +77,13 @@ def guarded(counts: list) -> dict:
     return logged
 
 
+def entropies(logits, processes: int) -> dict:
+    logits = logits.clone().requires_grad_()
+    position, batch = binary_code_entropies(logits)
+    (batch / processes).backward()  # their losses are averaged
+    return dict(position=position.detach(), batch=batch.detach(), gradient=logits.grad)
+
+
 def streams() -> list:
     """Batches of vectors around five means, those of each process."""
     generator = torch.Generator().manual_seed(3)
@@ -110,6 +118,9 @@ def worker(rank: int, folder) -> None:
     own = started(VQVAETokenizer, part, kmeans_iters=0)
     result['vqvae_start'] = own.encoder[-1].state_dict()
 
+    logits = torch.load(folder / 'logits.pth').split(VECTORS)[rank]
+    result['entropies'] = entropies(logits, 2)
+
     kmeans = MiniBatchKMeans(5, 4, start_vectors=100)
     result['fitted'] = []
     for batch in streams()[rank]:
@@ -129,6 +140,8 @@ def ranks(tmp_path_factory):
     images = torch.rand(4, 3, 16, 16)
     images[2:] *= 0.2  # the second process sees dark images
     torch.save(images, folder / 'images.pth')
+    logits = 3 * torch.randn(sum(VECTORS), 5)
+    torch.save(logits, folder / 'logits.pth')
     context = torch.multiprocessing.get_context('fork')
     workers = [context.Process(target=worker, args=(rank, folder), daemon=True) for rank in (0, 1)]
     for process in workers:
@@ -137,7 +150,8 @@ def ranks(tmp_path_factory):
         process.join(timeout=60)
         assert process.exitcode == 0
     results = [torch.load(folder / f'rank{rank}.pth') for rank in (0, 1)]
-    return SimpleNamespace(images=images, first=results[0], second=results[1])
+    first, second = results
+    return SimpleNamespace(images=images, logits=logits, first=first, second=second)
 
 
 def assert_equal(ranks, name: str) -> None:
@@ -188,6 +202,14 @@ def test_data_init__of_the_joint_batch_though_the_parts_differ_in_size(ranks):
     for name, conv in dict(dvae_start=dvae, vqvae_start=vqvae).items():
         assert_equal(ranks, name)
         torch.testing.assert_close(ranks.first[name], dict(conv.state_dict()))
+
+
+def test_entropy_of_binary_codes__of_the_joint_batch_though_the_parts_differ_in_size(ranks):
+    alone = entropies(ranks.logits, 1)
+    for rank in (ranks.first, ranks.second):
+        torch.testing.assert_close(rank['entropies']['batch'], alone['batch'])
+    gradients = [rank['entropies']['gradient'] for rank in (ranks.first, ranks.second)]
+    torch.testing.assert_close(torch.cat(gradients), alone['gradient'])
 
 
 def test_kmeans__both_wait_for_the_slower_one_and_have_one_set_of_centres(ranks):

@@ -1,0 +1,36 @@
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .joint_sum import joint_sum
+
+
+def binary_code_entropies(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Entropies in nats of soft codes of independent bits, without a number for each code.
+
+    The softmax over all 2 ** bits codes in {-1, 1} of their dot products with a vector is a product
+    of one sigmoid for each bit. A position's entropy is then a sum over bits, and the distribution
+    of the batch is the product of two matrices with a column for each value of half the bits.
+
+    Args:
+        logits: (N, bits), of each bit to be 1.
+
+    Returns:
+        The mean entropy of a position (of this process), and the entropy of the mean distribution
+        of all processes' positions. Both have a gradient.
+    """
+    position = (F.softplus(logits) - logits * logits.sigmoid()).sum(1).mean()
+    half = logits.shape[1] // 2
+    total = _product(logits[:, :half]).T @ _product(logits[:, half:])
+    mean = joint_sum(total) / joint_sum(total.new_tensor(len(logits)))
+    # A code that no position can have is no gradient either.
+    batch = torch.special.entr(mean.clamp(min=torch.finfo(mean.dtype).tiny)).sum()
+    return position, batch
+
+
+def _product(logits: Tensor) -> Tensor:
+    """(N, bits) -> probabilities (N, 2 ** bits)."""
+    joint = logits.new_ones(len(logits), 1)
+    for bit in logits.T:
+        joint = torch.cat([joint * (-bit).sigmoid()[:, None], joint * bit.sigmoid()[:, None]], 1)
+    return joint
