@@ -170,8 +170,13 @@ def _read_safetensors(path: Path, map_location: str | Callable | None) -> dict[s
         raise ValueError(f'{path}: not a safetensors file, or damaged ({error})') from error
 
 
+def must_be_finite(name: str, tensor: Tensor) -> bool:
+    """Whether NaN or infinity in this part of a state dict is damage: attention masks hold -inf."""
+    return tensor.is_floating_point() and not str(name).endswith('attn_mask')
+
+
 def refuse_non_finite(checkpoint: Mapping, source: str) -> None:
-    """ValueError where weights are NaN or infinite; attention masks may hold -inf."""
+    """ValueError where weights are NaN or infinite."""
     if is_trusted():
         return
     groups = [checkpoint[k] for k in WRAPPERS if isinstance(checkpoint.get(k), Mapping)]
@@ -180,8 +185,7 @@ def refuse_non_finite(checkpoint: Mapping, source: str) -> None:
         for group in groups or [checkpoint]
         for name, value in group.items()
         if isinstance(value, Tensor)
-        and value.is_floating_point()
-        and not str(name).endswith('attn_mask')
+        and must_be_finite(name, value)
         and not _is_finite(name, value, source)
     ]
     if bad:

@@ -9,6 +9,7 @@ from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 
+from beit_mm.checkpoints.reading import must_be_finite
 from beit_mm.engine.update_boundary import optim_wrappers
 from beit_mm.registry import HOOKS
 
@@ -191,11 +192,10 @@ def _check_state(runner, step: int) -> None:
 
 
 def first_non_finite(state: Mapping) -> str | None:
-    """The name of a tensor with NaN or infinity; attention masks may hold -inf."""
+    """The name of a tensor that must be finite and isn't."""
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not name.endswith('attn_mask'):
-            if not tensor.isfinite().all():
-                return name
+        if must_be_finite(name, tensor) and not tensor.isfinite().all():
+            return name
     return None
 
 

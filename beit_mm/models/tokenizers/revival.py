@@ -8,6 +8,7 @@ from torch import Tensor
 
 from beit_mm.code_health import dead_codes
 from beit_mm.models.layers.code_usage import CodeUsage
+from beit_mm.models.layers.ema_codebook import EMACodebook
 
 DEFAULTS = dict(share=0.05, min_tokens=10, interval=100)
 
@@ -57,6 +58,12 @@ class Revival:
             return None
         usage.counts.zero_()
         return dead, counts
+
+    def replace_dead(self, codebook: EMACodebook, usage: CodeUsage, vectors: Tensor) -> None:
+        """Dead codes go to vectors (..., D) of the batch of all processes."""
+        found = self.dead(usage)
+        if found is not None:
+            codebook.replace(found[0], vectors)
 
     def _check_window(self, usage: CodeUsage, tokens: int) -> None:
         steps, vocab_size = usage.counts.shape

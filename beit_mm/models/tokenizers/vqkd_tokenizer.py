@@ -111,8 +111,8 @@ class VQKDTokenizer(BaseTokenizer):
                 "dict such as dict(type='CLIPTeacher', model=...)"
             )
         z = self.vectors(inputs)
-        if self.training:
-            self._revive(z.detach())
+        if self.training and self.revive:
+            self.revive.replace_dead(self.codebook, self.usage, z.detach())
         codes, ids, commitment = self.codebook(z)
         decoded = self.decoder(codes.permute(0, 3, 1, 2))[0].flatten(2).transpose(1, 2)
         features = self.decode_task_layer(decoded)  # (B, N, dims of the teacher)
@@ -123,12 +123,6 @@ class VQKDTokenizer(BaseTokenizer):
             loss_commit=self.beta * commitment,
             **self.usage(ids),
         )
-
-    def _revive(self, z: Tensor) -> None:
-        """``revive``: dead codes go to vectors of the batch."""
-        found = self.revive.dead(self.usage) if self.revive else None
-        if found is not None:
-            self.codebook.replace(found[0], z)
 
     def _apply(self, fn, *args, **kwargs):
         for teacher in self._teacher:  # .to(), .cuda(), .half()

@@ -40,8 +40,8 @@ class VQVAETokenizer(AutoencoderTokenizer):
         self.revive = None if revive is None else Revival(revive, type(self).__name__)
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        if self.training:
-            self._revive(z.detach())
+        if self.training and self.revive:
+            self.revive.replace_dead(self.codebook, self.usage, z.detach())
         codes, ids, commitment = self.codebook(z)
         return codes, ids, dict(loss_commit=self.beta * commitment)
 
@@ -55,9 +55,3 @@ class VQVAETokenizer(AutoencoderTokenizer):
         """(B, C, H, W) in [0, 1] -> (B, h, w, V): softmax of the cosines over ``temperature``."""
         z = F.normalize(self.vectors(images), dim=-1)
         return (z @ self.codebook.weight.T / temperature).softmax(-1)
-
-    def _revive(self, z: Tensor) -> None:
-        """``revive``: dead codes go to vectors of the batch."""
-        found = self.revive.dead(self.usage) if self.revive else None
-        if found is not None:
-            self.codebook.replace(found[0], z)

@@ -329,7 +329,7 @@ def test_vqvae__dead_codes_go_to_vectors_of_the_batch():
     model.usage.counts.zero_()
     model.usage.counts[0] = torch.tensor([30, 30] + 10 * [0])
     before, z = model.codebook.weight.clone(), torch.randn(1, 2, 3, 5)
-    model._revive(z)
+    model.revive.replace_dead(model.codebook, model.usage, z)
     after = model.codebook.weight
     assert torch.equal(before[:2], after[:2])
     similar = after[2:] @ F.normalize(z.view(6, 5), dim=-1).T

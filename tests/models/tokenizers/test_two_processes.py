@@ -41,7 +41,10 @@ def revived(kind, counts, seed: int, **kwargs):
     before = copy.deepcopy(model)
     torch.manual_seed(seed)
     z = F.normalize(torch.randn(2, 4, 5, 6), dim=-1)
-    model._revive(*([z] if kind is VQVAETokenizer else []))
+    if kind is VQVAETokenizer:
+        model.revive.replace_dead(model.codebook, model.usage, z)
+    else:
+        model._revive()
     return before, model, z
 
 
