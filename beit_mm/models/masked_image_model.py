@@ -29,7 +29,7 @@ class MaskedImageModel(BaseModel):
             tokenizer's as well.
         usage_window: ``target_codes``, ``target_perplexity``, ``chance`` (their entropy, nats) and
             ``gap_closed`` (1 - loss / chance) describe the targets of this many latest training
-            steps (of this process).
+            steps (of all processes).
 
     Raises:
         ValueError: Vocabularies, channels, grids or strides of the parts don't agree, the batch

@@ -4,7 +4,7 @@ Install:  python -m pip install -r requirements/tokenizers.txt
 Data:     data/cifar10/{train,test}/CLASS/* as image files
 Train:    python tools/train.py configs/tokenizer/fsq_8x8x8x4x4-v8192_cifar10.py
 50,000 images of 64 tokens are 390 tokens for each code, in the training set once.
-Steps and batch are those of dvae_light-v512_cifar10.py; no result has been measured yet.
+Steps and batch are those of dvae_light-v512_cifar10.py; measured for 600 steps: docs/tokenizer_comparison.md.
 """
 
 _base_ = [

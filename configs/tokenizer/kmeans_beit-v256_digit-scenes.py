@@ -4,7 +4,7 @@ Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scene
 Train:          python tools/train.py configs/tokenizer/kmeans_beit-v256_digit-scenes.py
 Train before:   python tools/train.py configs/pretrain/beit_beit-micro-p8_digit-scenes.py
 Compare with others: python tools/analysis_tools/compare_tokenizers.py
-Made for two CPU cores; no result has been measured yet.
+Made for two CPU cores; results: docs/tokenizer_comparison.md.
 """
 
 _base_ = [

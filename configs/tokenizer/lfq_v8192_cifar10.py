@@ -2,7 +2,7 @@
 
 Data:     data/cifar10/{train,test}/CLASS/* as image files
 Train:    python tools/train.py configs/tokenizer/lfq_v8192_cifar10.py
-Steps and batch are those of dvae_light-v512_cifar10.py; no result has been measured yet.
+Steps and batch are those of dvae_light-v512_cifar10.py; measured for 600 steps: docs/tokenizer_comparison.md.
 """
 
 _base_ = [

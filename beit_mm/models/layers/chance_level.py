@@ -4,6 +4,8 @@ from torch import Tensor
 
 from beit_mm.models.layers.code_usage import CodeUsage
 
+from .joint_sum import joint_sum
+
 
 class ChanceLevel(nn.Module):
     """What the loss of a token prediction has to be compared with.
@@ -11,7 +13,7 @@ class ChanceLevel(nn.Module):
     Knowing nothing but the shares of the tokens, the best prediction has a cross-entropy of their
     entropy, ``chance``; ``gap_closed`` is the part of it that is predicted, 1 - loss / chance: 0
     for that prediction, 1 for a perfect one, negative below. Both are over the latest training
-    steps of this process, and nothing is in the state dict; checkpoints keep it beside the
+    steps of all processes, and nothing is in the state dict; checkpoints keep it beside the
     weights for ``resume`` (``training_state``).
 
     Args:
@@ -27,11 +29,10 @@ class ChanceLevel(nn.Module):
     def forward(self, ids: Tensor, loss: Tensor) -> dict[str, Tensor]:
         """Targets (M,) of one step and their mean cross-entropy -> figures of the window."""
         self.loss_sums[self.usage.step % len(self.loss_sums)] = loss.detach() * len(ids)
-        self.usage(ids)
-        counts = self.usage.counts.sum(0)
+        counts = self.usage.add(ids)
         total = counts.sum().clamp(min=1)
         chance = torch.special.entr(counts / total).sum()
-        gap_closed = 1 - self.loss_sums.sum() / total / chance
+        gap_closed = 1 - joint_sum(self.loss_sums.sum()) / total / chance
         return dict(
             target_codes=(counts > 0).sum().float(),
             target_perplexity=chance.exp(),

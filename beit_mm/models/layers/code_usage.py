@@ -2,10 +2,13 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from .joint_sum import joint_sum
+
 
 class CodeUsage(nn.Module):
-    """Which codes the latest training steps of this process used. Not part of the state dict.
+    """Which codes the latest training steps used. Not part of the state dict.
 
+    ``counts`` are those of this process, the figures those of all processes.
     Checkpoints keep it beside the weights for ``resume`` (``training_state``), since what is
     revived may depend on it.
 
@@ -24,16 +27,20 @@ class CodeUsage(nn.Module):
     @torch.no_grad()
     def forward(self, ids: Tensor) -> dict[str, Tensor]:
         """ids of one step, any shape -> ``codes_used`` and ``perplexity`` of the window."""
-        vocab_size = self.counts.shape[1]
-        row = self.step % len(self.counts)
-        self.counts[row] = torch.bincount(ids.flatten(), minlength=vocab_size)
-        self.step += 1
-        total = self.counts.sum(0)
+        total = self.add(ids)
         share = total / total.sum()
         return dict(
             codes_used=(total > 0).sum().float(),
             perplexity=torch.special.entr(share).sum().exp(),
         )
+
+    @torch.no_grad()
+    def add(self, ids: Tensor) -> Tensor:
+        """ids of one step, any shape -> counts (V,) of the window, of all processes."""
+        row = self.step % len(self.counts)
+        self.counts[row] = torch.bincount(ids.flatten(), minlength=self.counts.shape[1])
+        self.step += 1
+        return joint_sum(self.counts.sum(0))
 
     def training_state(self) -> dict[str, Tensor | int]:
         return dict(counts=self.counts.to(torch.int32).cpu(), step=self.step)

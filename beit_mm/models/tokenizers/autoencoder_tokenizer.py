@@ -28,7 +28,7 @@ class AutoencoderTokenizer(BaseTokenizer):
             the first training batch (of all processes), so that a fresh encoder's vectors are
             spread over the codes. None keeps them as they are.
         usage_window: ``codes_used`` and ``perplexity`` describe the tokens of this many latest
-            training steps (of this process).
+            training steps (of all processes).
     """
 
     def __init__(

@@ -71,7 +71,7 @@ class DVAETokenizer(BaseTokenizer):
             becomes a copy, with a little noise, of one that is drawn by its use. There is none
             before the window has ``min_tokens`` tokens for each code. None lets them die.
         usage_window: ``codes_used`` and ``perplexity`` describe the argmax tokens of this many
-            latest training steps (of this process).
+            latest training steps (of all processes).
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class VQKDTokenizer(BaseTokenizer):
         decay, kmeans_iters: Of the codebook.
         revive: See VQVAETokenizer; None, as in the paper, lets unused codes be.
         usage_window: ``codes_used`` and ``perplexity`` describe the tokens of this many latest
-            training steps (of this process).
+            training steps (of all processes).
     """
 
     def __init__(

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from beit_mm.engine import CodebookGuardHook, CollapsedCodebookError
 from beit_mm.models import DVAETokenizer, ResidualVQTokenizer, VQVAETokenizer
 from beit_mm.models.layers.binary_code_entropy import binary_code_entropies
+from beit_mm.models.layers.chance_level import ChanceLevel
 from beit_mm.models.layers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
 
 SIZES = dict(vocab_size=16, stride=4, width=8, num_blocks=1)
@@ -87,6 +88,12 @@ def entropies(logits, processes: int) -> dict:
     return dict(position=position.detach(), batch=batch.detach(), gradient=logits.grad)
 
 
+def logged(parts: list) -> list[dict]:
+    """The figures of some steps, of targets and of the losses that predict them."""
+    chance = ChanceLevel(6, window=2)
+    return [chance(ids, loss) for ids, loss in parts]
+
+
 def streams() -> list:
     """Batches of vectors around five means, those of each process."""
     generator = torch.Generator().manual_seed(3)
@@ -124,6 +131,8 @@ def worker(rank: int, folder) -> None:
     logits = torch.load(folder / 'logits.pth').split(VECTORS)[rank]
     result['entropies'] = entropies(logits, 2)
 
+    result['logged'] = logged(torch.load(folder / 'predicted.pth')[rank])
+
     kmeans = MiniBatchKMeans(5, 4, start_vectors=100)
     result['fitted'] = []
     for batch in streams()[rank]:
@@ -145,6 +154,12 @@ def ranks(tmp_path_factory):
     torch.save(images, folder / 'images.pth')
     logits = 3 * torch.randn(sum(VECTORS), 5)
     torch.save(logits, folder / 'logits.pth')
+    sizes = torch.tensor([[8, 3, 5], [2, 9, 4]])
+    predicted = [
+        [(torch.randint(6, (n,)) // (rank + 1), torch.rand(()) + rank) for n in steps]
+        for rank, steps in enumerate(sizes.tolist())
+    ]
+    torch.save(predicted, folder / 'predicted.pth')
     context = torch.multiprocessing.get_context('fork')
     workers = [context.Process(target=worker, args=(rank, folder), daemon=True) for rank in (0, 1)]
     for process in workers:
@@ -154,7 +169,9 @@ def ranks(tmp_path_factory):
         assert process.exitcode == 0
     results = [torch.load(folder / f'rank{rank}.pth') for rank in (0, 1)]
     first, second = results
-    return SimpleNamespace(images=images, logits=logits, first=first, second=second)
+    return SimpleNamespace(
+        images=images, logits=logits, predicted=predicted, first=first, second=second
+    )
 
 
 def assert_equal(ranks, name: str) -> None:
@@ -213,6 +230,15 @@ def test_entropy_of_binary_codes__of_the_joint_batch_though_the_parts_differ_in_
         torch.testing.assert_close(rank['entropies']['batch'], alone['batch'])
     gradients = [rank['entropies']['gradient'] for rank in (ranks.first, ranks.second)]
     torch.testing.assert_close(torch.cat(gradients), alone['gradient'])
+
+
+def test_figures_in_the_log__of_the_tokens_of_both(ranks):
+    joint = [
+        (torch.cat([a, b]), (len(a) * x + len(b) * y) / (len(a) + len(b)))
+        for (a, x), (b, y) in zip(*ranks.predicted, strict=True)
+    ]
+    for rank in (ranks.first, ranks.second):
+        torch.testing.assert_close(rank['logged'], logged(joint))
 
 
 def test_kmeans__both_wait_for_the_slower_one_and_have_one_set_of_centres(ranks):
