@@ -1,7 +1,8 @@
 """Trains or loads several tokenizers on one data set and compares what they are good for.
 
     python tools/analysis_tools/compare_tokenizers.py [CONFIG[=CHECKPOINT] ...] [--seeds 0 1 2]
-        [--steps 1000] [--work-dir work_dirs/compare_tokenizers] [--speed] [--smoke]
+        [--steps 1000] [--tokenizer-steps N] [--work-dir work_dirs/compare_tokenizers]
+        [--speed] [--smoke]
 
 For each one: reconstruction (PSNR, SSIM), use of the vocabulary over the validation images, and
 what an equally short masked image modelling with its tokens gives: the part of the tokens' entropy
@@ -25,12 +26,14 @@ data/digit_scenes). A CONFIG of a masked image model stands for its tokenizer. F
 --perceptual FILE, a config with `backbone=dict(...)` and perhaps mean and std, adds the distance of
 that backbone's features (LPIPS' idea, see PerceptualReconLoss). --speed times the encoding: for a
 machine that does nothing else. --steps 0 compares the tokenizers alone, without a pre-training.
+--tokenizer-steps gives all of them the same length, with what their configs schedule in proportion.
 """
 
 import argparse
 import copy
 import hashlib
 import json
+import math
 import subprocess
 import sys
 import time
@@ -161,10 +164,10 @@ class Comparison:
         self.set_stride(tokenizer)
         if trainable and checkpoint is None:
             self.place(config)
-            if self.args.smoke:
-                config.merge_from_dict({'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2})
-                if tokenizer.type == 'KMeansTokenizer':
-                    tokenizer.start_vectors = tokenizer.vocab_size
+            if steps := 2 if self.args.smoke else self.args.tokenizer_steps:
+                shorten(config, steps)
+            if self.args.smoke and tokenizer.type == 'KMeansTokenizer':
+                tokenizer.start_vectors = tokenizer.vocab_size
             checkpoint = self.train(name, 'tokenizer', config)
         tokenizer = self.frozen(tokenizer, checkpoint)
         trained = [] if checkpoint is None else [checkpoint]
@@ -214,15 +217,7 @@ class Comparison:
         config.model.tokenizer = tokenizer
         config.model.head.vocab_size = vocab_size
         self.place(config)
-        steps = 2 if self.args.smoke else self.args.steps
-        scale = steps / config.train_cfg.max_iters
-        for scheduler in config.param_scheduler:
-            for key in ('begin', 'end', 'T_max'):
-                if key in scheduler:
-                    scheduler[key] = round(scheduler[key] * scale)
-        config.param_scheduler = [s for s in config.param_scheduler if s.end > s.begin]
-        config.train_cfg.update(max_iters=steps, val_interval=steps)
-        config.default_hooks.checkpoint.update(interval=max(steps // 4, 1), max_keep_ckpts=1)
+        shorten(config, 2 if self.args.smoke else self.args.steps)
         return config
 
     def train(self, name: str, stage: str, config: Config) -> str:
@@ -479,6 +474,41 @@ class Comparison:
         return [(file, classes.index(name)) for file, name in zip(files, names, strict=True)]
 
 
+def shorten(config: Config, steps: int) -> None:
+    """The training takes ``steps`` steps, and what is scheduled in it changes in proportion.
+
+    Laws of a step alone (``StepLR``, ``step``, ``compound``) stay what they are.
+    """
+    scale = steps / config.train_cfg.max_iters
+    for scheduler in config.param_scheduler:
+        _scale(scheduler, scale, 'begin', 'end', 'T_max')
+    config.param_scheduler = [
+        s for s in config.param_scheduler if s.get('end', math.inf) > s.get('begin', 0)
+    ]
+    for hook in filter(None, [*config.get('custom_hooks', []), *config.default_hooks.values()]):
+        kind = hook.get('type', '').split('.')[-1]
+        if kind == 'CodebookGuardHook':
+            _scale(hook, scale, 'grace')
+        elif kind == 'TokenizerScheduleHook':  # where `end` is a value
+            for parts in hook.schedules.values():
+                earliest = 0
+                for part in parts if isinstance(parts, list) else [parts]:
+                    _scale(part, scale, 'begin', 'num_steps')
+                    if 'num_steps' in part:
+                        part['num_steps'] = max(part['num_steps'], 1)
+                    if part.get('begin', 0) < earliest:
+                        part['begin'] = earliest
+                    earliest = part.get('begin', 0) + 1
+    config.train_cfg.update(max_iters=steps, val_interval=steps)
+    config.default_hooks.checkpoint.update(interval=max(steps // 4, 1), max_keep_ckpts=1)
+
+
+def _scale(part: dict, factor: float, *keys: str) -> None:
+    for key in keys:
+        if key in part:
+            part[key] = round(part[key] * factor)
+
+
 def paths_of(dataset: BaseDataset) -> list[str]:
     return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
 
@@ -570,6 +600,13 @@ def parse_args() -> argparse.Namespace:
         default=1000,
         help='of each pre-training; 0 leaves it and its probes out',
     )
+    parser.add_argument(
+        '--tokenizer-steps',
+        type=int,
+        metavar='N',
+        help="of each tokenizer's training, with its schedules in proportion; else those of its "
+        'config',
+    )
     parser.add_argument('--stride', type=int, help='pixels per token, of all tokenizers')
     parser.add_argument(
         '--labelled',
@@ -583,6 +620,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--speed', action='store_true', help='time the encoding (quiet machine!)')
     parser.add_argument('--smoke', action='store_true', help='2 steps each; figures mean nothing')
     args = parser.parse_args()
+    if args.tokenizer_steps is not None and args.tokenizer_steps < 1:
+        parser.error(f'--tokenizer-steps {args.tokenizer_steps}: expected 1 or more')
     args.data = args.data.resolve()
     return args
 

@@ -1,4 +1,5 @@
 import argparse
+import copy
 import importlib.util
 import json
 from pathlib import Path
@@ -11,7 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from sklearn.linear_model import LogisticRegression
 
-from beit_mm.engine.launch import UserError
+from beit_mm.engine import TokenizerScheduleHook
+from beit_mm.engine.launch import UserError, load_config
 from beit_mm.evaluation import frozen_probes
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -36,6 +38,7 @@ def comparison(tmp_path):
         speed=False,
         smoke=False,
         stride=None,
+        tokenizer_steps=None,
         dense=None,
         perceptual=None,
         train_folder=None,
@@ -87,6 +90,55 @@ def test_mim_config__the_schedule_in_proportion_and_the_tokenizer_in_its_place(c
     assert config.train_dataloader.dataset.data_root == str(comparison.data / 'unlabelled')
     assert config.val_dataloader.dataset.data_root == str(comparison.data / 'val')
     assert config.randomness.seed == 3
+
+
+def test_shorten__all_that_has_an_end_in_proportion_and_no_law_or_value():
+    config = load_config(ROOT / 'configs/tokenizer/dvae_light-v512_cifar10.py')
+    warm_up = dict(type='linear', start=0.0, end=20.0, num_steps=1000)
+    fall = dict(type='cosine', start=20.0, end=10.0, begin=1000, num_steps=4000)
+    law = dict(type='compound', start=1.0, end=0.5, rate=1e-6, step_size=100)
+    hook = config.custom_hooks[0]
+    hook.schedules.update(kl_weight=[warm_up, fall], usage_weight=law)
+    config.param_scheduler.append(dict(type='StepLR', step_size=100, gamma=0.9))
+    guard = dict(type='CodebookGuardHook', grace=2000)
+    config.custom_hooks.append(guard)
+    config.default_hooks.codebook_guard.grace = 400
+    guard = config.custom_hooks[1]
+    assert hook.type == 'TokenizerScheduleHook'
+    before = copy.deepcopy(config)
+    tool.shorten(config, 500)  # of 10,000
+    assert config.train_cfg.max_iters == config.train_cfg.val_interval == 500
+    assert (guard['grace'], config.default_hooks.codebook_guard.grace) == (100, 20)
+    ends = [(s.get('begin'), s.get('end')) for s in config.param_scheduler]
+    assert ends == [(0, 10), (10, 500), (None, None)]
+    assert config.param_scheduler[2].step_size == 100
+    assert hook.schedules.temperature == dict(
+        before.custom_hooks[0].schedules.temperature, num_steps=450
+    )
+    assert hook.schedules.kl_weight == [
+        dict(warm_up, num_steps=50),
+        dict(fall, begin=50, num_steps=200),
+    ]
+    assert hook.schedules.usage_weight == law
+    tool.shorten(config, 2)  # rounds to nothing
+    assert [part.get('begin', 0) for part in hook.schedules.kl_weight] == [0, 1]
+    TokenizerScheduleHook(hook.schedules.to_dict())
+    assert all(s.get('end', 2) > s.get('begin', 0) for s in config.param_scheduler)
+
+
+@pytest.mark.parametrize(('smoke', 'length'), [(False, 150), (True, 2)])
+def test_row__tokenizers_of_one_length(comparison, monkeypatch, smoke, length):
+    trained = {}
+    monkeypatch.setattr(
+        comparison, 'train', lambda name, stage, config: trained.update({stage: config}) or __file__
+    )
+    monkeypatch.setattr(comparison, 'quality', lambda tokenizer: dict(vocab_size=256))
+    comparison.args.steps, comparison.args.tokenizer_steps = 0, 150
+    comparison.args.smoke = smoke
+    [(name, config, _), *_] = comparison.entries()
+    comparison.row(name, config, None)
+    assert trained['tokenizer'].train_cfg.max_iters == length
+    assert trained['tokenizer'].param_scheduler[-1].end == length
 
 
 def test_stage__computed_again_only_when_something_changed(comparison, tmp_path):
