@@ -26,14 +26,14 @@ data/digit_scenes). A CONFIG of a masked image model stands for its tokenizer. F
 --perceptual FILE, a config with `backbone=dict(...)` and perhaps mean and std, adds the distance of
 that backbone's features (LPIPS' idea, see PerceptualReconLoss). --speed times the encoding: for a
 machine that does nothing else. --steps 0 compares the tokenizers alone, without a pre-training.
---tokenizer-steps gives all of them the same length, with what their configs schedule in proportion.
+--tokenizer-steps gives all of them the same length, with what their configs schedule in proportion;
+k-means keeps its one pass.
 """
 
 import argparse
 import copy
 import hashlib
 import json
-import math
 import subprocess
 import sys
 import time
@@ -55,6 +55,7 @@ from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import Runner, load_checkpoint, set_random_seed  # noqa: E402
 
 import beit_mm  # noqa: E402, F401  (before mmpretrain)
+from beit_mm.engine import CodebookGuardHook  # noqa: E402
 from beit_mm.engine.launch import UserError, load_config, run_tool  # noqa: E402
 from beit_mm.evaluation.frozen_probes import (  # noqa: E402
     accuracy,
@@ -164,10 +165,13 @@ class Comparison:
         self.set_stride(tokenizer)
         if trainable and checkpoint is None:
             self.place(config)
-            if steps := 2 if self.args.smoke else self.args.tokenizer_steps:
-                shorten(config, steps)
-            if self.args.smoke and tokenizer.type == 'KMeansTokenizer':
-                tokenizer.start_vectors = tokenizer.vocab_size
+            one_pass = tokenizer.type == 'KMeansTokenizer'
+            if self.args.smoke:
+                shorten(config, 2)
+                if one_pass:
+                    tokenizer.start_vectors = tokenizer.vocab_size
+            elif self.args.tokenizer_steps and not one_pass:
+                shorten(config, self.args.tokenizer_steps)
             checkpoint = self.train(name, 'tokenizer', config)
         tokenizer = self.frozen(tokenizer, checkpoint)
         trained = [] if checkpoint is None else [checkpoint]
@@ -477,25 +481,35 @@ class Comparison:
 def shorten(config: Config, steps: int) -> None:
     """The training takes ``steps`` steps, and what is scheduled in it changes in proportion.
 
-    Laws of a step alone (``StepLR``, ``step``, ``compound``) stay what they are.
+    Laws of a step alone (``StepLR``, ``step``, ``compound``, an average's momentum) stay what they
+    are, and milestones.
     """
+    if 'max_iters' not in config.train_cfg:
+        raise UserError(
+            f'{config.filename}: train_cfg.max_iters is missing; a comparison gives all the same '
+            'number of steps, take a config with an iteration-based loop'
+        )
     scale = steps / config.train_cfg.max_iters
-    for scheduler in config.param_scheduler:
-        _scale(scheduler, scale, 'begin', 'end', 'T_max')
+    schedulers = config.get('param_scheduler') or []
+    schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
+    for scheduler in schedulers:
+        _scale(scheduler, scale, 'begin', 'end')
+        _scale(scheduler, scale, 'T_max', least=1)
     config.param_scheduler = [
-        s for s in config.param_scheduler if s.get('end', math.inf) > s.get('begin', 0)
+        s for s in schedulers if s.get('end') is None or s['end'] > s.get('begin', 0)
     ]
-    for hook in filter(None, [*config.get('custom_hooks', []), *config.default_hooks.values()]):
+    hooks = [*(config.get('custom_hooks') or []), *config.default_hooks.values()]
+    for hook in filter(None, hooks):
         kind = hook.get('type', '').split('.')[-1]
         if kind == 'CodebookGuardHook':
+            hook.setdefault('grace', CodebookGuardHook().grace)
             _scale(hook, scale, 'grace')
         elif kind == 'TokenizerScheduleHook':  # where `end` is a value
             for parts in hook.schedules.values():
                 earliest = 0
                 for part in parts if isinstance(parts, list) else [parts]:
-                    _scale(part, scale, 'begin', 'num_steps')
-                    if 'num_steps' in part:
-                        part['num_steps'] = max(part['num_steps'], 1)
+                    _scale(part, scale, 'begin')
+                    _scale(part, scale, 'num_steps', least=1)
                     if part.get('begin', 0) < earliest:
                         part['begin'] = earliest
                     earliest = part.get('begin', 0) + 1
@@ -503,10 +517,10 @@ def shorten(config: Config, steps: int) -> None:
     config.default_hooks.checkpoint.update(interval=max(steps // 4, 1), max_keep_ckpts=1)
 
 
-def _scale(part: dict, factor: float, *keys: str) -> None:
+def _scale(part: dict, factor: float, *keys: str, least: int = 0) -> None:
     for key in keys:
-        if key in part:
-            part[key] = round(part[key] * factor)
+        if part.get(key) is not None:
+            part[key] = max(round(part[key] * factor), least)
 
 
 def paths_of(dataset: BaseDataset) -> list[str]:

@@ -98,7 +98,7 @@ class ChanceLossGuardHook(PredictionGuardHook):
         counts = over_processes(model.usage_counts())
         names = ('gap_closed', 'chance')
         gap, chance = (torch.as_tensor(self._outputs.get(name, torch.nan)) for name in names)
-        # the mean loss, nothing where a batch of the window was left out
+        # the mean loss, nothing where no loss of the window is finite
         loss = ((1 - gap) * chance).float().to(counts.device)
         known = loss.isfinite().float()
         loss, known = over_processes(torch.stack([loss.nan_to_num(0, 0, 0), known])).tolist()

@@ -12,7 +12,8 @@ class ChanceLevel(nn.Module):
 
     Knowing nothing but the shares of the tokens, the best prediction has a cross-entropy of their
     entropy, ``chance``; ``gap_closed`` is the part of it that is predicted, 1 - loss / chance: 0
-    for that prediction, 1 for a perfect one, negative below. Both are over the latest training
+    for that prediction, 1 for a perfect one, negative below, and without the steps whose loss is
+    not finite. Both are over the latest training
     steps of all processes, and nothing is in the state dict; checkpoints keep it beside the
     weights for ``resume`` (``training_state``).
 
@@ -30,9 +31,11 @@ class ChanceLevel(nn.Module):
         """Targets (M,) of one step and their mean cross-entropy -> figures of the window."""
         self.loss_sums[self.usage.step % len(self.loss_sums)] = loss.detach() * len(ids)
         counts = self.usage.add(ids)
-        total = counts.sum().clamp(min=1)
-        chance = torch.special.entr(counts / total).sum()
-        gap_closed = 1 - joint_sum(self.loss_sums.sum()) / total / chance
+        chance = torch.special.entr(counts / counts.sum().clamp(min=1)).sum()
+        known = self.loss_sums.isfinite()  # steps of this process
+        targets = self.usage.counts.sum(1)
+        loss, size = joint_sum(torch.stack([self.loss_sums[known].sum(), targets[known].sum()]))
+        gap_closed = 1 - loss / size / chance
         return dict(
             target_codes=(counts > 0).sum().float(),
             target_perplexity=chance.exp(),

@@ -93,6 +93,7 @@ class AutoencoderTokenizer(BaseTokenizer):
         return self.codes_of(ids)
 
     def _draw(self, codes: Tensor) -> Tensor:
+        codes = codes.to(next(self.decoder.parameters()).dtype)  # of a model in half precision
         return self.decoder(codes.permute(0, 3, 1, 2))
 
     def loss(self, inputs: Tensor) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 import math
 
 import torch
+import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -41,13 +42,13 @@ class LFQTokenizer(AutoencoderTokenizer):
         beta: float = 0.02,
         **kwargs,
     ):
-        if bits != int(bits) or not 1 <= bits <= 20:
+        if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 20:
             raise ValueError(
-                f'LFQTokenizer.bits={bits}: expected an integer from 1 to 20, for 2 ** bits tokens'
+                f'LFQTokenizer.bits={bits!r}: expected an integer from 1 to 20 (2 ** bits tokens)'
             )
-        if not 0 < temperature < math.inf:
+        if not isinstance(temperature, int | float) or not 1e-6 <= temperature < math.inf:
             raise ValueError(
-                f'LFQTokenizer.temperature={temperature}: expected a positive number, as 0.01'
+                f'LFQTokenizer.temperature={temperature!r}: expected a number from 1e-6, as 0.01'
             )
         super().__init__(2**bits, bits, **kwargs)
         self.spherical = spherical
@@ -56,8 +57,9 @@ class LFQTokenizer(AutoencoderTokenizer):
         self.temperature = temperature
         self.beta = beta
         self.magnitude = bits**-0.5 if spherical else 1.0  # of each number of a code
-        powers = 2 ** torch.arange(bits - 1, -1, -1)
-        self.register_buffer('powers', powers, persistent=False)
+        # A name in the state dict, and so in the digest that token caches and pre-trainings keep.
+        self.quantizer = nn.Module()
+        self.quantizer.register_buffer('mask', 2 ** torch.arange(bits - 1, -1, -1))
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         if self.spherical:
@@ -72,12 +74,8 @@ class LFQTokenizer(AutoencoderTokenizer):
 
     @torch.no_grad()
     def ids_of(self, z: Tensor) -> Tensor:
-        return ((z > 0) * self.powers).sum(-1)
+        return ((z > 0) * self.quantizer.mask).sum(-1)
 
     def codes_of(self, ids: Tensor) -> Tensor:
-        bits = (ids[..., None] & self.powers) > 0
+        bits = (ids[..., None] & self.quantizer.mask) > 0
         return torch.where(bits, self.magnitude, -self.magnitude)
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        state_dict.pop(prefix + 'quantizer.mask', None)  # powers, as they once were stored
-        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -31,6 +31,16 @@ def test_nothing_to_predict__finite(ids):
     assert got['gap_closed'] == 0 and got['chance'] == 0
 
 
+@pytest.mark.parametrize('bad', [math.nan, math.inf])
+def test_a_loss_that_is_not_finite__is_left_out(bad):
+    chance = ChanceLevel(4, window=2)
+    got = chance(torch.tensor([0, 1]), torch.tensor(bad))
+    assert got['gap_closed'].isnan()  # nothing is known of it
+    got = chance(torch.tensor([0, 1, 2]), torch.tensor(0.3))
+    assert got['gap_closed'].item() == pytest.approx(1 - 0.3 / got['chance'].item())
+    assert got['target_codes'] == 3
+
+
 def test_nothing_in_the_state_dict():
     assert not ChanceLevel(4).state_dict()
 

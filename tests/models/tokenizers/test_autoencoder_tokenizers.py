@@ -204,13 +204,37 @@ def test_lfq__equals_vector_quantize_pytorch(spherical, temperature):
     torch.testing.assert_close(mine, theirs)
 
 
-def test_lfq__checkpoints_with_the_librarys_buffer_still_load():
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize('kind', KINDS[3:5], ids=lambda kind: kind['type'])
+def test_decode__of_a_model_in_another_precision(kind, dtype):
+    model = build(kind)
+    ids = model.encode(images())
+    expected = model.decode(ids)
+    torch.testing.assert_close(model.to(dtype).decode(ids).float(), expected, atol=0.05, rtol=0.05)
+
+
+def test_lfq__names_and_values_in_the_state_dict_are_the_librarys():
+    """Their digest is what token caches and pre-trainings of before are tied to."""
     model = build(dict(type='LFQTokenizer', bits=4))
-    old = dict(model.state_dict(), **{'quantizer.mask': torch.tensor([8, 4, 2, 1])})
-    model.load_state_dict(old)
+    names = {name for name in model.state_dict() if name.startswith('quantizer')}
+    assert names == {'quantizer.mask'}
+    theirs = LFQ(dim=4).state_dict()['mask']
+    assert torch.equal(model.quantizer.mask, theirs) and theirs.dtype == model.quantizer.mask.dtype
 
 
-@pytest.mark.parametrize('change', [dict(bits=0), dict(bits=21), dict(temperature=0.0)])
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(bits=0),
+        dict(bits=21),
+        dict(bits=8.0),
+        dict(bits=True),
+        dict(bits=None),
+        dict(temperature=0.0),
+        dict(temperature=1e-9),
+        dict(temperature='0.01'),
+    ],
+)
 def test_lfq__options_out_of_range_are_named(change):
     (name,) = change
     with pytest.raises(ValueError, match=f'LFQTokenizer.{name}='):

@@ -126,6 +126,34 @@ def test_shorten__all_that_has_an_end_in_proportion_and_no_law_or_value():
     assert all(s.get('end', 2) > s.get('begin', 0) for s in config.param_scheduler)
 
 
+def test_shorten__parts_that_are_missing_or_none():
+    config = load_config(ROOT / 'configs/tokenizer/dvae_light-v512_cifar10.py')
+    config.custom_hooks = config.default_hooks.sampler_seed = None
+    config.param_scheduler = dict(type='CosineAnnealingLR', T_max=100, end=None)
+    tool.shorten(config, 20)  # of 10,000
+    assert config.param_scheduler == [dict(type='CosineAnnealingLR', T_max=1, end=None)]
+    assert config.default_hooks.codebook_guard.grace == 2  # of 1,000, the hook's own
+    config.param_scheduler = None
+    tool.shorten(config, 10)
+    assert config.param_scheduler == []
+    config.train_cfg = dict(max_epochs=3)
+    with pytest.raises(UserError, match='v512_cifar10.py: train_cfg.max_iters is missing'):
+        tool.shorten(config, 10)
+
+
+def test_row__k_means_keeps_its_one_pass(comparison, monkeypatch):
+    trained = {}
+    monkeypatch.setattr(
+        comparison, 'train', lambda name, stage, config: trained.update({stage: config}) or __file__
+    )
+    monkeypatch.setattr(comparison, 'quality', lambda tokenizer: dict(vocab_size=256))
+    comparison.args.steps, comparison.args.tokenizer_steps = 0, 300
+    config = load_config(ROOT / 'configs/tokenizer/kmeans_pixels-v256_digit-scenes.py')
+    steps = config.train_cfg.max_iters
+    comparison.row('kmeans', config, None)
+    assert trained['tokenizer'].train_cfg.max_iters == steps != 300
+
+
 @pytest.mark.parametrize(('smoke', 'length'), [(False, 150), (True, 2)])
 def test_row__tokenizers_of_one_length(comparison, monkeypatch, smoke, length):
     trained = {}
