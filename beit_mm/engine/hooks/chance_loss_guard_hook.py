@@ -1,3 +1,5 @@
+import math
+
 import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor
@@ -97,14 +99,11 @@ class ChanceLossGuardHook(PredictionGuardHook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         counts = over_processes(model.usage_counts())
         names = ('gap_closed', 'chance')
-        gap, chance = (torch.as_tensor(self._outputs.get(name, torch.nan)) for name in names)
-        # the mean loss, nothing where no loss of the window is finite
-        loss = ((1 - gap) * chance).float().to(counts.device)
-        known = loss.isfinite().float()
-        loss, known = over_processes(torch.stack([loss.nan_to_num(0, 0, 0), known])).tolist()
-        if not known or not counts.sum():
+        gap, chance = (float(self._outputs.get(name, math.nan)) for name in names)
+        loss = (1 - gap) * chance  # the mean one of all processes
+        if not math.isfinite(loss) or not counts.sum():
             return None
-        return self._judge(loss / known, chance_of(counts))
+        return self._judge(loss, chance_of(counts))
 
     def _judge(self, loss: float, chance: float) -> dict[str, Symptom]:
         if chance < 1e-3 or loss < (1 - self.min_gap) * chance:  # or there is nothing to choose

@@ -2,8 +2,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from beit_mm.models.layers.code_usage import CodeUsage
-
+from .code_usage import CodeUsage
 from .joint_sum import joint_sum
 
 
@@ -13,9 +12,8 @@ class ChanceLevel(nn.Module):
     Knowing nothing but the shares of the tokens, the best prediction has a cross-entropy of their
     entropy, ``chance``; ``gap_closed`` is the part of it that is predicted, 1 - loss / chance: 0
     for that prediction, 1 for a perfect one, negative below, and without the steps whose loss is
-    not finite. Both are over the latest training
-    steps of all processes, and nothing is in the state dict; checkpoints keep it beside the
-    weights for ``resume`` (``training_state``).
+    not finite. Both are over the latest training steps of all processes, and nothing is in the
+    state dict; checkpoints keep it beside the weights for ``resume`` (``training_state``).
 
     Args:
         window: Steps that are counted together.
