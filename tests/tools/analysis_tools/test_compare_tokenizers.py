@@ -100,8 +100,7 @@ def test_shorten__all_that_has_an_end_in_proportion_and_no_law_or_value():
     hook = config.custom_hooks[0]
     hook.schedules.update(kl_weight=[warm_up, fall], usage_weight=law)
     config.param_scheduler.append(dict(type='StepLR', step_size=100, gamma=0.9))
-    guard = dict(type='CodebookGuardHook', grace=2000)
-    config.custom_hooks.append(guard)
+    config.custom_hooks.append(dict(type='CodebookGuardHook', grace=2000))
     config.default_hooks.codebook_guard.grace = 400
     guard = config.custom_hooks[1]
     assert hook.type == 'TokenizerScheduleHook'
@@ -141,13 +140,19 @@ def test_shorten__parts_that_are_missing_or_none():
         tool.shorten(config, 10)
 
 
-def test_row__k_means_keeps_its_one_pass(comparison, monkeypatch):
+def without_training(comparison, monkeypatch, tokenizer_steps) -> dict:
+    """Stages that ``row`` would train, with their configs."""
     trained = {}
     monkeypatch.setattr(
         comparison, 'train', lambda name, stage, config: trained.update({stage: config}) or __file__
     )
     monkeypatch.setattr(comparison, 'quality', lambda tokenizer: dict(vocab_size=256))
-    comparison.args.steps, comparison.args.tokenizer_steps = 0, 300
+    comparison.args.steps, comparison.args.tokenizer_steps = 0, tokenizer_steps
+    return trained
+
+
+def test_row__k_means_keeps_its_one_pass(comparison, monkeypatch):
+    trained = without_training(comparison, monkeypatch, tokenizer_steps=300)
     config = load_config(ROOT / 'configs/tokenizer/kmeans_pixels-v256_digit-scenes.py')
     steps = config.train_cfg.max_iters
     comparison.row('kmeans', config, None)
@@ -156,12 +161,7 @@ def test_row__k_means_keeps_its_one_pass(comparison, monkeypatch):
 
 @pytest.mark.parametrize(('smoke', 'length'), [(False, 150), (True, 2)])
 def test_row__tokenizers_of_one_length(comparison, monkeypatch, smoke, length):
-    trained = {}
-    monkeypatch.setattr(
-        comparison, 'train', lambda name, stage, config: trained.update({stage: config}) or __file__
-    )
-    monkeypatch.setattr(comparison, 'quality', lambda tokenizer: dict(vocab_size=256))
-    comparison.args.steps, comparison.args.tokenizer_steps = 0, 150
+    trained = without_training(comparison, monkeypatch, tokenizer_steps=150)
     comparison.args.smoke = smoke
     [(name, config, _), *_] = comparison.entries()
     comparison.row(name, config, None)
