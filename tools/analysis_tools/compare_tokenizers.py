@@ -482,7 +482,7 @@ def shorten(config: Config, steps: int) -> None:
     """The training takes ``steps`` steps, and what is scheduled in it changes in proportion.
 
     Laws of a step alone (``StepLR``, ``step``, ``compound``, an average's momentum) stay what they
-    are, and milestones.
+    are.
     """
     if 'max_iters' not in config.train_cfg:
         raise UserError(
@@ -494,7 +494,7 @@ def shorten(config: Config, steps: int) -> None:
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
     for scheduler in schedulers:
         _scale(scheduler, scale, 'begin', 'end')
-        _scale(scheduler, scale, 'T_max', least=1)
+        _scale(scheduler, scale, 'T_max', 'total_steps', 'periods', 'milestones', least=1)
     config.param_scheduler = [
         s for s in schedulers if s.get('end') is None or s['end'] > s.get('begin', 0)
     ]
@@ -519,8 +519,10 @@ def shorten(config: Config, steps: int) -> None:
 
 def _scale(part: dict, factor: float, *keys: str, least: int = 0) -> None:
     for key in keys:
-        if part.get(key) is not None:
-            part[key] = max(round(part[key] * factor), least)
+        if isinstance(steps := part.get(key), (list, tuple)):
+            part[key] = [max(round(step * factor), least) for step in steps]
+        elif steps is not None:
+            part[key] = max(round(steps * factor), least)
 
 
 def paths_of(dataset: BaseDataset) -> list[str]:

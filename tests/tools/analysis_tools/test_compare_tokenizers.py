@@ -132,6 +132,16 @@ def test_shorten__parts_that_are_missing_or_none():
     tool.shorten(config, 20)  # of 10,000
     assert config.param_scheduler == [dict(type='CosineAnnealingLR', T_max=1, end=None)]
     assert config.default_hooks.codebook_guard.grace == 2  # of 1,000, the hook's own
+    config.param_scheduler = [
+        dict(type='OneCycleLR', eta_max=1.0, total_steps=20, by_epoch=False),
+        dict(type='CosineRestartLR', periods=[5, 15], eta_min=0.0, by_epoch=False),
+        dict(type='MultiStepLR', milestones=[1, 15], by_epoch=False),
+    ]
+    tool.shorten(config, 2)  # of 20
+    steps = [
+        s.get('total_steps', s.get('periods', s.get('milestones'))) for s in config.param_scheduler
+    ]
+    assert steps == [2, [1, 2], [1, 2]]
     config.param_scheduler = None
     tool.shorten(config, 10)
     assert config.param_scheduler == []
