@@ -101,6 +101,7 @@ class EMACodebook(nn.Module):
 
 def nearest(z: Tensor, codes: Tensor) -> Tensor:
     """Unit vectors (M, D) and unit codes (V, D) -> index of the code with the largest cosine."""
+    codes = codes.to(z.dtype)  # those of a model in half precision
     rows = max(CHUNK_ELEMENTS // len(codes), 1)
     return torch.cat([(part @ codes.T).argmax(1) for part in z.split(rows)])
 

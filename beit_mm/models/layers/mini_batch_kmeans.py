@@ -41,8 +41,9 @@ class MiniBatchKMeans(nn.Module):
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (..., D) -> ids (...), squared distances (...). Changes nothing."""
         flat = z.float().flatten(0, -2)
-        rows = max(CHUNK_ELEMENTS // len(self.centres), 1)
-        found = [_squared_distances(part, self.centres).min(1) for part in flat.split(rows)]
+        centres = self.centres.float()  # those of a model in half precision
+        rows = max(CHUNK_ELEMENTS // len(centres), 1)
+        found = [_squared_distances(part, centres).min(1) for part in flat.split(rows)]
         distances, ids = (torch.cat(parts) for parts in zip(*found, strict=True))
         return ids.view(z.shape[:-1]), distances.view(z.shape[:-1])
 

@@ -50,9 +50,9 @@ class RandomProjectionTokenizer(BaseTokenizer):
         self.check_divisible(images)
         self.check_range(images)
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
-        vectors = self.features(images, grid).float() @ self.projection  # (B, N, code_dim)
+        vectors = self.features(images, grid).float() @ self.projection.float()  # (B, N, code_dim)
         # The length of a vector changes no argmax, so only the codes have to be unit vectors.
-        return (vectors @ self.codebook.T).argmax(-1).unflatten(1, grid)
+        return (vectors @ self.codebook.float().T).argmax(-1).unflatten(1, grid)
 
     def code_vectors(self) -> Tensor:
         """(V, code_dim)."""

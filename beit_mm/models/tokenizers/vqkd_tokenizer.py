@@ -96,13 +96,13 @@ class VQKDTokenizer(BaseTokenizer):
         return self.codebook.weight
 
     def vectors(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, h, w, code_dim), before normalisation; float32."""
+        """(B, C, H, W) in [0, 1] -> (B, h, w, code_dim), before normalisation; as the weights."""
         self.check_divisible(images)
         self.check_channels(images)
         self.check_range(images)
         features = self.encoder(2 * images - 1)[0].permute(0, 2, 3, 1)  # (B, h, w, C)
         with torch.autocast(images.device.type, enabled=False):
-            return self.encode_task_layer(features.float())
+            return self.encode_task_layer(features.to(self.encode_task_layer[0].weight.dtype))
 
     def loss(self, inputs: Tensor) -> dict[str, Tensor]:
         if self.teacher is None:

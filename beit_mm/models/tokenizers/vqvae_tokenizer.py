@@ -54,4 +54,4 @@ class VQVAETokenizer(AutoencoderTokenizer):
     def posterior(self, images: Tensor, temperature: float = 0.1) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, h, w, V): softmax of the cosines over ``temperature``."""
         z = F.normalize(self.vectors(images), dim=-1)
-        return (z @ self.codebook.weight.T / temperature).softmax(-1)
+        return (z @ self.codebook.weight.to(z.dtype).T / temperature).softmax(-1)

@@ -204,13 +204,19 @@ def test_lfq__equals_vector_quantize_pytorch(spherical, temperature):
     torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
-@pytest.mark.parametrize('kind', KINDS[3:5], ids=lambda kind: kind['type'])
-def test_decode__of_a_model_in_another_precision(kind, dtype):
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize('kind', [KINDS[i] for i in (0, 3, 4)], ids=lambda kind: kind['type'])
+def test_encode_decode__of_a_model_in_another_precision(kind, dtype):
     model = build(kind)
-    ids = model.encode(images())
+    batch = images(32)
+    ids = model.encode(batch)
     expected = model.decode(ids)
-    torch.testing.assert_close(model.to(dtype).decode(ids).float(), expected, atol=0.05, rtol=0.05)
+    model = model.to(dtype).eval()
+    assert (model.encode(batch.to(dtype)) == ids).double().mean() > 0.9
+    torch.testing.assert_close(model.decode(ids).float(), expected, atol=0.05, rtol=0.05)
+    if kind['type'] == 'VQVAETokenizer':
+        likeliest = model.posterior(batch.to(dtype)).argmax(-1)
+        assert (likeliest == ids).double().mean() > 0.9
 
 
 def test_lfq__names_and_values_in_the_state_dict_are_the_librarys():

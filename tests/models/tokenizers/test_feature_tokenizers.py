@@ -50,6 +50,18 @@ def test_kmeans__ids_of_the_nearest_centre_of_the_features(features):
     assert torch.equal(model.encode(batch), expected)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize('kind', ['kmeans', 'random projection'])
+def test_encode__of_a_model_in_another_precision(kind, dtype):
+    if kind == 'kmeans':
+        model = fitted(PIXELS).eval()
+    else:
+        model = RandomProjectionTokenizer(6, NORMALISED, stride=4)
+    batch = torch.rand(32, 3, 8, 12)
+    ids = model.encode(batch)
+    assert (model.to(dtype).encode(batch.to(dtype)) == ids).double().mean() > 0.9
+
+
 def test_kmeans__pixels_can_be_drawn_others_not():
     model = fitted(PIXELS)
     ids = model.encode(images())

@@ -160,6 +160,14 @@ def test_training__reconstructs_the_teacher_of_one_batch():
     assert losses['codes_used'] > 16
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_encode__of_a_model_in_another_precision(dtype):
+    model = tokenizer().eval()
+    images = torch.rand(16, 3, 16, 16)
+    ids = model.encode(images)
+    assert (model.to(dtype).encode(images.to(dtype)) == ids).double().mean() > 0.9
+
+
 def test_teacher__in_no_optimizer_and_no_state_dict_but_on_the_same_device():
     model = trainable()
     owned = {id(parameter) for parameter in model.parameters()}
