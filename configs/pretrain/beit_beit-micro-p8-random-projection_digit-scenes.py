@@ -16,6 +16,5 @@ model = dict(
         features=dict(type='PatchPixels', patch_size=8, normalise=True),
     ),
 )
-custom_hooks = [
-    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=100, action='warn'),
-]
+
+default_hooks = dict(codebook_guard=dict(grace=100))

@@ -11,6 +11,5 @@ _base_ = './beit_beit-micro-p8_digit-scenes.py'
 model = dict(
     head=dict(type='SoftTokenHead', target='posterior', smoothing=0.3, temperature=1.0),
 )
-custom_hooks = [
-    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=100, action='warn'),
-]
+
+default_hooks = dict(codebook_guard=dict(grace=100))

@@ -30,9 +30,9 @@ model = dict(
 custom_hooks = [
     # DALL-E averages with 0.999 over 3 million updates; these are 400.
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.02, update_buffers=True),
-    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=200, action='stop'),
 ]
 default_hooks = dict(
+    codebook_guard=dict(grace=200, action='stop'),
     logger=dict(interval=50),
     checkpoint=dict(
         type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=200, max_keep_ckpts=2

@@ -22,10 +22,9 @@ optim_wrapper = dict(optimizer=dict(lr=0.0))  # k-means has no gradient
 param_scheduler = []
 train_cfg = dict(max_iters=125, val_interval=125)  # one pass
 
-custom_hooks = [
-    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=50, action='warn'),
-]
+custom_hooks = []  # no temperature to anneal
 default_hooks = dict(
+    codebook_guard=dict(grace=50),
     frozen_weights_guard=dict(action='off'),  # the rate is 0
     logger=dict(interval=50),
     checkpoint=dict(

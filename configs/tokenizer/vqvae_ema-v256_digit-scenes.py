@@ -25,10 +25,9 @@ model = dict(
     revive=dict(interval=50),
 )
 
-custom_hooks = [
-    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=200, action='stop'),
-]
+custom_hooks = []  # no temperature to anneal
 default_hooks = dict(
+    codebook_guard=dict(grace=200, action='stop'),
     logger=dict(interval=50),
     checkpoint=dict(
         type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=200, max_keep_ckpts=2

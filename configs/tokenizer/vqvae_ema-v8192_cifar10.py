@@ -29,14 +29,13 @@ model = dict(
 val_evaluator = dict(vocab_size=8192)
 test_evaluator = val_evaluator
 
-custom_hooks = [
-    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=2_000, action='stop'),
-]
+custom_hooks = []  # no temperature to anneal
 train_cfg = dict(val_interval=2_000)
 val_cfg = dict()
 test_cfg = dict()
 
 default_hooks = dict(
+    codebook_guard=dict(grace=2_000, action='stop'),
     logger=dict(type='LoggerHook', interval=50),
     checkpoint=dict(
         type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=1_000, max_keep_ckpts=3

@@ -9,7 +9,8 @@ what an equally short masked image modelling with its tokens gives: the part of 
 that is predicted, and accuracy of k nearest neighbours and of a linear probe on frozen features.
 The results go to results.json and table.md in the work dir, with several seeds as mean (range).
 Finished stages are skipped when it is run again, those that were stopped go on. A tokenizer that
-fails (CodebookGuardHook stops one that collapses) is named in the table, and the others go on.
+fails (CodebookGuardHook stops one that collapses) is named in the table, and the others go on; one
+with a perplexity of validation that CodebookGuardHook would not accept is marked as collapsed.
 
 Without CONFIG it takes those of digit scenes (python tools/dataset_converters/digit_scenes.py
 data/digit_scenes). A CONFIG of a masked image model stands for its tokenizer. For other images:
@@ -27,7 +28,7 @@ data/digit_scenes). A CONFIG of a masked image model stands for its tokenizer. F
 that backbone's features (LPIPS' idea, see PerceptualReconLoss). --speed times the encoding: for a
 machine that does nothing else. --steps 0 compares the tokenizers alone, without a pre-training.
 --tokenizer-steps gives all of them the same length, with what their configs schedule in proportion;
-k-means keeps its one pass.
+k-means always takes one pass.
 """
 
 import argparse
@@ -37,6 +38,7 @@ import json
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,6 +101,8 @@ COLUMNS = {  # heading: (key, format)
 OPTIONAL = ['feature distance', 'images/s', 'chance', 'gap closed %', 'kNN %', 'linear %']
 TRAIN = 'train'  # the folder of the labelled images
 CHUNK = 200  # images
+LABELLED = 2000  # images for the probes, where there is no list of them
+COLLAPSED = CodebookGuardHook().min_perplexity
 
 
 class Comparison:
@@ -145,8 +149,12 @@ class Comparison:
         try:
             return dict(name=name, seed=self.seed, **self.one(name, config, checkpoint))
         except (UserError, ValueError) as error:
-            print(f'    failed: {error}', flush=True)
-            return dict(name=name, seed=self.seed, failed=str(error))
+            failed = str(error)
+        except Exception as error:  # whatever it is, the others' hours are not lost by it
+            traceback.print_exc()
+            failed = f'{type(error).__name__}: {error}'
+        print(f'    failed: {failed}', flush=True)
+        return dict(name=name, seed=self.seed, failed=failed)
 
     def entry(self, word: str) -> tuple[str, Config, str | None]:
         """CONFIG or CONFIG=CHECKPOINT -> name, config, checkpoint."""
@@ -163,6 +171,8 @@ class Comparison:
         if not trainable:
             tokenizer = tokenizer.tokenizer
         self.set_stride(tokenizer)
+        if tokenizer.type in ('KMeansTokenizer', 'RandomProjectionTokenizer'):
+            tokenizer.seed = self.seed  # another draw for each
         if trainable and checkpoint is None:
             self.place(config)
             one_pass = tokenizer.type == 'KMeansTokenizer'
@@ -170,7 +180,12 @@ class Comparison:
                 shorten(config, 2)
                 if one_pass:
                     tokenizer.start_vectors = tokenizer.vocab_size
-            elif self.args.tokenizer_steps and not one_pass:
+            elif one_pass:
+                images = len(DATASETS.build(config.train_dataloader.dataset))
+                steps = -(-images // config.train_dataloader.batch_size)
+                if steps != config.train_cfg.max_iters:
+                    shorten(config, steps)
+            elif self.args.tokenizer_steps:
                 shorten(config, self.args.tokenizer_steps)
             checkpoint = self.train(name, 'tokenizer', config)
         tokenizer = self.frozen(tokenizer, checkpoint)
@@ -211,7 +226,15 @@ class Comparison:
     def set_stride(self, tokenizer: dict) -> None:
         if self.args.stride is None:
             return
-        tokenizer['stride'] = self.args.stride
+        if tokenizer.type == 'DALLETokenizer':
+            if self.args.stride != 8:
+                raise UserError(
+                    f'--stride {self.args.stride}: DALLETokenizer has 8 pixels for each token; '
+                    'compare at 8, or leave it out'
+                )
+            return
+        name = 'patch_size' if tokenizer.type == 'VQKDTokenizer' else 'stride'
+        tokenizer[name] = self.args.stride
         if 'patch_size' in tokenizer.get('features', {}):
             tokenizer['features']['patch_size'] = self.args.stride
 
@@ -325,8 +348,10 @@ class Comparison:
             figures['feature_distance'] = sum(distances) / size
         grid = samples[0]['ids'].shape
         parameters = sum(p.numel() for p in model.parameters())
+        possible = min(model.vocab_size, size * grid[0] * grid[1])
         return dict(
             **figures,
+            collapsed=figures['perplexity'] < COLLAPSED * possible,
             vocab_size=model.vocab_size,
             tokens_per_image=grid[0] * grid[1],
             parameters=parameters,
@@ -386,7 +411,7 @@ class Comparison:
         loader = copy.deepcopy(config.val_dataloader)
         loader.update(num_workers=0, persistent_workers=False)
         metric = METRICS.build(dict(type='MaskedTokenAccuracy'))
-        torch.manual_seed(self.seed)
+        set_random_seed(self.seed)
         size = 0
         preprocess = MODELS.build(config.data_preprocessor).to(self.device)
         for batch in Runner.build_dataloader(loader, seed=self.seed):
@@ -403,7 +428,8 @@ class Comparison:
 
     def labels_are(self) -> list:
         """What the labels of the probes depend on, besides the data."""
-        return [self.args.labelled] + ([f'dense {self.args.dense}'] if self.args.dense else [])
+        dense = [f'dense {self.args.dense}'] if self.args.dense else []
+        return [self.args.labelled, 'at equal distances', *dense]
 
     def check_labels(self) -> None:
         """Before hours of training: the images of the probes and their labels are there."""
@@ -446,7 +472,8 @@ class Comparison:
         else:
             rows = self.folder(TRAIN)
         if not listed:
-            rows = rows[:: max(len(rows) // 2000, 1)][:2000]
+            number = min(len(rows), LABELLED)
+            rows = [rows[i * len(rows) // number] for i in range(number)]
         return rows[:: max(len(rows) // 40, 1)] if self.args.smoke else rows
 
     def validation(self) -> list[tuple[Path, int | Path]]:
@@ -502,7 +529,6 @@ def shorten(config: Config, steps: int) -> None:
     for hook in filter(None, hooks):
         kind = hook.get('type', '').split('.')[-1]
         if kind == 'CodebookGuardHook':
-            hook.setdefault('grace', CodebookGuardHook().grace)
             _scale(hook, scale, 'grace')
         elif kind == 'TokenizerScheduleHook':  # where `end` is a value
             for parts in hook.schedules.values():
@@ -580,7 +606,9 @@ def table(results: list[dict]) -> str:
         cells = [
             cell([row[key] for row in done if key in row], form) for key, form in columns.values()
         ]
-        cells[0] = name + (f' ({len(rows) - len(done)} failed)' if len(done) < len(rows) else '')
+        failed, collapsed = len(rows) - len(done), sum(row.get('collapsed', False) for row in done)
+        told = [f'{failed} failed'] * bool(failed) + [f'{collapsed} collapsed'] * bool(collapsed)
+        cells[0] = name + (f' ({", ".join(told)})' if told else '')
         lines.append(cells)
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + '\n'
 

@@ -33,7 +33,8 @@ class CodebookGuardHook(Hook):
     Args:
         min_perplexity: The least that is accepted; a number under 1 is a share of
             min(vocab_size, tokens in the window).
-        grace: Training steps before the first judgement; a young tokenizer uses few codes.
+        grace: Training steps before the first judgement; a young tokenizer uses few codes. None
+            takes a quarter of the run, at most 1000.
         action: ``warn`` writes to the log at each bad check, ``stop`` ends the training with an
             error.
         patience: Bad checks in a row before the action.
@@ -48,7 +49,7 @@ class CodebookGuardHook(Hook):
     def __init__(
         self,
         min_perplexity: float = 0.05,
-        grace: int = 1000,
+        grace: int | None = None,
         action: str = 'warn',
         patience: int = 1,
         interval: int = 50,
@@ -77,6 +78,13 @@ class CodebookGuardHook(Hook):
                 f'custom_hooks has a CodebookGuardHook, but {type(model).__name__} has no '
                 'usage_counts(); it watches tokenizers and masked image models, remove it here'
             )
+        if self.grace is not None and self.grace >= runner.max_iters:
+            print_log(
+                f'CodebookGuardHook.grace={self.grace}: the run ends at step {runner.max_iters}, '
+                'so no collapse would be noticed; set it lower, or leave it out',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         step = runner.iter + 1
@@ -90,7 +98,8 @@ class CodebookGuardHook(Hook):
         health = code_health(counts)
         for name, value in health.scalars().items():
             runner.message_hub.update_scalar(f'train/codebook/{name}', value)
-        if step > self.grace and health.tokens:
+        grace = min(runner.max_iters // 4, 1000) if self.grace is None else self.grace
+        if step > grace and health.tokens:
             self._judge(health, step, frozen=hasattr(_unwrapped(runner.model), 'tokenizer'))
 
     def training_state(self) -> dict[str, int]:

@@ -12,6 +12,9 @@ class CodeUsage(nn.Module):
     Checkpoints keep it beside the weights for ``resume`` (``training_state``), since what is
     revived may depend on it.
 
+    A revival judges codes by the steps since the last one (``judged_from``); the figures are always
+    those of the whole window, so that none hides a collapse.
+
     Args:
         window: Steps that are counted together.
     """
@@ -23,6 +26,15 @@ class CodeUsage(nn.Module):
         counts = torch.zeros(window, vocab_size, dtype=torch.long)
         self.register_buffer('counts', counts, persistent=False)
         self.step = 0
+        self.judged_from = 0  # a step
+
+    def judged(self) -> Tensor:
+        """Counts (steps, V) of the window, without the steps before ``judged_from``."""
+        window = len(self.counts)
+        old = torch.arange(min(max(self.step - window, 0), self.judged_from), self.judged_from)
+        kept = torch.ones(window, dtype=torch.bool)
+        kept[old % window] = False
+        return self.counts[kept.to(self.counts.device)]
 
     @torch.no_grad()
     def forward(self, ids: Tensor) -> dict[str, Tensor]:
@@ -43,9 +55,11 @@ class CodeUsage(nn.Module):
         return joint_sum(self.counts.sum(0))
 
     def training_state(self) -> dict[str, Tensor | int]:
-        return dict(counts=self.counts.to(torch.int32).cpu(), step=self.step)
+        counts = self.counts.to(torch.int32).cpu()
+        return dict(counts=counts, step=self.step, judged_from=self.judged_from)
 
     def load_training_state(self, state: dict[str, Tensor | int]) -> None:
         if state['counts'].shape == self.counts.shape:  # else a new window begins
             self.counts.copy_(state['counts'])
             self.step = int(state['step'])
+            self.judged_from = int(state.get('judged_from', 0))

@@ -45,18 +45,21 @@ class Revival:
     def dead(self, usage: CodeUsage) -> tuple[Tensor, Tensor] | None:
         """Ids of the codes to revive in this step and counts (V,), the same in all processes.
 
-        None where there is nothing to do. Else the window is emptied, so that the new codes get one
-        of their own. A full window that is too small to tell is named in the log, once.
+        None where there is nothing to do. Else the next judgement begins with this step, so that
+        the new codes get a window of their own. A full window that is too small to tell is named in
+        the log, once.
         """
         if (usage.step + 1) % self.interval:
             return None
-        counts = usage.counts.sum(0)
+        steps = usage.judged()
+        counts = steps.sum(0)
         all_reduce(counts)
-        self._check_window(usage, int(counts.sum()))
+        full = len(steps) == len(usage.counts) and bool(steps.any(1).all())
+        self._check_window(*usage.counts.shape, full, int(counts.sum()))
         dead = dead_codes(counts, self.share, self.min_tokens).nonzero().flatten()
         if len(dead) == 0:
             return None
-        usage.counts.zero_()
+        usage.judged_from = usage.step
         return dead, counts
 
     def replace_dead(self, codebook: EMACodebook, usage: CodeUsage, vectors: Tensor) -> None:
@@ -65,9 +68,7 @@ class Revival:
         if found is not None:
             codebook.replace(found[0], vectors)
 
-    def _check_window(self, usage: CodeUsage, tokens: int) -> None:
-        steps, vocab_size = usage.counts.shape
-        full = bool(usage.counts.any(1).all())
+    def _check_window(self, steps: int, vocab_size: int, full: bool, tokens: int) -> None:
         if self.warned or not full or tokens >= self.min_tokens * vocab_size:
             return
         enough = math.ceil(self.min_tokens * vocab_size / tokens * steps)

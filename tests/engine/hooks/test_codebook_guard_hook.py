@@ -25,9 +25,9 @@ class Tokenizer(nn.Module):
         return None if self.counts is None else torch.tensor(self.counts)
 
 
-def runner(counts):
+def runner(counts, max_iters=4000):
     hub = MessageHub.get_instance('guard')
-    return SimpleNamespace(model=Tokenizer(counts), iter=0, message_hub=hub)
+    return SimpleNamespace(model=Tokenizer(counts), iter=0, message_hub=hub, max_iters=max_iters)
 
 
 def steps(hook, own, number):
@@ -50,6 +50,22 @@ def test_stop__after_the_grace_period_and_not_before():
     for advice in ('temperature', 'kl_weight', 'logit_scale', 'usage_weight', 'learning rate'):
         assert advice in str(error.value)
     assert '1 of 16 codes used' in str(error.value)
+
+
+@pytest.mark.parametrize(('max_iters', 'first'), [(40, 11), (400, 101), (40_000, 1001)])
+def test_grace__without_a_number_a_quarter_of_the_run_and_at_most_1000(max_iters, first):
+    hook, own = guard(grace=None), runner(COLLAPSED, max_iters)
+    steps(hook, own, first - 1)
+    with pytest.raises(CollapsedCodebookError, match=f'Step {first}'):
+        steps(hook, own, 1)
+
+
+@pytest.mark.parametrize(('grace', 'told'), [(40, True), (39, False), (None, False)])
+def test_grace__as_long_as_the_run_is_told(grace, told, monkeypatch):
+    lines = []
+    monkeypatch.setattr(codebook_guard_hook, 'print_log', lambda text, **kwargs: lines.append(text))
+    guard(grace=grace).before_train(runner(HEALTHY, max_iters=40))
+    assert bool(lines) == told and all('grace=40: the run ends at step 40' in t for t in lines)
 
 
 def test_healthy_vocabulary__goes_on_and_logs_its_figures():

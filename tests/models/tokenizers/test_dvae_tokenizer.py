@@ -264,7 +264,7 @@ def test_revive__dead_codes_copy_living_ones_and_living_ones_stay(logit_scale):
         for row in new[2:]:
             nearest = (old[:2] - row).flatten(1).norm(dim=1).min()
             assert 0 < nearest < 0.1 * old.flatten(1).norm(dim=1).mean()
-    assert model.usage.counts.sum() == 0
+    assert model.usage.judged().sum() == 0
 
 
 @pytest.mark.parametrize('logit_scale', [None, 3.0])

@@ -9,14 +9,41 @@ from beit_mm.models.tokenizers.revival import Revival
 def usage(counts, window=4):
     usage = CodeUsage(len(counts), window)
     usage.counts[0] = torch.tensor(counts)
+    usage.step = 1
     return usage
 
 
-def test_dead__under_the_share_of_the_mean_and_the_window_is_emptied():
+def test_dead__under_the_share_of_the_mean_and_a_new_judgement_begins():
     revival, own = Revival(dict(share=0.5, min_tokens=5, interval=1), 'Owner'), usage([0, 2, 3, 15])
     dead, counts = revival.dead(own)  # the mean is 5
     assert dead.tolist() == [0, 1] and counts.tolist() == [0, 2, 3, 15]
-    assert own.counts.sum() == 0
+    assert own.judged().sum() == 0
+    assert own.counts.sum() == 20  # what is reported hides nothing
+
+
+def test_judged__the_steps_since_the_last_revival_within_the_window():
+    own = CodeUsage(2, window=4)
+    for _ in range(7):
+        own.add(torch.tensor([0, 1, 1]))
+    assert own.judged().tolist() == 4 * [[1, 2]]
+    own.judged_from = own.step
+    for steps in (1, 2, 3, 4, 4):
+        own.add(torch.tensor([0]))
+        assert own.judged().tolist() == steps * [[1, 0]]
+    resumed = CodeUsage(2, window=4)
+    own.judged_from = own.step - 1
+    resumed.load_training_state(own.training_state())
+    assert resumed.judged().tolist() == [[1, 0]]
+
+
+def test_figures__with_a_revival_those_of_the_whole_window():
+    """A collapse isn't hidden by the step that revived its codes."""
+    revival, own = Revival(dict(min_tokens=1, interval=4), 'Owner'), CodeUsage(8, window=4)
+    for _ in range(3):
+        own(torch.zeros(96, dtype=torch.long))
+    assert len(revival.dead(own)[0]) == 7
+    figures = own(torch.arange(8))  # all codes are on vectors of this batch
+    assert figures['perplexity'] < 1.3
 
 
 @pytest.mark.parametrize('counts', [[0, 2, 2, 15], [5, 5, 5, 5]])

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from sklearn.linear_model import LogisticRegression
 
@@ -131,7 +131,7 @@ def test_shorten__parts_that_are_missing_or_none():
     config.param_scheduler = dict(type='CosineAnnealingLR', T_max=100, end=None)
     tool.shorten(config, 20)  # of 10,000
     assert config.param_scheduler == [dict(type='CosineAnnealingLR', T_max=1, end=None)]
-    assert config.default_hooks.codebook_guard.grace == 2  # of 1,000, the hook's own
+    assert 'grace' not in config.default_hooks.codebook_guard  # it takes a part of any run
     config.param_scheduler = [
         dict(type='OneCycleLR', eta_max=1.0, total_steps=20, by_epoch=False),
         dict(type='CosineRestartLR', periods=[5, 15], eta_min=0.0, by_epoch=False),
@@ -164,9 +164,12 @@ def without_training(comparison, monkeypatch, tokenizer_steps) -> dict:
 def test_row__k_means_keeps_its_one_pass(comparison, monkeypatch):
     trained = without_training(comparison, monkeypatch, tokenizer_steps=300)
     config = load_config(ROOT / 'configs/tokenizer/kmeans_pixels-v256_digit-scenes.py')
-    steps = config.train_cfg.max_iters
+    batch_size = config.train_dataloader.batch_size
+    monkeypatch.setattr(tool.DATASETS, 'build', lambda config: range(10 * batch_size + 1))
     comparison.row('kmeans', config, None)
-    assert trained['tokenizer'].train_cfg.max_iters == steps != 300
+    trained = trained['tokenizer']
+    assert trained.train_cfg.max_iters == trained.train_cfg.val_interval == 11
+    assert trained.model.seed == comparison.seed == 3
 
 
 @pytest.mark.parametrize(('smoke', 'length'), [(False, 150), (True, 2)])
@@ -249,6 +252,40 @@ def test_table__mean_and_range_of_seeds_and_failures():
     assert head.count('|') == a.count('|') == b.count('|') and 'images/s' in head
     assert a.startswith('| a | 8 |  | 21.50 (20.00 to 23.00) |')
     assert b.startswith('| b (1 failed) | 8 |  | 1.00 |')
+    rows[3]['collapsed'] = rows[2]['collapsed'] = True
+    a, b = tool.table(rows).splitlines()[2:]
+    assert a.startswith('| a (1 collapsed) |') and b.startswith('| b (1 failed, 1 collapsed) |')
+
+
+def test_quality__a_perplexity_under_that_of_the_guard_is_marked(comparison, monkeypatch):
+    class Tokenizer(torch.nn.Module):
+        vocab_size = 100
+
+        def predict(self, images):
+            return [dict(ids=ids) for ids in images]
+
+    monkeypatch.setattr(comparison, 'build', lambda tokenizer: Tokenizer())
+    for codes, collapsed in ((4, True), (5, False)):
+        ids = torch.arange(codes).repeat(100).view(-1, 2, 2)  # perplexity = codes
+        monkeypatch.setattr(comparison, 'batches', lambda ids=ids: [ids])
+        assert comparison.quality({})['collapsed'] == collapsed
+
+
+def test_labelled__without_a_list_all_classes_at_equal_distances(comparison, monkeypatch):
+    rows = [(f'{i}.png', i // 390) for i in range(3900)]  # 10 classes
+    monkeypatch.setattr(comparison, 'folder', lambda name: rows)
+    labels = [label for _, label in comparison.labelled()]
+    assert len(labels) == 2000 and [labels.count(k) for k in range(10)] == 10 * [200]
+    monkeypatch.setattr(comparison, 'folder', lambda name: rows[:7])
+    assert comparison.labelled() == rows[:7]
+
+
+def test_row__whatever_fails_is_named(comparison, monkeypatch):
+    def one(*args):
+        raise TypeError('unexpected keyword')
+
+    monkeypatch.setattr(comparison, 'one', one)
+    assert comparison.row('a', None, None)['failed'] == 'TypeError: unexpected keyword'
 
 
 def test_compare__a_failure_leaves_the_others(comparison, monkeypatch, capsys):
@@ -273,12 +310,18 @@ def test_compare__a_failure_leaves_the_others(comparison, monkeypatch, capsys):
 
 
 def test_stride_and_folders__of_the_images_at_hand(comparison):
-    kmeans = dict(type='KMeansTokenizer', stride=8, features=dict(type='P', patch_size=8))
+    features = dict(type='P', patch_size=8)
+    kmeans = ConfigDict(type='KMeansTokenizer', stride=8, features=features)
     comparison.set_stride(kmeans)
     assert kmeans['stride'] == kmeans['features']['patch_size'] == 8
     comparison.args.stride = 4
     comparison.set_stride(kmeans)
     assert kmeans['stride'] == kmeans['features']['patch_size'] == 4
+    vqkd = ConfigDict(type='VQKDTokenizer', patch_size=8)
+    comparison.set_stride(vqkd)
+    assert vqkd.patch_size == 4 and 'stride' not in vqkd
+    with pytest.raises(UserError, match='--stride 4: DALLETokenizer has 8 pixels'):
+        comparison.set_stride(ConfigDict(type='DALLETokenizer'))
     comparison.args.train_folder, comparison.args.val_folder = 'tiles', 'test'
     other = tool.Comparison(comparison.args, seed=0)
     config = other.mim_config(dict(type='FSQTokenizer'), 15)
