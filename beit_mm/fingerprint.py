@@ -45,7 +45,14 @@ def module_sha256(module: nn.Module, config: Mapping, state: Mapping | None = No
 def options_of(config: Mapping) -> dict:
     """What of a module's config its digest counts."""
     ignored = ('type', 'init_cfg', 'data_preprocessor', '_scope_')
-    return {key: value for key, value in config.items() if key not in ignored}
+    return {key: _sourceless(value) for key, value in config.items() if key not in ignored}
+
+
+def _sourceless(value: Any) -> Any:
+    """Without where the weights of its parts came from."""
+    if isinstance(value, Mapping):
+        return {key: _sourceless(part) for key, part in value.items() if key != 'init_cfg'}
+    return [_sourceless(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def weights_sha256(state: Mapping) -> str:
@@ -65,6 +72,11 @@ def _update(digest, state: Mapping) -> None:
             digest.update(f'{name} {value!r}'.encode())
 
 
-def short_key(sha256: str) -> int:
-    """60 bits of a digest: a number that a batch can carry."""
-    return int(sha256[:15], 16)
+def tokens_key(tokenizer: str, pixels: Mapping) -> int:
+    """60 bits of what tokens depend on besides the images: a number that a batch can carry.
+
+    Args:
+        tokenizer: SHA-256.
+        pixels: How the tokenizer's view comes from the loaded pixels (``token_pixels``).
+    """
+    return int(text_sha256([tokenizer, pixels])[:15], 16)

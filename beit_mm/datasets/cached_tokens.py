@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from beit_mm.fingerprint import short_key
+from beit_mm.fingerprint import tokens_key
 from beit_mm.registry import DATASETS
 
 from .seeded_views import SeededViews, geometry
@@ -41,7 +41,7 @@ class CachedTokens(Dataset):
         self.epochs, seed = self.cache.index['epochs'], self.cache.index['seed']
         self.views = SeededViews(dataset, seed, token_view=False)
         self.cache.check(self.views.pipeline, self.views.names())
-        self.tokenizer_key = short_key(self.cache.index['tokenizer'])
+        self.tokenizer_key = tokens_key(self.cache.index['tokenizer'], self.cache.index['pixels'])
 
     def __len__(self) -> int:
         return len(self.views)

@@ -18,9 +18,19 @@ import numpy as np
 
 from beit_mm.fingerprint import text_sha256
 
-FORMAT = 2
+FORMAT = 3
 FLIPS = ('none', 'horizontal', 'vertical', 'diagonal')
-PLAN = ('format', 'tokenizer', 'vocab_size', 'pipeline', 'samples', 'files', 'epochs', 'seed')
+PLAN = (
+    'format',
+    'tokenizer',
+    'vocab_size',
+    'pixels',
+    'pipeline',
+    'samples',
+    'files',
+    'epochs',
+    'seed',
+)
 
 
 class TokenCacheError(ValueError):
@@ -28,13 +38,23 @@ class TokenCacheError(ValueError):
 
 
 def describe(
-    tokenizer: str, vocab_size: int, pipeline: list, names: list[str], epochs: int, seed: int
+    tokenizer: str,
+    vocab_size: int,
+    pixels: Mapping,
+    pipeline: list,
+    names: list[str],
+    epochs: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """What decides the content of a cache; ``tokenizer`` is a SHA-256."""
+    """What decides the content of a cache; ``tokenizer`` is a SHA-256.
+
+    ``pixels`` says how the tokenizer's view comes from the loaded pixels.
+    """
     return dict(
         format=FORMAT,
         tokenizer=tokenizer,
         vocab_size=vocab_size,
+        pixels=dict(pixels),
         pipeline=pipeline,
         files=text_sha256(names),
         samples=len(names),
@@ -195,6 +215,7 @@ def _compare(folder: Path, found: Mapping, expected: Mapping, advice: str) -> No
         format='in another format',
         tokenizer='of another tokenizer (weights or config)',
         vocab_size='with another vocabulary',
+        pixels='of pixels in another scale or order (data_preprocessor)',
         pipeline='by another pipeline',
         samples='of another number of files',
         files='of other files',

@@ -6,7 +6,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from beit_mm.fingerprint import module_sha256, short_key
+from beit_mm.fingerprint import module_sha256, tokens_key
 from beit_mm.models.layers.chance_level import ChanceLevel
 from beit_mm.registry import MODELS
 
@@ -106,6 +106,12 @@ class MaskedImageModel(BaseModel):
     def tokenizer_sha256(self) -> str:
         """Of the tokenizer's config and weights, by which a token cache knows it."""
         return module_sha256(self.tokenizer, self._tokenizer_config)
+
+    def token_pixels(self) -> dict:
+        """How the tokenizer's view comes from the loaded pixels."""
+        preprocessor = self.data_preprocessor
+        told = getattr(preprocessor, 'token_pixels', dict)()
+        return dict(type=type(preprocessor).__name__, **told)
 
     def train(self, mode: bool = True) -> 'MaskedImageModel':
         super().train(mode)
@@ -215,12 +221,13 @@ class MaskedImageModel(BaseModel):
         """Once: the tokenizer is frozen, and a cache has one."""
         if tokenizer_key is None or self._cache_is_ours:
             return
-        ours = self.tokenizer_sha256()
-        if (tokenizer_key != short_key(ours)).any():
+        ours, pixels = self.tokenizer_sha256(), self.token_pixels()
+        if (tokenizer_key != tokens_key(ours, pixels)).any():
             raise ValueError(
                 'token_ids of the batch come from another tokenizer than model.tokenizer, whose '
-                f'SHA-256 (config and weights) is {ours}; the cache has that of its own in '
-                'index.json. Set model.tokenizer to the one that made the cache, or make a cache '
+                f'SHA-256 (config and weights) is {ours}, or from pixels in another scale or order '
+                f'than those of data_preprocessor, {pixels}; the index.json of the cache has its '
+                'own (tokenizer, pixels). Set them to those that made the cache, or make a cache '
                 'for this config'
             )
         self._cache_is_ours = True

@@ -49,6 +49,10 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         self.register_buffer('mean', torch.tensor(mean).float().view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).float().view(-1, 1, 1), persistent=False)
 
+    def token_pixels(self) -> dict[str, float | bool]:
+        """What ``token_inputs`` depend on besides the images; a token cache is tied to it."""
+        return dict(token_scale=float(self.token_scale), bgr_to_rgb=self.bgr_to_rgb)
+
     def forward(self, data: dict, training: bool = False) -> dict:
         """``inputs`` (B, C, H, W), ``token_inputs`` (B, C, H', W'), and the rest as it comes."""
         for name in ('inputs', 'token_inputs'):

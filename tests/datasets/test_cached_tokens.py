@@ -329,7 +329,13 @@ def test_other_tokenizer__weights_or_config(made):
         next(weights.tokenizer.parameters()).view(-1)[0] += 1e-6
     config = config_of(made)
     config.model.tokenizer.logit_scale = 2.0
-    for model in (weights, tool.build_model(config, 'cpu')):
+    models = [weights, tool.build_model(config, 'cpu')]
+    for change in (dict(bgr_to_rgb=False), dict(token_scale=510.0)):
+        pixels = config_of(made)
+        assert any(pixels.data_preprocessor.get(key, 255.0) != change[key] for key in change)
+        pixels.data_preprocessor.update(change)
+        models.append(tool.build_model(pixels, 'cpu'))
+    for model in models:
         packed = model.data_preprocessor(copy.deepcopy(batch), True)
         with pytest.raises(ValueError, match='token_ids of the batch come from another tokenizer'):
             model(**packed, mode='loss')
@@ -338,9 +344,12 @@ def test_other_tokenizer__weights_or_config(made):
 def test_folder_of_another_cache__is_not_written_over(own):
     config = config_of(own)
     config.model.tokenizer.logit_scale = 2.0
+    pixels = config_of(own)
+    pixels.data_preprocessor.token_scale = 510.0
     before = (own / 'cache/index.json').read_bytes()
     for made_with, message in (
         ((config, {}), 'of another tokenizer'),
+        ((pixels, {}), r'of pixels in another scale or order'),
         ((config_of(own), dict(seed=6)), r'with another seed: seed is 5 there and 6 here'),
         ((config_of(own), dict(epochs=4)), 'of another number of virtual epochs'),
     ):
@@ -354,7 +363,7 @@ def test_folder_of_another_cache__is_not_written_over(own):
 def test_damaged_index_and_another_format(own):
     path = own / 'cache/index.json'
     path.write_text(json.dumps(dict(json.loads(path.read_text()), format=0)))
-    with pytest.raises(TokenCacheError, match='format 0, this version reads 2'):
+    with pytest.raises(TokenCacheError, match='format 0, this version reads 3'):
         cached(own)
     path.write_text(path.read_text()[:-20])
     with pytest.raises(TokenCacheError, match='index.json is damaged'):

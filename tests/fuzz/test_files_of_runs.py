@@ -33,7 +33,7 @@ def rows(number):
 def cache(tmp_path_factory):
     """A cache of three shards."""
     folder = tmp_path_factory.mktemp('cache') / 'cache'
-    plan = describe('a' * 64, 16, PIPELINE, NAMES, epochs=2, seed=3)
+    plan = describe('a' * 64, 16, {}, PIPELINE, NAMES, epochs=2, seed=3)
     writer = TokenCacheWriter(folder, plan, NAMES, shard_rows=4)
     writer.append(rows(10))
     writer.finish()
@@ -82,7 +82,7 @@ def test_token_cache__cut_off_anywhere_is_an_error(cache, which, part):
 def test_token_cache__written_in_parts_is_the_same(cache, tmp_path_factory, stops, damage):
     """Begun again after any stop, and with a shard that was damaged in between."""
     folder = tmp_path_factory.mktemp('parts') / 'cache'
-    plan = describe('a' * 64, 16, PIPELINE, NAMES, epochs=2, seed=3)
+    plan = describe('a' * 64, 16, {}, PIPELINE, NAMES, epochs=2, seed=3)
     for stop in stops:
         writer = TokenCacheWriter(folder, plan, NAMES, shard_rows=4)
         writer.append(rows(10)[writer.done : writer.done + stop])

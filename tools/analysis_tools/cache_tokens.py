@@ -122,7 +122,15 @@ def cache_tokens(
     views = SeededViews(config.train_dataloader.dataset.to_dict(), seed)
     names = views.names()
     sha256 = model.tokenizer_sha256()
-    plan = describe(sha256, model.tokenizer.vocab_size, views.pipeline, names, epochs, seed)
+    plan = describe(
+        sha256,
+        model.tokenizer.vocab_size,
+        model.token_pixels(),
+        views.pipeline,
+        names,
+        epochs,
+        seed,
+    )
     writer = TokenCacheWriter(out, plan, names, shard_rows)
     if writer.done:
         print(f'{writer.done} of {writer.total} rows are there already')
