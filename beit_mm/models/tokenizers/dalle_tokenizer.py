@@ -20,7 +20,8 @@ class DALLETokenizer(DVAETokenizer):
     With the default sizes the encoder has 53.8 million parameters. State dicts of the original
     (``w`` and ``b`` for ``weight`` and ``bias``) are accepted, with the encoder's names under
     ``encoder.`` and the decoder's under ``decoder.``, or the encoder's alone without prefix
-    (``dalle_encoder.pth`` of mmpretrain).
+    (``dalle_encoder.pth`` of mmpretrain). Those have ids alone: the codes and their images are the
+    decoder's, and asking for them is a ValueError.
 
     Args:
         width: Channels at full resolution; they double in each group.
@@ -28,6 +29,8 @@ class DALLETokenizer(DVAETokenizer):
         kwargs: Other arguments of :class:`DVAETokenizer`.
         kl_weight: 6.6 / 192 is the paper's 6.6 in the units of :class:`DVAETokenizer`.
     """
+
+    can_decode = True
 
     def __init__(
         self,
@@ -71,6 +74,22 @@ class DALLETokenizer(DVAETokenizer):
     def codebook(self) -> Tensor:
         return self.decoder.codebook
 
+    def code_vectors(self) -> Tensor:
+        self._check_decoder()
+        return super().code_vectors()
+
+    def decode(self, ids: Tensor) -> Tensor:
+        self._check_decoder()
+        return super().decode(ids)
+
+    def _check_decoder(self) -> None:
+        if not self.can_decode:
+            raise ValueError(
+                'DALLETokenizer was loaded from weights of an encoder alone, so its codes and '
+                "images would be random; set model.head.target='ids', or model.tokenizer.init_cfg "
+                'to a checkpoint with encoder.* and decoder.*'
+            )
+
     def check_channels(self, images: Tensor) -> None:
         channels = images.shape[1]
         if channels != self.in_channels:
@@ -97,4 +116,10 @@ class DALLETokenizer(DVAETokenizer):
                 if new.endswith(short):
                     new = new[: -len(short)] + long
             state_dict[prefix + new] = state_dict.pop(name)
+        parts = {
+            part: any(name.startswith(f'{prefix}{part}.') for name in state_dict)
+            for part in ('encoder', 'decoder')
+        }
+        if any(parts.values()):
+            self.can_decode = parts['decoder']
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -9,6 +9,7 @@ from beit_mm.models.layers.code_usage import CodeUsage
 from beit_mm.models.layers.conv_block import conv_decoder, conv_encoder
 from beit_mm.models.layers.data_init import standardise_output_
 from beit_mm.models.layers.joint_batch_norm import JointBatchNorm2d
+from beit_mm.models.layers.joint_sum import joint_sum, num_processes
 from beit_mm.models.layers.relaxations import RELAXATIONS
 from beit_mm.models.tokenizers.revival import Revival
 from beit_mm.registry import MODELS
@@ -215,13 +216,7 @@ class DVAETokenizer(BaseTokenizer):
             loss_kl=self.kl_weight * kl,
         )
         if self.usage_weight:
-            positions = log_posterior[..., 0].numel()
-            log_mean = log_posterior.logsumexp((0, 1, 2)) - math.log(positions)
-            missing = kl_to_uniform(log_mean)
-            if self.usage_target is not None:
-                enough = self.usage_target * math.log(min(self.vocab_size, positions))
-                missing = (missing - math.log(self.vocab_size) + enough).clamp(min=0)
-            losses['loss_usage'] = self.usage_weight * missing
+            losses['loss_usage'] = self.usage_weight * self._missing_usage(log_posterior)
         number = logits.new_tensor
         return dict(
             **losses,
@@ -230,6 +225,20 @@ class DVAETokenizer(BaseTokenizer):
             temperature=number(self.temperature),
             kl_weight=number(self.kl_weight),
         )
+
+    def _missing_usage(self, log_posterior: Tensor) -> Tensor:
+        """(B, h, w, V) -> what the entropy of all processes' mean posterior lacks."""
+        total, positions = log_posterior.logsumexp((0, 1, 2)), log_posterior[..., 0].numel()
+        if num_processes() > 1:
+            # In double precision no code is so improbable that its part is rounded to nothing.
+            joint = joint_sum(total.double().exp()).clamp(min=torch.finfo(torch.double).tiny)
+            total = joint.log().to(total.dtype)
+            positions = int(joint_sum(torch.tensor(positions, device=total.device)))
+        missing = kl_to_uniform(total - math.log(positions))
+        if self.usage_target is None:
+            return missing
+        enough = self.usage_target * math.log(min(self.vocab_size, positions))
+        return (missing - math.log(self.vocab_size) + enough).clamp(min=0)
 
     @torch.no_grad()
     def _start(self, images: Tensor) -> None:

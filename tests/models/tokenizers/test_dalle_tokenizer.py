@@ -137,3 +137,17 @@ def test_other_channels__refused_with_what_to_do(channels):
 def test_pixels_outside_of_0_and_1__refused(images):
     with pytest.raises(ValueError, match=r'takes images in \[0, 1\], but .*token_scale'):
         DALLETokenizer(**SMALL).encode(images)
+
+
+def test_encoder_alone__has_ids_but_no_codes_and_no_images():
+    model, other = DALLETokenizer(**SMALL).eval(), DALLETokenizer(**SMALL).eval()
+    images = torch.rand(2, 3, 16, 16)
+    other.load_state_dict(model.encoder.state_dict(), strict=False)
+    assert torch.equal(other.encode(images), model.encode(images))
+    assert set(other.predict(images)[0]) == {'image', 'ids'}
+    for ask in (other.code_vectors, lambda: other.decode(model.encode(images))):
+        with pytest.raises(ValueError, match="encoder alone.*model.head.target='ids'"):
+            ask()
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.decode(other.encode(images)), model.decode(model.encode(images)))
+    assert torch.equal(other.code_vectors(), model.code_vectors())

@@ -88,6 +88,14 @@ def entropies(logits, processes: int) -> dict:
     return dict(position=position.detach(), batch=batch.detach(), gradient=logits.grad)
 
 
+def usage_term(logits, processes: int) -> dict:
+    logits = logits.clone().requires_grad_()
+    model = DVAETokenizer(**dict(SIZES, vocab_size=5), code_dim=6, usage_target=1.0)
+    missing = model._missing_usage(logits.log_softmax(-1)[:, None, None])
+    (missing / processes).backward()  # their losses are averaged
+    return dict(missing=missing.detach(), gradient=logits.grad)
+
+
 def logged(parts: list) -> list[dict]:
     """The figures of some steps, of targets and of the losses that predict them."""
     chance = ChanceLevel(6, window=2)
@@ -130,6 +138,7 @@ def worker(rank: int, folder) -> None:
 
     logits = torch.load(folder / 'logits.pth').split(VECTORS)[rank]
     result['entropies'] = entropies(logits, 2)
+    result['usage_term'] = usage_term(logits, 2)
 
     result['logged'] = logged(torch.load(folder / 'predicted.pth')[rank])
 
@@ -184,6 +193,15 @@ def test_logit_scale__statistics_of_the_joint_batch(ranks):
     assert_equal(ranks, 'logit_statistics')
     expected = logit_statistics(ranks.images)
     torch.testing.assert_close(ranks.first['logit_statistics'], expected)
+
+
+def test_dvae_usage_term__that_of_the_joint_batch(ranks):
+    expected = usage_term(ranks.logits, 1)
+    parts = ranks.first['usage_term'], ranks.second['usage_term']
+    for part, gradient in zip(parts, expected['gradient'].split(VECTORS), strict=True):
+        torch.testing.assert_close(part['missing'], expected['missing'])
+        torch.testing.assert_close(part['gradient'], gradient)
+    assert expected['missing'] > 0.01
 
 
 def test_dvae_revival__equals_one_process_with_the_joint_counts_bit_by_bit(ranks):
