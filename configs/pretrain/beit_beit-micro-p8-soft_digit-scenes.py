@@ -9,7 +9,7 @@ Made for two CPU cores; no result has been measured yet.
 _base_ = './beit_beit-micro-p8_digit-scenes.py'
 
 model = dict(
-    head=dict(type='SoftTokenHead', target='posterior', smoothing=0.3, temperature=1.0),
+    head=dict(type='SoftTokenHead', target='posterior', smoothing=0.3),
 )
 
 default_hooks = dict(codebook_guard=dict(grace=100))

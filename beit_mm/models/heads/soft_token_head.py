@@ -25,7 +25,8 @@ class SoftTokenHead(VisualTokenHead):
             tokenizer itself has for the patch; with smoothing=1 of that alone.
         smoothing: In [0, 1]; 0 is the hard id.
         temperature: Of the neighbours' or the posterior's softmax; smaller is sharper. Squared
-            distances are in units of their mean over all pairs of codes.
+            distances are in units of their mean over all pairs of codes. None takes 0.1 for
+            neighbours and 1 for the posterior, which leaves it as it is.
         positions: ``masked`` or ``all`` patches have a loss.
         kwargs: As :class:`VisualTokenHead`.
     """
@@ -36,7 +37,7 @@ class SoftTokenHead(VisualTokenHead):
         dims: int,
         target: str = 'ids',
         smoothing: float = 0.1,
-        temperature: float = 0.1,
+        temperature: float | None = None,
         positions: str = 'masked',
         **kwargs,
     ):
@@ -49,6 +50,8 @@ class SoftTokenHead(VisualTokenHead):
                 raise ValueError(f'SoftTokenHead.{name}={value!r}: expected one of {known}')
         if not 0 <= smoothing <= 1:
             raise ValueError(f'SoftTokenHead.smoothing={smoothing}: expected a number in [0, 1]')
+        if temperature is None:
+            temperature = 0.1 if target == 'neighbours' else 1.0
         if temperature <= 0:
             raise ValueError(f'SoftTokenHead.temperature={temperature}: expected a positive number')
         self.target = target

@@ -63,6 +63,12 @@ class EMACodebook(nn.Module):
             flat = F.normalize(z.float(), dim=-1).flatten(0, -2)
             return nearest(flat, self.weight).view(z.shape[:-1])
 
+    def posterior(self, z: Tensor, temperature: float = 0.1) -> Tensor:
+        """Vectors (..., D) -> (..., V): softmax of the cosines over ``temperature``."""
+        with torch.autocast(z.device.type, enabled=False):
+            cosines = F.normalize(z.float(), dim=-1) @ self.weight.float().T
+            return (cosines / temperature).softmax(-1)
+
     @torch.no_grad()
     def start(self, z: Tensor) -> None:
         """Place the codes by k-means with cosines on the vectors (..., D) of all processes."""

@@ -91,6 +91,10 @@ class VQKDTokenizer(BaseTokenizer):
     def encode(self, images: Tensor) -> Tensor:
         return self.codebook.encode(self.vectors(images))
 
+    def posterior(self, images: Tensor, temperature: float = 0.1) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, h, w, V): softmax of the cosines over ``temperature``."""
+        return self.codebook.posterior(self.vectors(images), temperature)
+
     def code_vectors(self) -> Tensor:
         """(vocab_size, code_dim), of unit length."""
         return self.codebook.weight

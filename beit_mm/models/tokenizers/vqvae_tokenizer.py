@@ -1,4 +1,3 @@
-import torch.nn.functional as F
 from torch import Tensor
 
 from beit_mm.models.layers.ema_codebook import EMACodebook
@@ -53,5 +52,4 @@ class VQVAETokenizer(AutoencoderTokenizer):
 
     def posterior(self, images: Tensor, temperature: float = 0.1) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, h, w, V): softmax of the cosines over ``temperature``."""
-        z = F.normalize(self.vectors(images), dim=-1)
-        return (z @ self.codebook.weight.to(z.dtype).T / temperature).softmax(-1)
+        return self.codebook.posterior(self.vectors(images), temperature)

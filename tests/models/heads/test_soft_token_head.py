@@ -86,3 +86,12 @@ def test_neighbours__all_codes_alike_share_the_mass():
     """As in a collapsed codebook: finite, and nothing for the code itself."""
     got = neighbour_targets(torch.tensor([1]), torch.ones(4, 3), temperature=0.1)
     torch.testing.assert_close(got, torch.tensor([[1.0, 0, 1, 1]]) / 3)
+
+
+def test_temperature__by_default_leaves_the_posterior_as_it_is():
+    posterior = torch.randn(5, 8).softmax(-1)
+    plain = head(target='posterior').distribution(torch.zeros(5), posterior=posterior)
+    torch.testing.assert_close(plain, posterior)
+    codes, ids = torch.randn(8, 3), torch.arange(5)
+    given = head(target='neighbours', temperature=0.1).distribution(ids, codes)
+    assert torch.equal(head(target='neighbours').distribution(ids, codes), given)

@@ -168,6 +168,15 @@ def test_encode__of_a_model_in_another_precision(dtype):
     assert (model.to(dtype).encode(images.to(dtype)) == ids).double().mean() > 0.9
 
 
+def test_posterior__softmax_of_the_cosines():
+    model = tokenizer().eval()
+    images = torch.rand(4, 3, 16, 16)
+    cosines = F.cosine_similarity(model.vectors(images)[..., None, :], model.code_vectors(), dim=-1)
+    posterior = model.posterior(images)
+    torch.testing.assert_close(posterior, (cosines / 0.1).softmax(-1))
+    assert torch.equal(posterior.argmax(-1), model.encode(images))
+
+
 def test_teacher__in_no_optimizer_and_no_state_dict_but_on_the_same_device():
     model = trainable()
     owned = {id(parameter) for parameter in model.parameters()}
