@@ -1,8 +1,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 
+from beit_mm.code_health import code_health
 from beit_mm.registry import METRICS
 
 from .token_histogram import entropy
@@ -16,7 +19,7 @@ class MaskedTokenAccuracy(BaseMetric):
     ``chance`` (entropy of the targets' histogram, nats: the loss of the best constant
     prediction), ``gap_closed`` (1 - loss / chance: the part of it that is predicted), ``majority``
     (percent: the accuracy of always naming the commonest token), ``target_codes`` (different
-    targets) and ``target_perplexity`` (exp of ``chance``).
+    targets) and ``target_perplexity`` (exp of ``chance``). The commonest targets are in the log.
     """
 
     default_prefix = 'mim'
@@ -37,6 +40,9 @@ class MaskedTokenAccuracy(BaseMetric):
             )
         correct, targets, losses = (np.concatenate(part) for part in zip(*results, strict=True))
         chance, loss = entropy(targets), float(losses.mean())
+        top = code_health(torch.from_numpy(np.bincount(targets))).top_codes
+        commonest = ', '.join(f'{code} ({percent:.1f}%)' for code, percent in top)
+        print_log(f'Commonest targets of the whole data set: {commonest}', logger='current')
         return dict(
             accuracy=100 * float(correct.mean()),
             loss=loss,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.registry import METRICS
 
-import beit_mm.evaluation  # noqa: F401
+from beit_mm.evaluation import masked_token_accuracy
 
 
 def metric():
@@ -21,8 +21,11 @@ def sample(pred, target, loss):
     )
 
 
-def test_by_hand__images_with_different_numbers_of_masked_patches():
-    own = metric()
+def test_by_hand__images_with_different_numbers_of_masked_patches(monkeypatch):
+    own, told = metric(), []
+    monkeypatch.setattr(
+        masked_token_accuracy, 'print_log', lambda text, **kwargs: told.append(text)
+    )
     own.process({}, [sample([3, 3, 5], [3, 1, 1], [1.0, 2.0, 3.0]), sample([], [], [])])
     own.process({}, [sample([7], [3], [4.0])])
     got = own.evaluate(size=3)
@@ -36,6 +39,7 @@ def test_by_hand__images_with_different_numbers_of_masked_patches():
         'mim/target_codes': 2,
         'mim/target_perplexity': pytest.approx(2.0),
     }
+    assert told == ['Commonest targets of the whole data set: 1 (50.0%), 3 (50.0%)']
 
 
 def test_against_numpy__however_the_images_fall_into_batches():

@@ -1,7 +1,7 @@
 """Pictures of what a tokenizer's codes stand for.
 
 python tools/analysis_tools/visualize_tokenizer.py CONFIG CHECKPOINT --out DIR [--images 256]
-    [--codes 16] [--columns 12] [--white 1.0] [--cfg-options KEY=VALUE ...]
+    [--codes 16] [--columns 12] [--white 1.0] [--tensorboard] [--cfg-options KEY=VALUE ...]
 
 CONFIG is a tokenizer's, or a pre-training config with its tokenizer in CHECKPOINT; the images are
 spread over its val_dataloader (train_dataloader where there is none). Writes to DIR
@@ -26,6 +26,7 @@ import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import load_checkpoint  # noqa: E402
+from mmengine.visualization import TensorboardVisBackend  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
@@ -127,6 +128,9 @@ def main() -> None:
         help='what is shown as white, of values in [0, 1]; less for dark images',
     )
     parser.add_argument(
+        '--tensorboard', action='store_true', help='write them to an event file in --out too'
+    )
+    parser.add_argument(
         '--cfg-options', nargs='+', action=ConfigOptions, help='override the config'
     )
     args = parser.parse_args()
@@ -140,10 +144,15 @@ def main() -> None:
     model, tokenizer = build(config, args.checkpoint)
     images = images_of(config, model, args.images)
     args.out.mkdir(parents=True, exist_ok=True)
+    board = TensorboardVisBackend(str(args.out)) if args.tensorboard else None
     for name, picture in pictures(tokenizer, images, args.codes, args.columns, args.white).items():
         path = args.out / f'{name}.png'
         cv2.imwrite(str(path), picture[..., ::-1])
         print(path)
+        if args.tensorboard:
+            board.add_image(name, picture)
+    if args.tensorboard:
+        board.close()
     if not tokenizer.can_decode:
         print(f'{type(tokenizer).__name__} cannot decode: no reconstructions and no traversal')
 

@@ -135,6 +135,39 @@ def test_no_decoder__the_histogram_alone(tmp_path):
     assert path.name == 'tokenizer_usage_1.png'
 
 
+class Pretraining(Tokenizer):
+    vocab_size = property()
+
+    def __init__(self):
+        super().__init__()
+        self.tokenizer = Tokenizer()
+
+    def forward(self, inputs, mode='tensor'):
+        if mode == 'loss':
+            return super().forward(inputs, mode)
+        return [dict(target_ids=ids.flatten()[:3]) for ids in self.encode(inputs)]
+
+
+def test_pretraining__the_histogram_of_its_targets(tmp_path):
+    train(tmp_path, model=Pretraining(), iterations=1)
+    images = torch.stack([info['image'] for info in Images().load_data_list()])
+    targets = Tokenizer().encode(images).flatten(1)[:, :3]
+    (path,) = tmp_path.glob('*/vis_data/vis_image/*')
+    assert path.name == 'target_usage_1.png'
+    expected = usage_histogram(torch.bincount(targets.flatten(), minlength=7).numpy())
+    assert np.array_equal(cv2.imread(str(path))[..., ::-1], expected)
+
+
+def test_resumed__goes_on_counting_validations():
+    own, other = TokenizerPicturesHook(interval=3), TokenizerPicturesHook(interval=3)
+    own.validations = 2
+    other.load_training_state(own.training_state())
+    other.validations += 1
+    assert not other.due
+    other.validations += 1
+    assert other.due
+
+
 def test_another_model__is_refused_in_words(tmp_path):
     class Other(Tokenizer):
         vocab_size = property()

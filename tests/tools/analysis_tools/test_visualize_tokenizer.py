@@ -47,8 +47,21 @@ def test_pictures__of_a_checkpoint(tmp_path, monkeypatch):
         sys,
         'argv',
         ['', *(str(tmp_path / n) for n in ('config.py', 'tokenizer.pth')), '--out']
-        + [str(tmp_path / 'out'), '--codes', '2'],
+        + [str(tmp_path / 'out'), '--codes', '2', '--tensorboard'],
     )
+    board = {}
+
+    class Board:  # TensorBoard need not be there
+        def __init__(self, folder):
+            assert folder == str(tmp_path / 'out')
+
+        def add_image(self, name, picture):
+            board[name] = picture
+
+        def close(self):
+            board['closed'] = True
+
+    monkeypatch.setattr(tool, 'TensorboardVisBackend', Board)
     tool.main()
     images, ids, codes, _ = seen['atlas']
     pixels = np.stack([cv2.imread(str(tmp_path / f'images/{i}.png')) for i in range(3)])
@@ -58,6 +71,9 @@ def test_pictures__of_a_checkpoint(tmp_path, monkeypatch):
     counts = np.bincount(ids.flatten())
     assert counts[codes].tolist() == sorted(counts, reverse=True)[:2]
     names = {path.name for path in (tmp_path / 'out').iterdir()}
+    assert set(board) == {name.removesuffix('.png') for name in names} | {'closed'}
+    traversal = cv2.imread(str(tmp_path / 'out/traversal.png'))[..., ::-1]
+    assert np.array_equal(board['traversal'], traversal)
     assert names == {f'{n}.png' for n in ('atlas', 'histogram', 'reconstructions', 'traversal')}
     assert np.array_equal(cv2.imread(str(tmp_path / 'out/atlas.png'))[..., ::-1], ATLAS)
     with torch.no_grad():
