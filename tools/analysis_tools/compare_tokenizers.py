@@ -530,6 +530,8 @@ def shorten(config: Config, steps: int) -> None:
         kind = hook.get('type', '').split('.')[-1]
         if kind == 'CodebookGuardHook':
             _scale(hook, scale, 'grace')
+        elif kind == 'EMAHook':
+            _scale(hook, scale, 'begin_iter')
         elif kind == 'TokenizerScheduleHook':  # where `end` is a value
             for parts in hook.schedules.values():
                 earliest = 0

@@ -101,6 +101,7 @@ def test_shorten__all_that_has_an_end_in_proportion_and_no_law_or_value():
     hook.schedules.update(kl_weight=[warm_up, fall], usage_weight=law)
     config.param_scheduler.append(dict(type='StepLR', step_size=100, gamma=0.9))
     config.custom_hooks.append(dict(type='CodebookGuardHook', grace=2000))
+    config.custom_hooks.append(dict(type='EMAHook', begin_iter=4000, momentum=0.01))
     config.default_hooks.codebook_guard.grace = 400
     guard = config.custom_hooks[1]
     assert hook.type == 'TokenizerScheduleHook'
@@ -108,6 +109,7 @@ def test_shorten__all_that_has_an_end_in_proportion_and_no_law_or_value():
     tool.shorten(config, 500)  # of 10,000
     assert config.train_cfg.max_iters == config.train_cfg.val_interval == 500
     assert (guard['grace'], config.default_hooks.codebook_guard.grace) == (100, 20)
+    assert config.custom_hooks[2] == dict(type='EMAHook', begin_iter=200, momentum=0.01)
     ends = [(s.get('begin'), s.get('end')) for s in config.param_scheduler]
     assert ends == [(0, 10), (10, 500), (None, None)]
     assert config.param_scheduler[2].step_size == 100
