@@ -3,7 +3,7 @@
 Data:     data/cifar10/{train,test}/CLASS/* as image files
 Train:    python tools/train.py configs/tokenizer/vqvae_ema-v8192_cifar10.py
 50,000 images of 64 tokens are 390 tokens for each code, in the training set once.
-Steps and batch are those of dvae_light-v512_cifar10.py; measured for 600 steps: docs/tokenizer_comparison.md.
+Steps and batch are those of dvae_light-v512_cifar10.py; measured for 600 and 1,000 steps: docs/tokenizer_comparison.md.
 """
 
 _base_ = [
