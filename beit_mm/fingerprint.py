@@ -45,14 +45,14 @@ def module_sha256(module: nn.Module, config: Mapping, state: Mapping | None = No
 def options_of(config: Mapping) -> dict:
     """What of a module's config its digest counts."""
     ignored = ('type', 'init_cfg', 'data_preprocessor', '_scope_')
-    return {key: _sourceless(value) for key, value in config.items() if key not in ignored}
+    return {key: sourceless(value) for key, value in config.items() if key not in ignored}
 
 
-def _sourceless(value: Any) -> Any:
+def sourceless(value: Any) -> Any:
     """Without where the weights of its parts came from."""
     if isinstance(value, Mapping):
-        return {key: _sourceless(part) for key, part in value.items() if key != 'init_cfg'}
-    return [_sourceless(part) for part in value] if isinstance(value, list | tuple) else value
+        return {key: sourceless(part) for key, part in value.items() if key != 'init_cfg'}
+    return [sourceless(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def weights_sha256(state: Mapping) -> str:

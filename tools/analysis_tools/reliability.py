@@ -51,10 +51,7 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=620, val_interval=50)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=7))
-custom_hooks = [
-    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.01),
-    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=100, action='warn'),
-]
+custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.01)]
 """,
     epoch="""
 _base_ = '{root}/configs/classification/beit-micro-p8_scratch_ft_digit-scenes-500.py'
@@ -87,10 +84,7 @@ train_cfg = dict(
 )
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=7))
 log_processor = dict(by_epoch=True)
-custom_hooks = [
-    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.01),
-    dict(type='CodebookGuardHook', min_perplexity=0.05, grace=100, action='warn'),
-]
+custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.01)]
 """,
 )
 

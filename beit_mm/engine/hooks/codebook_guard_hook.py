@@ -75,13 +75,16 @@ class CodebookGuardHook(Hook):
         model = _unwrapped(runner.model)
         if not hasattr(model, 'usage_counts'):
             raise ValueError(
-                f'custom_hooks has a CodebookGuardHook, but {type(model).__name__} has no '
-                'usage_counts(); it watches tokenizers and masked image models, remove it here'
+                f'CodebookGuardHook: {type(model).__name__} has no usage_counts(); it watches '
+                'tokenizers and masked image models, set default_hooks=dict(codebook_guard=None), '
+                'or remove it from custom_hooks'
             )
-        if self.grace is not None and self.grace >= runner.max_iters:
+        last = runner.max_iters // self.interval * self.interval
+        if self.grace is not None and self.grace >= last:
             print_log(
-                f'CodebookGuardHook.grace={self.grace}: the run ends at step {runner.max_iters}, '
-                'so no collapse would be noticed; set it lower, or leave it out',
+                f'CodebookGuardHook.grace={self.grace}: the last check is at step {last} (interval='
+                f'{self.interval}), so no collapse would be noticed; set grace lower, or leave it '
+                'out',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -30,8 +30,6 @@ class DALLETokenizer(DVAETokenizer):
         kl_weight: 6.6 / 192 is the paper's 6.6 in the units of :class:`DVAETokenizer`.
     """
 
-    can_decode = True
-
     def __init__(
         self,
         vocab_size: int = 8192,
@@ -63,6 +61,18 @@ class DALLETokenizer(DVAETokenizer):
             init_cfg=init_cfg,
             **kwargs,
         )
+        self._decoder_is_known = False
+        self._decoder_is_random = False
+        self._register_state_dict_hook(_without_random_decoder)
+
+    @property
+    def can_decode(self) -> bool:
+        return not self._decoder_is_random
+
+    def loss(self, inputs: Tensor) -> dict[str, Tensor]:
+        if self.training:
+            self._decoder_is_known, self._decoder_is_random = True, False
+        return super().loss(inputs)
 
     def _build(self, width: int, num_blocks: int, code_dim: int) -> None:
         self.encoder = dalle_encoder(self.in_channels, self.vocab_size, width, num_blocks)
@@ -116,10 +126,18 @@ class DALLETokenizer(DVAETokenizer):
                 if new.endswith(short):
                     new = new[: -len(short)] + long
             state_dict[prefix + new] = state_dict.pop(name)
-        parts = {
-            part: any(name.startswith(f'{prefix}{part}.') for name in state_dict)
+        encoder, decoder = (
+            any(name.startswith(f'{prefix}{part}.') for name in state_dict)
             for part in ('encoder', 'decoder')
-        }
-        if any(parts.values()):
-            self.can_decode = parts['decoder']
+        )
+        self._decoder_is_known |= decoder
+        if encoder or decoder:
+            self._decoder_is_random = not self._decoder_is_known
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _without_random_decoder(module: DALLETokenizer, state: dict, prefix: str, metadata) -> None:
+    """Whoever loads what is saved here has no decoder either, and no digest depends on it."""
+    if module._decoder_is_random:
+        for name in [name for name in state if name.startswith(f'{prefix}decoder.')]:
+            del state[name]

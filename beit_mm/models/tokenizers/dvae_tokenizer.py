@@ -60,10 +60,10 @@ class DVAETokenizer(BaseTokenizer):
             and their positions (batch normalisation without affine part, running statistics in
             eval mode) and multiplies by this. No code can then lose all its logits to the others,
             which is how a vocabulary collapses. None takes the logits as they are (DALL-E).
-        usage_weight: Weight of ln V minus the entropy of the posterior's mean over the batch: 0
-            when the batch uses all codes equally.
-        usage_target: The entropy that is enough, as a share of ln(min(V, positions of the batch)):
-            above it there is no usage term. None takes ln V itself.
+        usage_weight: Weight of ln V minus the entropy of the posterior's mean over the batches of
+            all processes: 0 when they use all codes equally.
+        usage_target: The entropy that is enough, as a share of ln(min(V, positions of these
+            batches)): above it there is no usage term. None takes ln V itself.
         data_init: Standardise the logit of each code to this standard deviation with the first
             training batch (of all processes): every code starts with an equal chance. None keeps
             the random logits.

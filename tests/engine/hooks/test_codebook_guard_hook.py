@@ -60,12 +60,17 @@ def test_grace__without_a_number_a_quarter_of_the_run_and_at_most_1000(max_iters
         steps(hook, own, 1)
 
 
-@pytest.mark.parametrize(('grace', 'told'), [(40, True), (39, False), (None, False)])
-def test_grace__as_long_as_the_run_is_told(grace, told, monkeypatch):
+@pytest.mark.parametrize(
+    ('grace', 'interval', 'told'),
+    [(40, 1, True), (39, 1, False), (None, 1, False), (30, 15, True), (29, 15, False)],
+)
+def test_grace__as_long_as_the_run_is_told(grace, interval, told, monkeypatch):
     lines = []
     monkeypatch.setattr(codebook_guard_hook, 'print_log', lambda text, **kwargs: lines.append(text))
-    guard(grace=grace).before_train(runner(HEALTHY, max_iters=40))
-    assert bool(lines) == told and all('grace=40: the run ends at step 40' in t for t in lines)
+    guard(grace=grace, interval=interval).before_train(runner(HEALTHY, max_iters=40))
+    last = 40 // interval * interval
+    assert bool(lines) == told
+    assert all(f'grace={grace}: the last check is at step {last}' in line for line in lines)
 
 
 def test_healthy_vocabulary__goes_on_and_logs_its_figures():

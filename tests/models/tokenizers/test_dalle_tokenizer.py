@@ -3,7 +3,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.runner.checkpoint import get_state_dict
 
+from beit_mm.fingerprint import module_sha256
 from beit_mm.models import DALLETokenizer
 from beit_mm.models.layers.dalle_blocks import logit_laplace_nll
 
@@ -139,15 +141,48 @@ def test_pixels_outside_of_0_and_1__refused(images):
         DALLETokenizer(**SMALL).encode(images)
 
 
-def test_encoder_alone__has_ids_but_no_codes_and_no_images():
-    model, other = DALLETokenizer(**SMALL).eval(), DALLETokenizer(**SMALL).eval()
+@pytest.fixture
+def whole():
+    return DALLETokenizer(**SMALL).eval()
+
+
+@pytest.fixture
+def encoder_alone(whole):
+    model = DALLETokenizer(**SMALL).eval()
+    model.load_state_dict(whole.encoder.state_dict(), strict=False)
+    return model
+
+
+def test_encoder_alone__has_ids_but_no_codes_and_no_images(whole, encoder_alone):
     images = torch.rand(2, 3, 16, 16)
-    other.load_state_dict(model.encoder.state_dict(), strict=False)
-    assert torch.equal(other.encode(images), model.encode(images))
-    assert set(other.predict(images)[0]) == {'image', 'ids'}
-    for ask in (other.code_vectors, lambda: other.decode(model.encode(images))):
+    assert torch.equal(encoder_alone.encode(images), whole.encode(images))
+    assert set(encoder_alone.predict(images)[0]) == {'image', 'ids'}
+    for ask in (encoder_alone.code_vectors, lambda: encoder_alone.decode(whole.encode(images))):
         with pytest.raises(ValueError, match="encoder alone.*model.head.target='ids'"):
             ask()
-    other.load_state_dict(model.state_dict())
-    assert torch.equal(other.decode(other.encode(images)), model.decode(model.encode(images)))
-    assert torch.equal(other.code_vectors(), model.code_vectors())
+    again = DALLETokenizer(**SMALL)  # by way of a checkpoint
+    around = torch.nn.ModuleDict(dict(tokenizer=encoder_alone))
+    state = {name.split('.', 1)[1]: value for name, value in get_state_dict(around).items()}
+    again.load_state_dict(state, strict=False)
+    assert not again.can_decode
+    assert module_sha256(again, SMALL) == module_sha256(encoder_alone, SMALL)
+
+
+@pytest.mark.parametrize('order', [('encoder', 'decoder'), ('decoder', 'encoder'), ('all',)])
+def test_decoder__loaded_in_any_order(whole, encoder_alone, order):
+    for part in order:
+        state = whole.state_dict()
+        state = {name: value for name, value in state.items() if part in (name[:7], 'all')}
+        encoder_alone.load_state_dict(state, strict=False)
+    images = torch.rand(2, 3, 16, 16)
+    ids = encoder_alone.encode(images)
+    assert torch.equal(encoder_alone.decode(ids), whole.decode(ids))
+    assert torch.equal(encoder_alone.code_vectors(), whole.code_vectors())
+    assert set(encoder_alone.state_dict()) == set(whole.state_dict())
+
+
+def test_decoder__trained_to_an_encoder(whole, encoder_alone):
+    images = torch.rand(2, 3, 16, 16)
+    encoder_alone.train().loss(images)
+    assert set(encoder_alone.eval().predict(images)[0]) == {'image', 'ids', 'recon'}
+    assert set(encoder_alone.state_dict()) == set(whole.state_dict())

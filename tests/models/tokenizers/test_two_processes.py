@@ -24,6 +24,7 @@ VECTORS = (30, 50)  # of each process, in each batch of k-means
 # The window's tokens. Each process alone would find other codes dead than both of them together.
 COUNTS = [[60, 30, 0, 10] + 12 * [0], [50, 0, 40, 10] + 12 * [0]]
 LIVING = 4
+WIDER = torch.randn(5, 60, generator=torch.Generator().manual_seed(7))
 
 
 def logit_statistics(images) -> dict:
@@ -90,8 +91,9 @@ def entropies(logits, processes: int) -> dict:
 
 def usage_term(logits, processes: int) -> dict:
     logits = logits.clone().requires_grad_()
-    model = DVAETokenizer(**dict(SIZES, vocab_size=5), code_dim=6, usage_target=1.0)
-    missing = model._missing_usage(logits.log_softmax(-1)[:, None, None])
+    # More codes than one process has positions.
+    model = DVAETokenizer(**dict(SIZES, vocab_size=60), code_dim=6, usage_target=0.99)
+    missing = model._missing_usage((logits @ WIDER).log_softmax(-1)[:, None, None])
     (missing / processes).backward()  # their losses are averaged
     return dict(missing=missing.detach(), gradient=logits.grad)
 
