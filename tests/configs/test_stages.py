@@ -17,7 +17,7 @@ from beit_mm.checkpoints import description_of, read_checkpoint, read_descriptio
 from beit_mm.engine.config_check.stages import check_stages, parts_of_config
 from beit_mm.engine.hooks import LoadReportHook
 from beit_mm.engine.launch import load_config
-from beit_mm.engine.stages import StageMismatchError, here_of
+from beit_mm.engine.stages import StageMismatchError, differences, here_of
 from beit_mm.fingerprint import weights_sha256
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -322,6 +322,15 @@ def test_no_description_or_an_odd_one__nothing_is_said_and_nothing_breaks(chain,
     runner.model.backbone.init_cfg.checkpoint = str(chain['pretrain'][0])
     hook.before_run(runner)
     assert warned(log_of(runner)) == ['data_preprocessor.mean']
+
+
+@pytest.mark.parametrize(('kind', 'keys'), [('A', []), ('B', ['model.tokenizer.features'])])
+def test_options__where_the_weights_of_a_part_came_from_is_no_difference(kind, keys):
+    found = dict(features=dict(type='A', init_cfg=dict(checkpoint='a.pth')))  # as it was stored
+    here = dict(features=dict(type=kind))
+    pair = (dict(tokenizer=dict(options=options)) for options in (found, here))
+    told = differences(*pair, 'f.pth', part='tokenizer')
+    assert [difference.key for difference in told] == keys
 
 
 # ---- resume ----
