@@ -29,12 +29,16 @@ class CodeHealth:
     possible: int
     top_codes: tuple[tuple[int, float], ...]
 
+    @property
+    def commonest(self) -> str:
+        """``top_codes`` in words."""
+        return ', '.join(f'{code} ({percent:.1f}%)' for code, percent in self.top_codes) or 'none'
+
     def __str__(self) -> str:
-        top = ', '.join(f'{code} ({percent:.1f}%)' for code, percent in self.top_codes)
         return (
             f'{self.codes_used} of {self.vocab_size} codes used '
             f'({self.codes_used_percent:.1f}%), perplexity {self.perplexity:.1f}, '
-            f'{self.tokens} tokens; commonest: {top or "none"}'
+            f'{self.tokens} tokens; commonest: {self.commonest}'
         )
 
     def scalars(self) -> dict[str, float]:

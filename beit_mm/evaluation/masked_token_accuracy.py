@@ -40,9 +40,8 @@ class MaskedTokenAccuracy(BaseMetric):
             )
         correct, targets, losses = (np.concatenate(part) for part in zip(*results, strict=True))
         chance, loss = entropy(targets), float(losses.mean())
-        top = code_health(torch.from_numpy(np.bincount(targets))).top_codes
-        commonest = ', '.join(f'{code} ({percent:.1f}%)' for code, percent in top)
-        print_log(f'Commonest targets of the whole data set: {commonest}', logger='current')
+        health = code_health(torch.from_numpy(np.bincount(targets)))
+        print_log(f'Commonest targets of the whole data set: {health.commonest}', logger='current')
         return dict(
             accuracy=100 * float(correct.mean()),
             loss=loss,

@@ -102,7 +102,6 @@ OPTIONAL = ['feature distance', 'images/s', 'chance', 'gap closed %', 'kNN %', '
 TRAIN = 'train'  # the folder of the labelled images
 CHUNK = 200  # images
 LABELLED = 2000  # images for the probes, where there is no list of them
-COLLAPSED = CodebookGuardHook().min_perplexity
 
 
 class Comparison:
@@ -351,7 +350,7 @@ class Comparison:
         possible = min(model.vocab_size, size * grid[0] * grid[1])
         return dict(
             **figures,
-            collapsed=figures['perplexity'] < COLLAPSED * possible,
+            collapsed=figures['perplexity'] < CodebookGuardHook().threshold(possible),
             vocab_size=model.vocab_size,
             tokens_per_image=grid[0] * grid[1],
             parameters=parameters,

@@ -111,14 +111,14 @@ class CodebookGuardHook(Hook):
     def load_training_state(self, state: dict[str, int]) -> None:
         self.bad_checks = state['bad_checks']
 
-    def threshold(self, health: CodeHealth) -> float:
-        """The least perplexity that is accepted of this many tokens."""
+    def threshold(self, possible: int) -> float:
+        """The least perplexity that is accepted where so many codes could be in use."""
         if self.min_perplexity < 1:
-            return self.min_perplexity * health.possible
+            return self.min_perplexity * possible
         return self.min_perplexity
 
     def _judge(self, health: CodeHealth, step: int, frozen: bool) -> None:
-        least = self.threshold(health)
+        least = self.threshold(health.possible)
         # A NaN is bad too.
         good = math.isfinite(health.perplexity) and health.perplexity >= least
         self.bad_checks = 0 if good else self.bad_checks + 1
