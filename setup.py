@@ -41,7 +41,7 @@ class build_with_configs(build_py):
 setup(
     name='beit_mm',
     version=re.search(r"__version__ = '(.+)'", read('beit_mm/__init__.py'))[1],
-    description='BEiT from the images you have: tokenizer, masked image modelling, fine-tuning',
+    description='BEiT from the images you have: tokenizer, masked image modeling, fine-tuning',
     long_description=read('README.md'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',

@@ -1,10 +1,10 @@
-"""BEiT from the images you have: visual tokenizer, masked image modelling, fine-tuning."""
+"""BEiT from the images you have: visual tokenizer, masked image modeling, fine-tuning."""
 
-from .torchvision_cpu import declare_missing_ops
+from beit_mm.torchvision_cpu import declare_missing_ops
 
 declare_missing_ops()  # before anything imports mmpretrain, whose models import torchvision
 
-from .checkpoints import register_loaders  # noqa: E402
+from beit_mm.checkpoints import register_loaders  # noqa: E402
 
 register_loaders()  # whatever MMEngine loads from now on is read without running code
 

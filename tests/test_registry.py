@@ -93,7 +93,7 @@ built = [
     neck,
     METRICS.build(dict(type='beit_mm.MaskedTokenAccuracy')),
     TRANSFORMS.build(dict(type='beit_mm.PackMIMInputs')),
-    HOOKS.build(dict(type='beit_mm.TokenizerScheduleHook', schedules={})),
+    HOOKS.build(dict(type='beit_mm.AttributeScheduleHook', schedules={})),
     OPTIM_WRAPPER_CONSTRUCTORS.build(constructor),
 ]
 assert [type(b).__module__.split('.')[0] for b in built] == ['beit_mm'] * 5

@@ -4,7 +4,7 @@ python tools/check_config.py CONFIG [--processes 8] [--cfg-options KEY=VALUE ...
 
 Unknown and misspelt keys, names of classes, arguments that a class doesn't take, schedules that
 don't end with the training, batches that the learning rate isn't made for, grids and vocabularies
-that disagree, weight decay on what it is not for, images normalised twice, replaced samples in an
+that disagree, weight decay on what it is not for, images normalized twice, replaced samples in an
 evaluation, checkpoints of a stage that differs (docs/config_check.md). tools/train.py makes the
 same checks; errors end with status 1.
 """
@@ -18,9 +18,9 @@ sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
 import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchvision_cpu.py)
 
-from beit_mm.engine.config_check import check_config  # noqa: E402
-from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
-from beit_mm.engine.launch import load_config, run_tool  # noqa: E402
+from beit_mm.preflight.config import check_config  # noqa: E402
+from beit_mm.cli.config_options import ConfigOptions  # noqa: E402
+from beit_mm.cli.launch import load_config, run_tool  # noqa: E402
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchv
 import cv2  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 
-from beit_mm.datasets.checks import (  # noqa: E402
+from beit_mm.preflight.files import (  # noqa: E402
     FileFinding,
     Split,
     check_duplicates,
@@ -35,8 +35,8 @@ from beit_mm.datasets.checks import (  # noqa: E402
     check_sample,
     read_splits,
 )
-from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
-from beit_mm.engine.launch import UserError, load_config, run_tool  # noqa: E402
+from beit_mm.cli.config_options import ConfigOptions  # noqa: E402
+from beit_mm.cli.launch import UserError, load_config, run_tool  # noqa: E402
 
 LEVELS = ('error', 'warning', 'note')
 

@@ -21,8 +21,8 @@ from mmengine.runner import Runner  # noqa: E402
 from mmengine.runner.checkpoint import CheckpointLoader  # noqa: E402
 
 from beit_mm.checkpoints import weights_of  # noqa: E402
-from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
-from beit_mm.engine.launch import (  # noqa: E402
+from beit_mm.cli.config_options import ConfigOptions  # noqa: E402
+from beit_mm.cli.launch import (  # noqa: E402
     UserError,
     load_config,
     run_tool,

@@ -19,15 +19,15 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from beit_mm.engine.config_check import Finding, check_config  # noqa: E402
-from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
-from beit_mm.engine.launch import (  # noqa: E402
+from beit_mm.preflight.config import Finding, check_config  # noqa: E402
+from beit_mm.cli.config_options import ConfigOptions  # noqa: E402
+from beit_mm.cli.launch import (  # noqa: E402
     UserError,
     load_config,
     run_tool,
     start_distributed,
 )
-from beit_mm.engine.storage import POINTER, retired  # noqa: E402
+from beit_mm.checkpoints.store import POINTER, retired  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -4,7 +4,7 @@ import logging
 
 from mmengine.logging import print_log
 
-from .trust import VARIABLE, is_trusted
+from beit_mm.checkpoints.trust import VARIABLE, is_trusted
 
 
 def drop_config(checkpoint: dict, source: str) -> None:

@@ -14,7 +14,7 @@ import torch
 from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
 
-from .trust import is_trusted
+from beit_mm.checkpoints.trust import is_trusted
 
 CHUNK = 1 << 20
 

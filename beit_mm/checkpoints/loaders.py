@@ -18,9 +18,9 @@ from mmengine.logging import print_log
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from .download import fetch
-from .layouts import LAYOUTS, OURS, detect, unwrap, weights_of
-from .reading import read_checkpoint
+from beit_mm.checkpoints.download import fetch
+from beit_mm.checkpoints.layouts import LAYOUTS, OURS, detect, unwrap, weights_of
+from beit_mm.checkpoints.reading import read_checkpoint
 
 KEEP_VARIABLE = 'BEIT_MM_KEEP_LAYOUT'
 # Their names stay beside ours, so that models of these packages load their own checkpoints.

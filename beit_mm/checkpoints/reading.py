@@ -13,11 +13,11 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .config_text import drop_config
-from .inert_pickle import read_pickled_module
-from .layouts import WRAPPERS
-from .safe_globals import safe_globals
-from .trust import VARIABLE, is_trusted
+from beit_mm.checkpoints.config_text import drop_config
+from beit_mm.checkpoints.inert_pickle import read_pickled_module
+from beit_mm.checkpoints.layouts import WRAPPERS
+from beit_mm.checkpoints.safe_globals import safe_globals
+from beit_mm.checkpoints.trust import VARIABLE, is_trusted
 
 # Where OpenAI's pickled modules belong in a tokenizer that has both.
 MODULE_PREFIXES = {'dall_e.encoder.Encoder': 'encoder.', 'dall_e.decoder.Decoder': 'decoder.'}

@@ -2,7 +2,7 @@
 
 PyTorch's ``weights_only`` unpickler calls nothing but what stands on a list. Genuine checkpoints
 of MMEngine need a few entries, for the log scalars that they carry. Each entry here is either a
-class without behaviour of its own, or a function of this file that builds it from data and checks
+class without behavior of its own, or a function of this file that builds it from data and checks
 the data first. ``getattr``, which these checkpoints call for the methods of their histories, is
 answered for these methods alone, and by their names.
 """

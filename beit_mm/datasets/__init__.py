@@ -1,14 +1,13 @@
-from beit_mm.named_errors import BadImageError
-
-from . import transforms  # noqa: F401
-from .cached_tokens import CachedTokens
-from .ignore_interrupt import ignore_interrupt
-from .samplers import ResumableSampler
-from .seeded_dataset import SeededDataset
-from .seeded_views import SeededViews
-from .skip_bad_samples import SkipBadSamples, TooManyBadSamplesError
-from .token_cache import TokenCache, TokenCacheError, TokenCacheWriter
-from .unlabelled_image_folder import UnlabelledImageFolder
+from beit_mm.datasets import transforms  # noqa: F401
+from beit_mm.datasets.ignore_interrupt import ignore_interrupt
+from beit_mm.datasets.named_errors import BadImageError
+from beit_mm.datasets.samplers import ResumableSampler
+from beit_mm.datasets.seeded_dataset import SeededDataset
+from beit_mm.datasets.skip_bad_samples import SkipBadSamples, TooManyBadSamplesError
+from beit_mm.datasets.token_cache.cache_files import TokenCache, TokenCacheError, TokenCacheWriter
+from beit_mm.datasets.token_cache.cached_tokens import CachedTokens
+from beit_mm.datasets.token_cache.seeded_views import SeededViews
+from beit_mm.datasets.unlabelled_image_folder import UnlabelledImageFolder
 
 __all__ = [
     'BadImageError',

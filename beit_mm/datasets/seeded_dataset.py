@@ -6,9 +6,8 @@ import torch
 from mmengine.registry import DATASETS as ALL_DATASETS
 from torch.utils.data import Dataset
 
+from beit_mm.preflight.files.some_images import check_some_images
 from beit_mm.registry import DATASETS
-
-from .checks.some_images import check_some_images
 
 
 @DATASETS.register_module()

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from beit_mm.named_errors import BadImageError, image_error
+from beit_mm.datasets.named_errors import BadImageError, image_error
 from beit_mm.registry import DATASETS
 
 IMAGE_EXTENSIONS = (

@@ -1,29 +1,33 @@
-from .hooks import (
-    AtomicCheckpointHook,
+from beit_mm.checkpoints.store import AtomicLocalBackend
+from beit_mm.engine.guards import (
     ChanceLossGuardHook,
     CodebookGuardHook,
     CollapsedCodebookError,
     ConstantPredictionGuardHook,
-    DatasetCheckHook,
-    EtaTimerHook,
     FrozenWeightsGuardHook,
-    GracefulStopHook,
     NonFiniteError,
     NonFiniteGuardHook,
-    RunRecordHook,
-    TokenizerPicturesHook,
-    TokenizerScheduleHook,
     UnhealthyTrainingError,
-    WorkerTimeoutHook,
     ZeroGradientGuardHook,
 )
-from .loops import ResumableEpochLoop, ResumableIterLoop
-from .optim_wrappers import AutocastOptimWrapper, BEiTOptimWrapperConstructor
-from .storage import AtomicLocalBackend
+from beit_mm.engine.hooks import (
+    AtomicCheckpointHook,
+    AttributeScheduleHook,
+    DatasetCheckHook,
+    EtaTimerHook,
+    GracefulStopHook,
+    LoadReportHook,
+    RunRecordHook,
+    TokenizerPicturesHook,
+    WorkerTimeoutHook,
+)
+from beit_mm.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from beit_mm.engine.optim_wrappers import AutocastOptimWrapper, BEiTOptimWrapperConstructor
 
 __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
+    'AttributeScheduleHook',
     'AutocastOptimWrapper',
     'BEiTOptimWrapperConstructor',
     'ChanceLossGuardHook',
@@ -34,13 +38,13 @@ __all__ = [
     'EtaTimerHook',
     'FrozenWeightsGuardHook',
     'GracefulStopHook',
+    'LoadReportHook',
     'NonFiniteError',
     'NonFiniteGuardHook',
     'ResumableEpochLoop',
     'ResumableIterLoop',
     'RunRecordHook',
     'TokenizerPicturesHook',
-    'TokenizerScheduleHook',
     'UnhealthyTrainingError',
     'WorkerTimeoutHook',
     'ZeroGradientGuardHook',

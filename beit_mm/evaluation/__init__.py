@@ -1,5 +1,5 @@
-from .masked_feature_regression import MaskedFeatureRegression
-from .masked_token_accuracy import MaskedTokenAccuracy
-from .tokenizer_quality import TokenizerQuality
+from beit_mm.evaluation.masked_feature_regression import MaskedFeatureRegression
+from beit_mm.evaluation.masked_token_accuracy import MaskedTokenAccuracy
+from beit_mm.evaluation.tokenizer_quality import TokenizerQuality
 
 __all__ = ['MaskedFeatureRegression', 'MaskedTokenAccuracy', 'TokenizerQuality']

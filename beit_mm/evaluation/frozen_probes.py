@@ -1,4 +1,4 @@
-"""What frozen features know of the classes: nearest neighbours and a linear probe."""
+"""What frozen features know of the classes: nearest neighbors and a linear probe."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NEIGHBOURS = 20
-PROBE_DECAY = 1e-3  # of the linear probe's weights, features standardised
+NEIGHBORS = 20
+PROBE_DECAY = 1e-3  # of the linear probe's weights, features standardized
 PATCHES = 5000  # that are drawn of a data set where patches have the labels
 
 
 def knn(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
-    """Votes of the 20 nearest neighbours by cosine, weighted by exp(cosine / 0.07).
+    """Votes of the 20 nearest neighbors by cosine, weighted by exp(cosine / 0.07).
 
     Args:
         train, val: Features (N, C) and (M, C).
@@ -27,7 +27,7 @@ def knn(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
     train, labels_of = F.normalize(train, dim=1), F.one_hot(labels)
     found = []
     for part in F.normalize(val, dim=1).split(2000):
-        cosines, index = (part @ train.T).topk(min(NEIGHBOURS, len(train)), dim=1)
+        cosines, index = (part @ train.T).topk(min(NEIGHBORS, len(train)), dim=1)
         votes = labels_of[index] * (cosines / 0.07).exp()[..., None]
         found.append(votes.sum(1).argmax(1))
     return torch.cat(found)
@@ -35,7 +35,7 @@ def knn(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
 
 @torch.enable_grad()
 def linear_probe(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
-    """Predictions (M,) of a logistic regression on standardised features, found by L-BFGS."""
+    """Predictions (M,) of a logistic regression on standardized features, found by L-BFGS."""
     mean, std = train.mean(0), train.std(0).clamp(min=1e-6)
     train, val = (train - mean) / std, (val - mean) / std
     weight = train.new_zeros(train.shape[1], int(labels.max()) + 1, requires_grad=True)
@@ -86,7 +86,7 @@ def labelled_features(
     """Features of the last layer of ``model.backbone`` (BEiTEncoder), on the CPU.
 
     Args:
-        batches: Normalised images (B, C, H, W).
+        batches: Normalized images (B, C, H, W).
         labels: The class of each image, or the file of its mask (H, W).
         num_classes: Of the masks: the features are those of (at most 5000) patches. None: each
             image has one label, and its features are the mean of its patches.

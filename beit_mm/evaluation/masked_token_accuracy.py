@@ -5,10 +5,9 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from beit_mm.code_health import code_health
+from beit_mm.contracts.codebook_stats import codebook_stats
+from beit_mm.evaluation.token_histogram import entropy
 from beit_mm.registry import METRICS
-
-from .token_histogram import entropy
 
 
 @METRICS.register_module()
@@ -17,7 +16,7 @@ class MaskedTokenAccuracy(BaseMetric):
 
     Over all masked patches: ``accuracy`` (percent), ``loss`` (mean cross-entropy, nats),
     ``chance`` (entropy of the targets' histogram, nats: the loss of the best constant
-    prediction), ``gap_closed`` (1 - loss / chance: the part of it that is predicted), ``majority``
+    prediction), ``gain_over_unigram`` (1 - loss / chance: the part of it that is predicted), ``majority``
     (percent: the accuracy of always naming the commonest token), ``target_codes`` (different
     targets) and ``target_perplexity`` (exp of ``chance``). The commonest targets are in the log.
     """
@@ -40,13 +39,13 @@ class MaskedTokenAccuracy(BaseMetric):
             )
         correct, targets, losses = (np.concatenate(part) for part in zip(*results, strict=True))
         chance, loss = entropy(targets), float(losses.mean())
-        health = code_health(torch.from_numpy(np.bincount(targets)))
+        health = codebook_stats(torch.from_numpy(np.bincount(targets)))
         print_log(f'Commonest targets of the whole data set: {health.commonest}', logger='current')
         return dict(
             accuracy=100 * float(correct.mean()),
             loss=loss,
             chance=chance,
-            gap_closed=1 - loss / chance if chance > 0 else 0.0,
+            gain_over_unigram=1 - loss / chance if chance > 0 else 0.0,
             majority=100 * float(np.bincount(targets).max() / len(targets)),
             target_codes=len(np.unique(targets)),
             target_perplexity=float(np.exp(chance)),

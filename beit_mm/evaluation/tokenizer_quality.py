@@ -5,10 +5,9 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from beit_mm.code_health import code_health
+from beit_mm.contracts.codebook_stats import codebook_stats
+from beit_mm.evaluation.ssim import ssim
 from beit_mm.registry import METRICS
-
-from .ssim import ssim
 
 
 @METRICS.register_module()
@@ -51,7 +50,7 @@ class TokenizerQuality(BaseMetric):
                 f'val_evaluator: TokenizerQuality.vocab_size={self.vocab_size}, but there is a '
                 f'token {ids.max()}; set it to the vocab_size of the tokenizer'
             )
-        health = code_health(torch.from_numpy(np.bincount(ids, minlength=self.vocab_size)))
+        health = codebook_stats(torch.from_numpy(np.bincount(ids, minlength=self.vocab_size)))
         print_log(f'Tokens of the whole data set: {health}', logger='current')
         metrics = health.scalars()
         if 'values' in results[0]:

@@ -1,7 +1,15 @@
-from .backbones import BEiTEncoder
-from .features import PatchHOG, PatchPixels
-from .heads import FeatureRegressionHead, SoftTokenHead, VisualTokenHead
-from .losses import (
+from beit_mm.models.backbones import BEiTEncoder
+from beit_mm.models.features import (
+    BackboneFeatures,
+    CLIPFeatures,
+    FrozenFeatures,
+    HFFeatures,
+    PatchHOG,
+    PatchPixels,
+    TimmFeatures,
+)
+from beit_mm.models.heads import FeatureRegressionHead, SoftTokenHead, VisualTokenHead
+from beit_mm.models.losses import (
     BaseReconLoss,
     L1ReconLoss,
     LogitLaplaceReconLoss,
@@ -9,10 +17,9 @@ from .losses import (
     PerceptualReconLoss,
     SmoothL1ReconLoss,
 )
-from .masked_image_model import MaskedImageModel
-from .necks import MaskedPatchNeck, PatchAggregationNeck, PatchMeanNeck
-from .teachers import BackboneTeacher, BaseTeacher, CLIPTeacher, HFTeacher, TimmTeacher
-from .tokenizers import (
+from beit_mm.models.masked_image_model import MaskedImageModel
+from beit_mm.models.necks import MaskedPatchNeck, PatchAggregationNeck, PatchMeanNeck
+from beit_mm.models.tokenizers import (
     AutoencoderTokenizer,
     BaseTokenizer,
     DALLEPytorchTokenizer,
@@ -28,23 +35,23 @@ from .tokenizers import (
     VQKDTokenizer,
     VQVAETokenizer,
 )
-from .two_view_data_preprocessor import TwoViewDataPreprocessor
+from beit_mm.models.two_view_data_preprocessor import TwoViewDataPreprocessor
 
 __all__ = [
     'AutoencoderTokenizer',
     'BEiTEncoder',
-    'BackboneTeacher',
+    'BackboneFeatures',
     'BaseReconLoss',
-    'BaseTeacher',
+    'FrozenFeatures',
     'BaseTokenizer',
-    'CLIPTeacher',
+    'CLIPFeatures',
     'DALLEPytorchTokenizer',
     'DALLETokenizer',
     'DVAETokenizer',
     'FSQTokenizer',
     'FeatureRegressionHead',
     'FeatureTarget',
-    'HFTeacher',
+    'HFFeatures',
     'KMeansTokenizer',
     'L1ReconLoss',
     'LFQTokenizer',
@@ -62,7 +69,7 @@ __all__ = [
     'ResidualVQTokenizer',
     'SmoothL1ReconLoss',
     'SoftTokenHead',
-    'TimmTeacher',
+    'TimmFeatures',
     'TwoViewDataPreprocessor',
     'VQKDTokenizer',
     'VQVAETokenizer',

@@ -6,7 +6,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from beit_mm.fingerprint import module_sha256, tokens_key
+from beit_mm.contracts.digest import module_sha256, tokens_key
 from beit_mm.models.layers.chance_level import ChanceLevel
 from beit_mm.registry import MODELS
 
@@ -28,7 +28,7 @@ class MaskedImageModel(BaseModel):
             trained on every patch; one that ``needs`` ``codebook`` or ``posterior`` is given the
             tokenizer's as well.
         usage_window: ``target_codes``, ``target_perplexity``, ``chance`` (their entropy, nats) and
-            ``gap_closed`` (1 - loss / chance) describe the targets of this many latest training
+            ``gain_over_unigram`` (1 - loss / chance) describe the targets of this many latest training
             steps (of all processes).
 
     Raises:

@@ -10,7 +10,7 @@ from beit_mm.registry import MODELS
 
 @MODELS.register_module()
 class TwoViewDataPreprocessor(BaseDataPreprocessor):
-    """Moves a batch to the device; normalises ``inputs``, and scales ``token_inputs`` to [0, 1].
+    """Moves a batch to the device; normalizes ``inputs``, and scales ``token_inputs`` to [0, 1].
 
     The tokenizer owns its pixel mapping, so the second view does not depend on ``mean`` and
     ``std``. A tokenizer in training takes its ``inputs`` in [0, 1]: ``mean=[0], std=[255]``.
@@ -75,7 +75,7 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         if self.bgr_to_rgb and channels not in (1, 3):
             raise ValueError(
                 f'data_preprocessor.bgr_to_rgb=True, but the images have {channels} channels, '
-                'which are neither BGR nor grey; set bgr_to_rgb=False'
+                'which are neither BGR nor gray; set bgr_to_rgb=False'
             )
         if self.bgr_to_rgb:
             images = images.flip(1)

@@ -1,8 +1,14 @@
-from .continued_vis_backend import ContinuedVisBackend
-from .curves import draw_curves, read_scalars
-from .image_grid import grid, label, mask_patches, paste_patches, segmentation_overlay
-from .svg_grid import svg_grid
-from .token_pictures import (
+from beit_mm.visualization.continued_vis_backend import ContinuedVisBackend
+from beit_mm.visualization.curves import draw_curves, read_scalars
+from beit_mm.visualization.image_grid import (
+    grid,
+    label,
+    mask_patches,
+    paste_patches,
+    segmentation_overlay,
+)
+from beit_mm.visualization.svg_grid import svg_grid
+from beit_mm.visualization.token_pictures import (
     code_atlas,
     code_traversal,
     reconstruction_grid,

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-COLOURS = [(31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14)]
+COLORS = [(31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14)]
 
 
 def read_scalars(work_dir: str | Path, name: str = 'loss') -> tuple[list[int], list[float]]:
@@ -51,13 +51,13 @@ def draw_curves(
         _text(picture, text, origin)
     scale = np.array([(right - left) / (x1 - x0), (top - bottom) / (y1 - y0)])
     for number, (name, points) in enumerate(shown.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        color = COLORS[number % len(COLORS)]
         for part in _unbroken((points - (x0, y0)) * scale + (left, bottom)):
             if len(part) == 1:
-                cv2.circle(picture, part[0].tolist(), 2, colour, -1, cv2.LINE_AA)
-            cv2.polylines(picture, [part], False, colour, 2, cv2.LINE_AA)
+                cv2.circle(picture, part[0].tolist(), 2, color, -1, cv2.LINE_AA)
+            cv2.polylines(picture, [part], False, color, 2, cv2.LINE_AA)
         if len(shown) > 1:
-            _text(picture, name, (right - 130, top + 16 + 15 * number), colour)
+            _text(picture, name, (right - 130, top + 16 + 15 * number), color)
     return picture
 
 
@@ -78,5 +78,5 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _text(picture: np.ndarray, text: str, origin: tuple[int, int], colour=(60, 60, 60)) -> None:
-    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
+def _text(picture: np.ndarray, text: str, origin: tuple[int, int], color=(60, 60, 60)) -> None:
+    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, color, 1, cv2.LINE_AA)

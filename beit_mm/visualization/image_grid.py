@@ -7,7 +7,7 @@ import numpy as np
 
 
 def label(text: str, width: int, height: int = 22) -> np.ndarray:
-    """``text`` in dark grey, centred on a white strip (height, width, 3)."""
+    """``text`` in dark gray, centerd on a white strip (height, width, 3)."""
     strip = np.full((height, width, 3), 255, np.uint8)
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.42
     text_width = cv2.getTextSize(text, font, scale, 1)[0][0]
@@ -36,7 +36,7 @@ def grid(
 
 
 def mask_patches(image: np.ndarray, mask: np.ndarray, value: int = 128) -> np.ndarray:
-    """Image (H, W, 3) with the patches of ``mask`` (h, w), True = masked, painted grey."""
+    """Image (H, W, 3) with the patches of ``mask`` (h, w), True = masked, painted gray."""
     return np.where(_pixels(mask, image), np.uint8(value), image)
 
 
@@ -48,10 +48,10 @@ def paste_patches(image: np.ndarray, other: np.ndarray, mask: np.ndarray) -> np.
 def segmentation_overlay(
     image: np.ndarray, ids: np.ndarray, palette: Sequence[Sequence[int]], opacity: float = 0.6
 ) -> np.ndarray:
-    """Image (H, W, 3) under the colours of ``ids`` (H, W); id 0 and unknown ids are clear."""
+    """Image (H, W, 3) under the colors of ``ids`` (H, W); id 0 and unknown ids are clear."""
     visible = (ids > 0) & (ids < len(palette))
-    colours = np.asarray(palette, np.float32)[np.where(visible, ids, 0)]
-    mixed = (1 - opacity) * image + opacity * colours
+    colors = np.asarray(palette, np.float32)[np.where(visible, ids, 0)]
+    mixed = (1 - opacity) * image + opacity * colors
     return np.where(visible[..., None], mixed.round(), image).astype(np.uint8)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .image_grid import grid, label
+from beit_mm.visualization.image_grid import grid, label
 
 LABEL = 96  # pixels beside the rows of the atlas
 GAP = 2

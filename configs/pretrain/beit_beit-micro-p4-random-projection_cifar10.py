@@ -13,7 +13,7 @@ model = dict(
         type='RandomProjectionTokenizer',
         vocab_size=512,
         stride=4,
-        features=dict(type='PatchPixels', patch_size=4, normalise=True),
+        features=dict(type='PatchPixels', patch_size=4, normalize=True),
     ),
 )
 

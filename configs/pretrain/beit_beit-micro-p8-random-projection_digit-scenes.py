@@ -13,7 +13,7 @@ model = dict(
         type='RandomProjectionTokenizer',
         vocab_size=256,
         stride=8,
-        features=dict(type='PatchPixels', patch_size=8, normalise=True),
+        features=dict(type='PatchPixels', patch_size=8, normalize=True),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""No tokens, for comparison: the normalised pixels of masked patches, on digit scenes.
+"""No tokens, for comparison: the normalized pixels of masked patches, on digit scenes.
 
 Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
 Train:          python tools/train.py configs/pretrain/mim-pixels_beit-micro-p8_digit-scenes.py
@@ -12,7 +12,7 @@ model = dict(
         _delete_=True,
         type='FeatureTarget',
         stride=8,
-        features=dict(type='PatchPixels', patch_size=8, normalise=True),
+        features=dict(type='PatchPixels', patch_size=8, normalize=True),
     ),
     head=dict(_delete_=True, type='FeatureRegressionHead', target_dims=192, dims=128),
 )

@@ -2,7 +2,7 @@
 
 Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
 Train:          python tools/train.py configs/tokenizer/dvae_light-v256-usage_digit-scenes.py
-Compare with others: python tools/analysis_tools/compare_tokenizers.py
+Compare with others: python benchmarks/compare_tokenizers.py
 Made for two CPU cores; results: docs/tokenizer_comparison.md.
 """
 

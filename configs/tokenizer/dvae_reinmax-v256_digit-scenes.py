@@ -2,7 +2,7 @@
 
 Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
 Train:          python tools/train.py configs/tokenizer/dvae_reinmax-v256_digit-scenes.py
-Compare with others: python tools/analysis_tools/compare_tokenizers.py
+Compare with others: python benchmarks/compare_tokenizers.py
 Made for two CPU cores; results: docs/tokenizer_comparison.md.
 """
 
@@ -24,7 +24,7 @@ model = dict(
     temperature=1.0,
     recon_loss=dict(type='SmoothL1ReconLoss', beta=0.1),
     logit_scale=3.0,
-    revive=dict(interval=100),
+    reset_dead_codes=dict(interval=100),
 )
 
 custom_hooks = [

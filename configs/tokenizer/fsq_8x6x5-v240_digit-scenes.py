@@ -1,9 +1,9 @@
-"""Finite scalar quantisation on digit scenes: 8 x 6 x 5 = 240 tokens.
+"""Finite scalar quantization on digit scenes: 8 x 6 x 5 = 240 tokens.
 
 Install:        python -m pip install -r requirements/tokenizers.txt
 Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
 Train:          python tools/train.py configs/tokenizer/fsq_8x6x5-v240_digit-scenes.py
-Compare with others: python tools/analysis_tools/compare_tokenizers.py
+Compare with others: python benchmarks/compare_tokenizers.py
 Made for two CPU cores; results: docs/tokenizer_comparison.md.
 """
 

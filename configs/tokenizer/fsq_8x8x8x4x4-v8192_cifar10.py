@@ -1,4 +1,4 @@
-"""Finite scalar quantisation on CIFAR-10: 8 x 8 x 8 x 4 x 4 = 8192 tokens, BEiT's vocabulary.
+"""Finite scalar quantization on CIFAR-10: 8 x 8 x 8 x 4 x 4 = 8192 tokens, BEiT's vocabulary.
 
 Install:  python -m pip install -r requirements/tokenizers.txt
 Data:     data/cifar10/{train,test}/CLASS/* as image files

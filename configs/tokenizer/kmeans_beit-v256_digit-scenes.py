@@ -1,9 +1,9 @@
-"""k-means with 256 centres on the features of an earlier BEiT, one pass over the digit scenes.
+"""k-means with 256 centers on the features of an earlier BEiT, one pass over the digit scenes.
 
 Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
 Train:          python tools/train.py configs/tokenizer/kmeans_beit-v256_digit-scenes.py
 Train before:   python tools/train.py configs/pretrain/beit_beit-micro-p8_digit-scenes.py
-Compare with others: python tools/analysis_tools/compare_tokenizers.py
+Compare with others: python benchmarks/compare_tokenizers.py
 Made for two CPU cores; results: docs/tokenizer_comparison.md.
 """
 
@@ -18,7 +18,7 @@ model = dict(
     vocab_size=256,
     stride=8,
     features=dict(
-        type='BackboneTeacher',
+        type='BackboneFeatures',
         dims=128,
         mean=[0.5, 0.5, 0.5],
         std=[0.25, 0.25, 0.25],

@@ -1,8 +1,8 @@
-"""k-means with 256 centres on histograms of oriented gradients, one pass over the digit scenes.
+"""k-means with 256 centers on histograms of oriented gradients, one pass over the digit scenes.
 
 Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
 Train:          python tools/train.py configs/tokenizer/kmeans_hog-v256_digit-scenes.py
-Compare with others: python tools/analysis_tools/compare_tokenizers.py
+Compare with others: python benchmarks/compare_tokenizers.py
 Made for two CPU cores; results: docs/tokenizer_comparison.md.
 """
 

@@ -1,8 +1,8 @@
-"""Look-up-free quantisation with 8 bits on digit scenes.
+"""Look-up-free quantization with 8 bits on digit scenes.
 
 Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
 Train:          python tools/train.py configs/tokenizer/lfq_v256_digit-scenes.py
-Compare with others: python tools/analysis_tools/compare_tokenizers.py
+Compare with others: python benchmarks/compare_tokenizers.py
 Made for two CPU cores; results: docs/tokenizer_comparison.md.
 """
 

@@ -1,4 +1,4 @@
-"""Look-up-free quantisation with 13 bits on CIFAR-10: 8192 tokens, BEiT's size of vocabulary.
+"""Look-up-free quantization with 13 bits on CIFAR-10: 8192 tokens, BEiT's size of vocabulary.
 
 Data:     data/cifar10/{train,test}/CLASS/* as image files
 Train:    python tools/train.py configs/tokenizer/lfq_v8192_cifar10.py

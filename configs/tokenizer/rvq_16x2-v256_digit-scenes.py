@@ -3,7 +3,7 @@
 Install:        python -m pip install -r requirements/tokenizers.txt
 Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
 Train:          python tools/train.py configs/tokenizer/rvq_16x2-v256_digit-scenes.py
-Compare with others: python tools/analysis_tools/compare_tokenizers.py
+Compare with others: python benchmarks/compare_tokenizers.py
 Made for two CPU cores; results: docs/tokenizer_comparison.md.
 """
 

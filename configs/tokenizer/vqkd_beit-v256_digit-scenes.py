@@ -21,9 +21,9 @@ model = dict(
     patch_size=8,
     decoder_layers=1,
     decay=0.95,  # a codebook for 400 steps, not for 100 epochs
-    revive=dict(interval=50),
+    reset_dead_codes=dict(interval=50),
     teacher=dict(
-        type='BackboneTeacher',
+        type='BackboneFeatures',
         dims=128,
         mean=[0.5, 0.5, 0.5],
         std=[0.25, 0.25, 0.25],

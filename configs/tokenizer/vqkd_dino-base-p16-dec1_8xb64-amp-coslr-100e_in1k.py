@@ -9,5 +9,5 @@ _base_ = './vqkd_clip-base-p16-dec3_8xb64-amp-coslr-100e_in1k.py'
 
 model = dict(
     decoder_layers=1,
-    teacher=dict(_delete_=True, type='TimmTeacher', model='vit_base_patch16_224.dino'),
+    teacher=dict(_delete_=True, type='TimmFeatures', model='vit_base_patch16_224.dino'),
 )

@@ -2,7 +2,7 @@
 
 Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
 Train:          python tools/train.py configs/tokenizer/vqvae_ema-v256_digit-scenes.py
-Compare with others: python tools/analysis_tools/compare_tokenizers.py
+Compare with others: python benchmarks/compare_tokenizers.py
 Made for two CPU cores; results: docs/tokenizer_comparison.md.
 """
 
@@ -22,7 +22,7 @@ model = dict(
     num_blocks=2,
     beta=0.25,
     decay=0.95,  # a codebook for 400 steps, not for 100 epochs
-    revive=dict(interval=50),
+    reset_dead_codes=dict(interval=50),
 )
 
 custom_hooks = []  # no temperature to anneal

@@ -24,7 +24,7 @@ model = dict(
     decay=0.99,
     # A window of 50 steps has 409,600 tokens, 50 for each code.
     usage_window=50,
-    revive=dict(share=0.05, min_tokens=10, interval=100),
+    reset_dead_codes=dict(share=0.05, min_tokens=10, interval=100),
 )
 val_evaluator = dict(vocab_size=8192)
 test_evaluator = val_evaluator

@@ -130,7 +130,7 @@ def hub_names(model, folder):
 
 @pytest.mark.parametrize('names', ['modules', 'hub'])
 @pytest.mark.parametrize('mean_pooling', [True, False])
-def test_huggingface__masked_image_modelling(tmp_path, names, mean_pooling):
+def test_huggingface__masked_image_modeling(tmp_path, names, mean_pooling):
     config = hf_config(
         use_mask_token=True,
         use_shared_relative_position_bias=True,

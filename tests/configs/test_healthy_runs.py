@@ -2,14 +2,11 @@
 
 import copy
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from mmengine.runner import Runner
-
-sys.path.append(str(Path(__file__).parent))
-from test_configs import LEAVES, loaded, options_of  # noqa: E402
+from shipped_configs import LEAVES, loaded, options_of
 
 GUARDS = ('zero_gradient', 'frozen_weights', 'constant_prediction', 'chance_loss')
 STEPS = 12  # ten are judged together

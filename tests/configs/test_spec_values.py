@@ -13,8 +13,8 @@ import torch
 import torch.nn as nn
 from mmengine.registry import PARAM_SCHEDULERS
 
-from beit_mm.engine import BEiTOptimWrapperConstructor, TokenizerScheduleHook
-from beit_mm.engine.launch import load_config
+from beit_mm.cli.launch import load_config
+from beit_mm.engine import AttributeScheduleHook, BEiTOptimWrapperConstructor
 from beit_mm.models import BEiTEncoder, MaskedPatchNeck, VisualTokenHead
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -240,7 +240,7 @@ def test_value(path):
 
 
 @pytest.mark.parametrize('name', [*PRETRAINS, *FINE_TUNES, PROBE_B, PROBE_L, *SEGMENTATIONS])
-def test_pixels_are_normalised_alike_in_every_stage(name):
+def test_pixels_are_normalized_alike_in_every_stage(name):
     preprocessor = config(name).data_preprocessor
     assert preprocessor.mean == IN1K_MEAN
     assert preprocessor.std == IN1K_STD
@@ -352,8 +352,8 @@ def test_schedules_of_the_dvae():
     assert scheduler.type == 'CosineAnnealingLR' and not scheduler.by_epoch
     assert value(DVAE, f'{ADAMW}.lr') == 1e-4
     hook = dict(config(DVAE).custom_hooks[0])
-    assert hook.pop('type') == 'TokenizerScheduleHook'
-    hook = TokenizerScheduleHook(**hook)
+    assert hook.pop('type') == 'AttributeScheduleHook'
+    hook = AttributeScheduleHook(**hook)
     halfway = (1 + 1 / 16) / 2
     for iteration, temperature in {0: 1, 75_000: halfway, 150_000: 1 / 16, 9**7: 1 / 16}.items():
         assert hook.value('temperature', iteration) == pytest.approx(temperature)

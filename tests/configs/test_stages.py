@@ -14,11 +14,11 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 from beit_mm.checkpoints import description_of, read_checkpoint, read_description
-from beit_mm.engine.config_check.stages import check_stages, parts_of_config
+from beit_mm.checkpoints.description import StageMismatchError, differences, here_of
+from beit_mm.cli.launch import load_config
+from beit_mm.contracts.digest import weights_sha256
 from beit_mm.engine.hooks import LoadReportHook
-from beit_mm.engine.launch import load_config
-from beit_mm.engine.stages import StageMismatchError, differences, here_of
-from beit_mm.fingerprint import weights_sha256
+from beit_mm.preflight.config.stages import check_stages, parts_of_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TOKENIZER = 'tokenizer/dvae_light-v256_digit-scenes.py'
@@ -189,7 +189,7 @@ IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
     ('name', 'stage', 'options', 'key', 'texts'),
     [
         (
-            CLASSIFY,  # BEiT v2's normalisation after v1's
+            CLASSIFY,  # BEiT v2's normalization after v1's
             'pretrain',
             {f'data_preprocessor__{name}': value for name, value in IMAGENET.items()},
             'data_preprocessor.mean',
@@ -303,7 +303,7 @@ def test_no_description_or_an_odd_one__nothing_is_said_and_nothing_breaks(chain,
     checkpoint = read_checkpoint(chain['pretrain'][0])
     odd = copy.deepcopy(checkpoint['meta']['beit_mm'])
     later = dict(copy.deepcopy(odd), format=99)
-    odd['images'].update(mean='grey', channel_order=['R'])
+    odd['images'].update(mean='gray', channel_order=['R'])
     odd['backbone'].update(patch_size='8', in_channels=None)
     odd['tokenizer'] = dict(vocab_size=[1], type=3, options=7, images='none')
     changes = {f'data_preprocessor__{name}': value for name, value in IMAGENET.items()}

@@ -1,9 +1,7 @@
 """SIGKILL of real processes, workers and all."""
 
-from pathlib import Path
-
 from mmengine.config import Config
-from same_training import chaos_resume
+from same_training import ROOT, chaos_resume
 from tiny_training import tiny_config
 
 
@@ -13,7 +11,7 @@ def test_chaos__sigkill_of_real_processes(tmp_path, monkeypatch):
     config.pop('work_dir')
     path = tmp_path / 'config.py'
     path.write_text(Config(config).pretty_text)
-    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
+    monkeypatch.setenv('PYTHONPATH', str(ROOT / 'tests/helpers'))
     rows, found = chaos_resume.chaos(str(path), tmp_path / 'runs', 1, 1, 1, [])
     assert found == [] and len(rows) == 1
 

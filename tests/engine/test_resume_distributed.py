@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from same_training import ROOT, assert_same, train
@@ -98,7 +97,7 @@ def two_processes(tmp_path_factory):
     for rank in range(2):
         environment = dict(os.environ, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
         environment.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-        environment['PYTHONPATH'] = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
+        environment['PYTHONPATH'] = os.pathsep.join([str(ROOT / 'tests/helpers'), str(ROOT)])
         command = [sys.executable, str(script), str(folder)]
         with (folder / f'output{rank}').open('w') as output:
             ranks.append(subprocess.Popen(command, env=environment, stdout=output, stderr=output))

@@ -21,7 +21,7 @@ SERVER = """
 import os, signal, sys
 import torch
 import beit_mm
-from beit_mm.engine.storage import atomic_local_backend as storage
+from beit_mm.checkpoints.store import atomic_local_backend as storage
 from same_training import train
 from tiny_training import tiny_config
 
@@ -78,7 +78,7 @@ for line in sys.stdin:
 class Server:
     def __init__(self, log: Path):
         self.log = log
-        path = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
+        path = os.pathsep.join([str(ROOT / 'tests/helpers'), str(ROOT)])
         with log.open('w') as output:
             self.process = subprocess.Popen(
                 [sys.executable, '-c', SERVER],

@@ -1,11 +1,8 @@
 import importlib.util
-import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))  # fuzzing, corpus
-
-import fuzzing  # noqa: E402
-import pytest  # noqa: E402
+import fuzzing
+import pytest
 
 
 def pytest_sessionfinish():

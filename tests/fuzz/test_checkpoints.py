@@ -14,7 +14,7 @@ from corpus import WEIGHTS, Payload, checkpoint, checkpoint_corpus, sound_checkp
 from fuzzing import mutated, prop, tried
 
 from beit_mm.checkpoints import read_checkpoint, weights_of
-from beit_mm.engine.storage import why_broken
+from beit_mm.checkpoints.store import why_broken
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 SOUND = sound_checkpoints()

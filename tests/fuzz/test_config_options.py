@@ -9,7 +9,7 @@ from fuzzing import prop
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from beit_mm.engine.config_options import ConfigOptions, merge_options
+from beit_mm.cli.config_options import ConfigOptions, merge_options
 
 words = st.text('abcxyz_', min_size=1, max_size=6)
 numbers = st.integers(-(10**6), 10**6) | st.floats(-1e6, 1e6, allow_nan=False)

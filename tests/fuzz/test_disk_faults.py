@@ -2,20 +2,16 @@
 
 import errno
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from faulty_disk import FaultyDisk, Killed, storage
 from fuzzing import prop
 from hypothesis import strategies as st
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / 'engine'))
-from test_checkpoint_storage import FaultyDisk, Killed, storage  # noqa: E402
-
-from beit_mm.checkpoints import read_checkpoint  # noqa: E402
-from beit_mm.engine.hooks import AtomicCheckpointHook  # noqa: E402
-from beit_mm.engine.storage import newest_valid, sweep, write_atomically  # noqa: E402
+from beit_mm.checkpoints import read_checkpoint
+from beit_mm.checkpoints.store import newest_valid, sweep, write_atomically
+from beit_mm.engine.hooks import AtomicCheckpointHook
 
 FAULTS = st.sampled_from(['killed', errno.ENOSPC, errno.EIO, errno.EDQUOT])
 

@@ -9,7 +9,7 @@ from fuzzing import mutated, prop
 from hypothesis import strategies as st
 from mmengine.logging import MessageHub
 
-from beit_mm.datasets.token_cache import (
+from beit_mm.datasets.token_cache.cache_files import (
     TokenCache,
     TokenCacheError,
     TokenCacheWriter,

@@ -13,10 +13,10 @@ from mmengine.dataset import Compose
 from PIL import Image
 
 from beit_mm.datasets import UnlabelledImageFolder
-from beit_mm.datasets.checks.image_file import Loader, check_image, read_file
 from beit_mm.datasets.transforms import LoadMultiBandImage, LoadSegmentationMask
 from beit_mm.datasets.transforms.load_segmentation_mask import read_mask
 from beit_mm.datasets.unlabelled_image_folder import BadImageError
+from beit_mm.preflight.files.image_file import Loader, check_image, read_file
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 FILES = {

@@ -49,13 +49,13 @@ def build(**kwargs):
     model.tokenizer.train()
     with torch.no_grad():
         for _ in range(20):
-            model.tokenizer.logits(colours(4, (4, 4), pixels=4) / 255)
+            model.tokenizer.logits(colors(4, (4, 4), pixels=4) / 255)
     model.tokenizer.eval()
     return model
 
 
-def colours(size, grid, pixels):
-    """uint8 images, a random colour for each patch."""
+def colors(size, grid, pixels):
+    """uint8 images, a random color for each patch."""
     images = torch.randint(256, (size, 3, *grid), dtype=torch.uint8)
     return images.repeat_interleave(pixels, 2).repeat_interleave(pixels, 3)
 
@@ -63,8 +63,8 @@ def colours(size, grid, pixels):
 def raw_batch(size=4, grid=(4, 4), masked=0.5) -> dict:
     """What the dataloader gives."""
     return dict(
-        inputs=colours(size, grid, pixels=8),
-        token_inputs=colours(size, grid, pixels=4),
+        inputs=colors(size, grid, pixels=8),
+        token_inputs=colors(size, grid, pixels=4),
         mask=torch.rand(size, *grid) < masked,
     )
 
@@ -221,7 +221,7 @@ def test_target_statistics__of_known_tokens():
     assert logs['target_codes'] == 3
     assert logs['target_perplexity'].item() == pytest.approx(3)
     total, _ = model.parse_losses(logs)
-    assert total == logs['loss']  # the statistics are logged, not minimised
+    assert total == logs['loss']  # the statistics are logged, not minimized
 
 
 # ---- the frozen tokenizer ----
@@ -313,7 +313,7 @@ def test_tokenizer__stays_frozen_through_a_runner(tmp_path):
 
 def test_encode__same_ids_under_autocast():
     model = build()
-    images = colours(32, (8, 8), pixels=4) / 255
+    images = colors(32, (8, 8), pixels=4) / 255
     expected = model.encode(images)
     assert len(expected.unique()) > 4
     with torch.autocast('cpu', torch.bfloat16):

@@ -51,10 +51,10 @@ def test_channel_flip__comes_before_mean_and_std():
     close(out['token_inputs'], batch['token_inputs'].numpy()[:, ::-1] / 255)
 
 
-def test_channel_flip__leaves_grey_alone_and_refuses_four_channels():
+def test_channel_flip__leaves_gray_alone_and_refuses_four_channels():
     flipping = TwoViewDataPreprocessor([0.0], [255.0], bgr_to_rgb=True)
-    grey = batch_of(1)
-    close(flipping(grey)['inputs'], grey['inputs'].numpy() / 255)
+    gray = batch_of(1)
+    close(flipping(gray)['inputs'], gray['inputs'].numpy() / 255)
     with pytest.raises(ValueError, match='have 4 channels.* set bgr_to_rgb=False'):
         flipping(batch_of(4))
 
@@ -75,7 +75,7 @@ def test_token_scale__leaves_room_for_overshooting_filters():
     close(TwoViewDataPreprocessor(0, 1)(batch)['token_inputs'], batch['token_inputs'] / 255)
 
 
-def test_views_do_not_share_their_normalisation():
+def test_views_do_not_share_their_normalization():
     batch = batch_of()
     ours, other = TwoViewDataPreprocessor(0, 1)(batch), TwoViewDataPreprocessor(99, 7)(batch)
     assert torch.equal(ours['token_inputs'], other['token_inputs'])

@@ -268,7 +268,7 @@ def test_M11__tokenizer_is_absent_from_the_optimizer(tokenizer):
         assert (parameter.grad is None) == name.startswith('tokenizer.'), name
 
 
-def test_M12__fine_tuning_normalises_as_pre_training_does():
+def test_M12__fine_tuning_normalizes_as_pre_training_does():
     def statistics(path):
         preprocessor = Config.fromfile(CONFIGS / path).data_preprocessor
         return preprocessor.mean, preprocessor.std

@@ -1,16 +1,14 @@
 """The comparisons of docs/parity.md; of those at full size one, since they take long."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks import parity
+
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location('parity', ROOT / 'tools/analysis_tools/parity.py')
-parity = sys.modules.setdefault('parity', importlib.util.module_from_spec(SPEC))
-SPEC.loader.exec_module(parity)
+
 # One at full size: the others differ from it in what the small ones compare.
 HERE = [name for name in parity.EQUAL if name.endswith('small')] + ['hf_mim_base']
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from beit_mm.engine.launch import UserError
-from beit_mm.engine.storage import retire
+from beit_mm.checkpoints.store import retire
+from beit_mm.cli.launch import UserError
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from beit_mm.visualization import draw_curves, read_scalars
-from beit_mm.visualization.curves import COLOURS
+from beit_mm.visualization.curves import COLORS
 
 LEFT, TOP, RIGHT, BOTTOM = 52, 30, 420 - 12, 260 - 28  # the frame at the default size
 
 
-def where(picture, colour=COLOURS[0]):
-    """(y, x) of the pixels that have nearly this colour."""
-    return np.argwhere(np.abs(picture.astype(int) - colour).max(2) < 30)
+def where(picture, color=COLORS[0]):
+    """(y, x) of the pixels that have nearly this color."""
+    return np.argwhere(np.abs(picture.astype(int) - color).max(2) < 30)
 
 
 def test_a_line_runs_from_corner_to_corner():
@@ -24,12 +24,12 @@ def test_a_line_runs_from_corner_to_corner():
     assert np.abs(y - wanted).max() <= 2
 
 
-def test_two_curves_share_their_axes_and_have_colours_and_names():
+def test_two_curves_share_their_axes_and_have_colors_and_names():
     picture = draw_curves({'a': ([0, 10], [0.0, 0.0]), 'b': ([0, 10], [1.0, 1.0])}, '')
-    assert abs(np.median(where(picture, COLOURS[0])[:, 0]) - BOTTOM) <= 1
-    assert abs(np.median(where(picture, COLOURS[1])[:, 0]) - TOP) <= 1
+    assert abs(np.median(where(picture, COLORS[0])[:, 0]) - BOTTOM) <= 1
+    assert abs(np.median(where(picture, COLORS[1])[:, 0]) - TOP) <= 1
     names = (slice(TOP + 4, TOP + 36), slice(RIGHT - 130, RIGHT - 100))
-    assert len(where(picture[names], COLOURS[0])) and len(where(picture[names], COLOURS[1]))
+    assert len(where(picture[names], COLORS[0])) and len(where(picture[names], COLORS[1]))
 
 
 def test_one_point_is_a_dot_in_the_middle():

@@ -47,7 +47,7 @@ def test_grid__titles_stand_above_their_columns():
     assert np.array_equal(dark[1], dark[0] + 44)
 
 
-def test_label__text_is_centred_and_too_long_a_text_begins_at_the_edge():
+def test_label__text_is_centerd_and_too_long_a_text_begins_at_the_edge():
     strip = label('HH', 101)
     columns = np.flatnonzero((strip < 200).all(2).any(0))
     assert strip.shape == (22, 101, 3)
@@ -56,7 +56,7 @@ def test_label__text_is_centred_and_too_long_a_text_begins_at_the_edge():
     assert (label('', 30) == 255).all()
 
 
-def test_masked_patches_are_grey_and_others_untouched():
+def test_masked_patches_are_gray_and_others_untouched():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (12, 20, 3), dtype=np.uint8)
     mask = np.array([[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 1]], bool)

@@ -27,11 +27,11 @@ from torch import Tensor  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
 from beit_mm.datasets import SeededViews, TokenCacheWriter  # noqa: E402
-from beit_mm.datasets.seeded_views import geometry  # noqa: E402
-from beit_mm.datasets.token_cache import describe, row_type  # noqa: E402
+from beit_mm.datasets.token_cache.seeded_views import geometry  # noqa: E402
+from beit_mm.datasets.token_cache.cache_files import describe, row_type  # noqa: E402
 from beit_mm.datasets.transforms import PackMIMInputs  # noqa: E402
-from beit_mm.engine.config_options import ConfigOptions  # noqa: E402
-from beit_mm.engine.launch import UserError, load_config, run_tool  # noqa: E402
+from beit_mm.cli.config_options import ConfigOptions  # noqa: E402
+from beit_mm.cli.launch import UserError, load_config, run_tool  # noqa: E402
 from beit_mm.models import MaskedImageModel  # noqa: E402
 from beit_mm.registry import MODELS  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: normalisation, patches, tokenizer, versions, commit, config.
+"""What a checkpoint says of itself: normalization, patches, tokenizer, versions, commit, config.
 
 python tools/analysis_tools/describe_checkpoint.py FILE [--json] [--config]
 
@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]  # a checkout, or beit_mm/.mim where 
 sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
 from beit_mm.checkpoints import detect, peek, read_description, unwrap  # noqa: E402
-from beit_mm.engine.launch import UserError, run_tool  # noqa: E402
-from beit_mm.fingerprint import plain  # noqa: E402
+from beit_mm.cli.launch import UserError, run_tool  # noqa: E402
+from beit_mm.contracts.digest import plain  # noqa: E402
 
 
 def facts_of(path: str) -> dict[str, Any]:

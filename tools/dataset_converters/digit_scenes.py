@@ -86,13 +86,13 @@ def draw_scene(
     extent = rng.uniform(args.min_scale, args.max_scale) * size  # of the 20-pixel digit box
     angle = np.deg2rad(rng.uniform(-args.rotation, args.rotation))
     half = min(extent * 0.55, size / 2)
-    centre = rng.uniform(half, size - half, 2)
+    center = rng.uniform(half, size - half, 2)
     zoom = extent / 20
     matrix = np.zeros((2, 3))
     matrix[:, :2] = zoom * np.array(
         [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     )
-    matrix[:, 2] = centre - matrix[:, :2] @ [13.5, 13.5]
+    matrix[:, 2] = center - matrix[:, :2] @ [13.5, 13.5]
     alpha = cv2.warpAffine(digit, matrix, (size, size), flags=cv2.INTER_LINEAR)
     alpha = alpha.astype(np.float32)[..., None] / 255
     ink = rng.uniform(0, args.ink, 3)

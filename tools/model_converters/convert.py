@@ -38,7 +38,7 @@ from beit_mm.checkpoints import (  # noqa: E402
     write_weights,
 )
 from beit_mm.checkpoints.layouts.names import note_pooling  # noqa: E402
-from beit_mm.engine.launch import UserError, run_tool  # noqa: E402
+from beit_mm.cli.launch import UserError, run_tool  # noqa: E402
 from beit_mm.models.backbones.beit_encoder import resize_pos_embed  # noqa: E402
 from beit_mm.models.layers.rel_pos_bias import Grid, resize_table  # noqa: E402
 from references import Sizes, hf_settings, outputs_of  # noqa: E402
@@ -266,7 +266,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f'its config.json: {json.dumps(hf_settings(sizes, written.result))}')
     if description is not None and 'images' in description:
         images = ', '.join(f'{name} {value}' for name, value in description['images'].items())
-        print(f'normalisation of its images: {images}')
+        print(f'normalization of its images: {images}')
     print(f'wrote {target}: {len(written.result)} tensors, layout {args.target}, task {task}')
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from . import huggingface, mmpretrain, mmseg, timm, unilm, unilm_seg, vqkd
-from .names import ENCODER, has_beit_blocks, task_of
+from beit_mm.checkpoints.layouts import huggingface, mmpretrain, mmseg, timm, unilm, unilm_seg, vqkd
+from beit_mm.checkpoints.layouts.names import ENCODER, has_beit_blocks, task_of
 
 OURS = 'beit_mm'
 LAYOUTS = {

@@ -13,8 +13,16 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from ..conversion import Conversion
-from .names import INDEX, NOT_NEEDED, SHARED, TABLE, TOKENIZER, note_pooling, num_layers
+from beit_mm.checkpoints.conversion import Conversion
+from beit_mm.checkpoints.layouts.names import (
+    INDEX,
+    NOT_NEEDED,
+    SHARED,
+    TABLE,
+    TOKENIZER,
+    note_pooling,
+    num_layers,
+)
 
 NAME = 'huggingface'
 

@@ -1,6 +1,6 @@
 """mmpretrain: ``BEiT`` pre-training (v1 and v2), classifiers with a ``BEiTViT``, or that alone.
 
-Its pre-training normalises before the head in ``backbone.ln1`` (v1) or ``neck.norm`` (v2), its
+Its pre-training normalizes before the head in ``backbone.ln1`` (v1) or ``neck.norm`` (v2), its
 classifier after the mean in ``backbone.ln2``; in ours each of them is ``neck.norm``.
 """
 
@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
-from ..conversion import Conversion
-from .names import (
+from beit_mm.checkpoints.conversion import Conversion
+from beit_mm.checkpoints.layouts.names import (
     INDEX,
     NOT_NEEDED,
     SHARED,
@@ -19,7 +19,7 @@ from .names import (
     num_layers,
     table_index,
 )
-from .openmmlab import ENCODER, is_bare_vit, ours, theirs
+from beit_mm.checkpoints.layouts.openmmlab import ENCODER, is_bare_vit, ours, theirs
 
 NAME = 'mmpretrain'
 

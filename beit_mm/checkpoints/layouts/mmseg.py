@@ -9,9 +9,16 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
-from ..conversion import Conversion
-from .names import INDEX, NOT_NEEDED, SHARED, TABLE, num_layers, table_index
-from .openmmlab import ENCODER, is_bare_vit, ours, theirs
+from beit_mm.checkpoints.conversion import Conversion
+from beit_mm.checkpoints.layouts.names import (
+    INDEX,
+    NOT_NEEDED,
+    SHARED,
+    TABLE,
+    num_layers,
+    table_index,
+)
+from beit_mm.checkpoints.layouts.openmmlab import ENCODER, is_bare_vit, ours, theirs
 
 NAME = 'mmseg'
 HEADS = ('decode_head.', 'auxiliary_head.', 'neck.')

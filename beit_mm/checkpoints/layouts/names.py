@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor
 
-from ..conversion import Conversion
+from beit_mm.checkpoints.conversion import Conversion
 
 TABLE = 'relative_position_bias_table'
 INDEX = 'relative_position_index'

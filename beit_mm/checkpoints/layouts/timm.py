@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
-from ..conversion import Conversion
-from . import unilm
-from .names import INDEX
+from beit_mm.checkpoints.conversion import Conversion
+from beit_mm.checkpoints.layouts import unilm
+from beit_mm.checkpoints.layouts.names import INDEX
 
 NAME = 'timm'
 

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
-from ..conversion import Conversion
-from .names import (
+from beit_mm.checkpoints.conversion import Conversion
+from beit_mm.checkpoints.layouts.names import (
     ENCODER,
     INDEX,
     NOT_NEEDED,

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
-from ..conversion import Conversion
-from .names import (
+from beit_mm.checkpoints.conversion import Conversion
+from beit_mm.checkpoints.layouts.names import (
     INDEX,
     NOT_NEEDED,
     SHARED,

@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from ..conversion import Conversion
-from .names import INDEX, NOT_NEEDED
-from .openmmlab import ours
+from beit_mm.checkpoints.conversion import Conversion
+from beit_mm.checkpoints.layouts.names import INDEX, NOT_NEEDED
+from beit_mm.checkpoints.layouts.openmmlab import ours
 
 NAME = 'vqkd'
 COUNTS = (
@@ -41,13 +41,13 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
         elif name == 'quantize.embedding.weight':
             conversion.move(name, 'codebook.weight')
         elif name == 'quantize.embedding.initted':
-            conversion.move(name, 'codebook.initialised')
+            conversion.move(name, 'codebook.initialized')
         elif name in COUNTS:
             conversion.drop(name, 'a count that nothing reads')
         else:
             conversion.drop(name, 'not a part of the tokenizer')
-    if 'codebook.initialised' not in conversion.result:
-        conversion.make('codebook.initialised', torch.tensor([True]), 'the codes are there')
+    if 'codebook.initialized' not in conversion.result:
+        conversion.make('codebook.initialized', torch.tensor([True]), 'the codes are there')
     return conversion.finish()
 
 
@@ -66,7 +66,7 @@ def from_ours(state: Mapping[str, Tensor], task: str = 'tokenizer') -> Conversio
             for count in COUNTS[:2]:
                 conversion.make(count, zeros, 'a count that nothing reads')
             conversion.make(COUNTS[2], tensor.clone(), 'a sum that nothing reads')
-        elif name == 'codebook.initialised':
+        elif name == 'codebook.initialized':
             conversion.join([name], 'quantize.embedding.initted', tensor.float())
         else:
             conversion.drop(name, 'not a part of the original')

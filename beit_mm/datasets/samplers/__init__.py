@@ -1,3 +1,3 @@
-from .resumable_sampler import ResumableSampler, SeededIndex
+from beit_mm.datasets.samplers.resumable_sampler import ResumableSampler, SeededIndex
 
 __all__ = ['ResumableSampler', 'SeededIndex']

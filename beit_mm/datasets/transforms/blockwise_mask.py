@@ -5,9 +5,8 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from beit_mm.datasets.transforms.base_patch_mask import BasePatchMask
 from beit_mm.registry import TRANSFORMS
-
-from .base_patch_mask import BasePatchMask
 
 TRIES_PER_BLOCK = 10
 

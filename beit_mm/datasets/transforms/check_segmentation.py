@@ -1,8 +1,7 @@
 from mmcv.transforms import BaseTransform
 
+from beit_mm.datasets.transforms.load_segmentation_mask import ids_out_of_range
 from beit_mm.registry import TRANSFORMS
-
-from .load_segmentation_mask import ids_out_of_range
 
 
 @TRANSFORMS.register_module()
@@ -37,7 +36,7 @@ class CheckSegmentation(BaseTransform):
         if mask.ndim != 2:
             raise ValueError(
                 f'{path} has shape {mask.shape}; a mask is (H, W) with one class id for each '
-                'pixel, not a picture in colours'
+                'pixel, not a picture in colors'
             )
         if wrong := other_size(mask.shape, results.get('ori_shape', mask.shape)):
             raise ValueError(f'{path}: {wrong} ({results.get("img_path", "image")})')

@@ -14,7 +14,7 @@ DTYPES = ('uint8', 'uint16', 'int16', 'float16', 'float32', 'float64')
 TIFF = ('.tif', '.tiff')
 LARGE, MOST_UNPACKED = 2**28, 1200  # deflate makes files up to 1032 times smaller
 PNG = b'\x89PNG\r\n\x1a\n'
-GREY_ALPHA = 4  # colour type, the 26th byte of a PNG file (PNG specification, 11.2.1)
+GRAY_ALPHA = 4  # color type, the 26th byte of a PNG file (PNG specification, 11.2.1)
 
 
 @TRANSFORMS.register_module()
@@ -27,7 +27,7 @@ class LoadMultiBandImage(BaseTransform):
     (``data_preprocessor.bgr_to_rgb`` and ``to_rgb`` stay False).
 
     Files: .npy arrays; TIFF, where the pages, planes and samples are bands in this order; and all
-    that OpenCV reads, 16-bit PNG among them. Transparency is a band like any other, so grey with
+    that OpenCV reads, 16-bit PNG among them. Transparency is a band like any other, so gray with
     transparency has two.
 
     Args:
@@ -147,7 +147,7 @@ def _read_image(path: str, content: bytes) -> np.ndarray:
             f'{path} ({len(content)} bytes) is not an image that OpenCV can read; repair or remove '
             'it'
         )
-    if content.startswith(PNG) and content[25] == GREY_ALPHA:  # OpenCV: grey three times, alpha
+    if content.startswith(PNG) and content[25] == GRAY_ALPHA:  # OpenCV: gray three times, alpha
         return img[..., [0, 3]]
     if img.ndim == 3 and img.shape[2] in (3, 4):  # OpenCV: blue first, alpha last
         img = img[..., [2, 1, 0, 3][: img.shape[2]]]

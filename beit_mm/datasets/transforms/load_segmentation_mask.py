@@ -6,9 +6,8 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from PIL import Image
 
+from beit_mm.datasets.transforms.load_multi_band_image import read_npy
 from beit_mm.registry import TRANSFORMS
-
-from .load_multi_band_image import read_npy
 
 ONE_ID_A_PIXEL = ('1', 'L', 'P', 'I', 'I;16', 'I;16B', 'I;16L', 'I;16N')  # modes of Pillow
 
@@ -122,7 +121,7 @@ def _read_picture(path: str, content: bytes) -> np.ndarray:
     if mode not in ONE_ID_A_PIXEL:
         raise ValueError(
             f'{path} is a picture of mode {mode}; a mask has one channel with the class id of each '
-            'pixel. Convert its colours or grey levels to ids, and save those as an 8- or 16-bit '
+            'pixel. Convert its colors or gray levels to ids, and save those as an 8- or 16-bit '
             'PNG of one channel'
         )
     if frames > 1:

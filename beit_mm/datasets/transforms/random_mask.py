@@ -2,9 +2,8 @@ import random
 
 import numpy as np
 
+from beit_mm.datasets.transforms.base_patch_mask import BasePatchMask
 from beit_mm.registry import TRANSFORMS
-
-from .base_patch_mask import BasePatchMask
 
 
 @TRANSFORMS.register_module()

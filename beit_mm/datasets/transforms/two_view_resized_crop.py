@@ -40,7 +40,7 @@ class TwoViewResizedCrop(BaseTransform):
         token_size: Tokenizer view, likewise; None for no second view.
         scale: Range of the crop's part of the image area.
         ratio: Range of the crop's width / height, drawn log-uniformly. An image on which ten draws
-            do not fit is cropped in its centre, as large as ``ratio`` allows.
+            do not fit is cropped in its center, as large as ``ratio`` allows.
         interpolation: Filter for img: 'nearest', 'box', 'bilinear', 'hamming', 'bicubic' or
             'lanczos'.
         token_interpolation: Filter for token_img.

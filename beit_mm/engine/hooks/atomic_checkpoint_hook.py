@@ -10,10 +10,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 
 from beit_mm.checkpoints import peek
-from beit_mm.checkpoints.description import KEY
-from beit_mm.engine.hooks.non_finite_guard_hook import NonFiniteError, first_non_finite
-from beit_mm.engine.stages import describe, tokenizer_of
-from beit_mm.engine.storage import (
+from beit_mm.checkpoints.description import describe, tokenizer_of
+from beit_mm.checkpoints.description.stored import KEY
+from beit_mm.checkpoints.store import (
     POINTER,
     AtomicLocalBackend,
     NoUsableCheckpointError,
@@ -32,7 +31,8 @@ from beit_mm.engine.storage import (
     why_unfit,
     write_atomically,
 )
-from beit_mm.engine.update_boundary import at_update_boundary
+from beit_mm.contracts.runner_access import at_update_boundary
+from beit_mm.engine.guards.non_finite_guard_hook import NonFiniteError, first_non_finite
 from beit_mm.registry import HOOKS
 
 
@@ -45,7 +45,7 @@ class AtomicCheckpointHook(CheckpointHook):
     needs room for one more than ``max_keep_ckpts``. The best one is replaced in the same order.
     Saving waits for an update of the weights, where gradients are accumulated. Files hold tensors
     and plain values; ``meta['beit_mm']`` says what the run does to images, patches and tokens
-    (:func:`beit_mm.engine.stages.describe`). ``resume=True`` takes the last one that is whole.
+    (:func:`beit_mm.checkpoints.description.describe`). ``resume=True`` takes the last one that is whole.
 
     A run that begins anew leaves those of earlier runs where they are, but ``resume=True`` passes
     them over from then on: the pointer becomes ``last_checkpoint.old``, and

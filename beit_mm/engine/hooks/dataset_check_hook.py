@@ -5,7 +5,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from beit_mm.named_errors import NamedErrors
+from beit_mm.datasets.named_errors import NamedErrors
 from beit_mm.registry import HOOKS
 
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.dist import all_reduce, get_comm_device, get_world_size
 from mmengine.hooks import Hook
 
-from beit_mm.engine.update_boundary import at_update_boundary
+from beit_mm.contracts.runner_access import at_update_boundary
 from beit_mm.registry import HOOKS
 
 

@@ -12,15 +12,15 @@ from beit_mm.checkpoints import (
     read_description,
     weights_of,
 )
-from beit_mm.checkpoints.load_report import some
-from beit_mm.engine.stages import (
+from beit_mm.checkpoints.description import (
     Difference,
     StageMismatchError,
     differences,
     here_of,
     tokenizer_of,
 )
-from beit_mm.fingerprint import weights_sha256
+from beit_mm.contracts.digest import weights_sha256
+from beit_mm.contracts.load_report import some
 from beit_mm.registry import HOOKS
 
 ADVICE = (
@@ -43,7 +43,7 @@ class LoadReportHook(Hook):
     stricter than this hook, which also watches the backbones of other libraries.
 
     It also compares what a checkpoint says of itself (``meta['beit_mm']``) with the model that
-    loads it, whole or as its backbone or tokenizer: normalisation and order of the channels, patch
+    loads it, whole or as its backbone or tokenizer: normalization and order of the channels, patch
     size, channels, and the tokenizer. Checkpoints that say nothing are not compared. The image size
     that one of ``load_from`` says is where its positions are resized from.
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
+from beit_mm.checkpoints.description.versions import code_state, package_folder, versions
 from beit_mm.registry import HOOKS
-from beit_mm.versions import code_state, package_folder, versions
 
 
 @HOOKS.register_module()

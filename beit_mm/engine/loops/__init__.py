@@ -1,4 +1,4 @@
-from .resumable_epoch_loop import ResumableEpochLoop
-from .resumable_iter_loop import ResumableIterLoop
+from beit_mm.engine.loops.resumable_epoch_loop import ResumableEpochLoop
+from beit_mm.engine.loops.resumable_iter_loop import ResumableIterLoop
 
 __all__ = ['ResumableEpochLoop', 'ResumableIterLoop']

@@ -1,8 +1,7 @@
 from mmengine.runner import EpochBasedTrainLoop
 
+from beit_mm.engine.loops.resumable_loop import ResumableLoop
 from beit_mm.registry import LOOPS
-
-from .resumable_loop import ResumableLoop
 
 
 @LOOPS.register_module()

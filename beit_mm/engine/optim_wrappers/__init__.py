@@ -1,4 +1,4 @@
-from .autocast_optim_wrapper import AutocastOptimWrapper
-from .beit_optim_wrapper_constructor import BEiTOptimWrapperConstructor
+from beit_mm.engine.optim_wrappers.autocast_optim_wrapper import AutocastOptimWrapper
+from beit_mm.engine.optim_wrappers.beit_optim_wrapper_constructor import BEiTOptimWrapperConstructor
 
 __all__ = ['AutocastOptimWrapper', 'BEiTOptimWrapperConstructor']

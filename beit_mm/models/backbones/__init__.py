@@ -1,3 +1,3 @@
-from .beit_encoder import BEiTEncoder
+from beit_mm.models.backbones.beit_encoder import BEiTEncoder
 
 __all__ = ['BEiTEncoder']

@@ -3,9 +3,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from beit_mm.models.features.patch_pixels import check_patches
 from beit_mm.registry import MODELS
-
-from .patch_pixels import check_patches
 
 
 @MODELS.register_module()

@@ -10,22 +10,22 @@ class PatchPixels(nn.Module):
     """The pixels of a patch as its features, in the layout of a teacher's.
 
     Args:
-        normalise: Zero mean and unit variance within each patch (MAE's targets). Without it the
+        normalize: Zero mean and unit variance within each patch (MAE's targets). Without it the
             pixels can be got back with :meth:`image`.
     """
 
-    def __init__(self, patch_size: int, in_channels: int = 3, normalise: bool = False):
+    def __init__(self, patch_size: int, in_channels: int = 3, normalize: bool = False):
         super().__init__()
         self.patch_size = patch_size
         self.in_channels = in_channels
-        self.normalise = normalise
+        self.normalize = normalize
         self.dims = in_channels * patch_size**2
 
     def forward(self, images: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, N, dims), row by row; channel, row, column inside."""
         check_patches(self, images, grid)
         patches = F.unfold(images, self.patch_size, stride=self.patch_size).transpose(1, 2)
-        if self.normalise:
+        if self.normalize:
             mean, var = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
             patches = (patches - mean) / (var + 1e-6).sqrt()
         return patches

@@ -2,12 +2,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.models.layers.soft_targets import neighbour_targets, sharpened
+from beit_mm.models.heads.visual_token_head import VisualTokenHead
+from beit_mm.models.layers.soft_targets import neighbor_targets, sharpened
 from beit_mm.registry import MODELS
 
-from .visual_token_head import VisualTokenHead
-
-NEEDS = dict(ids=None, neighbours='codebook', posterior='posterior')
+NEEDS = dict(ids=None, neighbors='codebook', posterior='posterior')
 
 
 @MODELS.register_module()
@@ -19,14 +18,14 @@ class SoftTokenHead(VisualTokenHead):
     ``cross_entropy`` that of the ids as well: the one to compare with the chance level.
 
     Args:
-        target: ``ids``: label smoothing over the whole vocabulary. ``neighbours``: the mass
+        target: ``ids``: label smoothing over the whole vocabulary. ``neighbors``: the mass
             ``smoothing`` goes to the other codes by their distance in the tokenizer's codebook.
             ``posterior``: (1 - smoothing) of the id and ``smoothing`` of the distribution that the
             tokenizer itself has for the patch; with smoothing=1 of that alone.
         smoothing: In [0, 1]; 0 is the hard id.
-        temperature: Of the neighbours' or the posterior's softmax; smaller is sharper. Squared
+        temperature: Of the neighbors' or the posterior's softmax; smaller is sharper. Squared
             distances are in units of their mean over all pairs of codes. None takes 0.1 for
-            neighbours and 1 for the posterior, which leaves it as it is.
+            neighbors and 1 for the posterior, which leaves it as it is.
         positions: ``masked`` or ``all`` patches have a loss.
         kwargs: As :class:`VisualTokenHead`.
     """
@@ -51,7 +50,7 @@ class SoftTokenHead(VisualTokenHead):
         if not 0 <= smoothing <= 1:
             raise ValueError(f'SoftTokenHead.smoothing={smoothing}: expected a number in [0, 1]')
         if temperature is None:
-            temperature = 0.1 if target == 'neighbours' else 1.0
+            temperature = 0.1 if target == 'neighbors' else 1.0
         if temperature <= 0:
             raise ValueError(f'SoftTokenHead.temperature={temperature}: expected a positive number')
         self.target = target
@@ -85,8 +84,8 @@ class SoftTokenHead(VisualTokenHead):
         self, ids: Tensor, codebook: Tensor | None = None, posterior: Tensor | None = None
     ) -> Tensor:
         """What the mass ``smoothing`` is spread by: (M, V), rows that sum to 1."""
-        if self.target == 'neighbours':
-            return neighbour_targets(ids, codebook, self.temperature)
+        if self.target == 'neighbors':
+            return neighbor_targets(ids, codebook, self.temperature)
         if self.target == 'posterior':
             return sharpened(posterior, self.temperature)
         return torch.full((len(ids), self.vocab_size), 1 / self.vocab_size, device=ids.device)

@@ -2,7 +2,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .joint_sum import joint_sum
+from beit_mm.models.layers.joint_sum import joint_sum
 
 
 def binary_code_entropies(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,15 +2,15 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from .code_usage import CodeUsage
-from .joint_sum import joint_sum
+from beit_mm.models.layers.code_usage import CodeUsage
+from beit_mm.models.layers.joint_sum import joint_sum
 
 
 class ChanceLevel(nn.Module):
     """What the loss of a token prediction has to be compared with.
 
     Knowing nothing but the shares of the tokens, the best prediction has a cross-entropy of their
-    entropy, ``chance``; ``gap_closed`` is the part of it that is predicted, 1 - loss / chance: 0
+    entropy, ``chance``; ``gain_over_unigram`` is the part of it that is predicted, 1 - loss / chance: 0
     for that prediction, 1 for a perfect one, negative below, and without the steps whose loss is
     not finite. Both are over the latest training steps of all processes, and nothing is in the
     state dict; checkpoints keep it beside the weights for ``resume`` (``training_state``).
@@ -33,12 +33,14 @@ class ChanceLevel(nn.Module):
         known = self.loss_sums.isfinite()  # steps of this process
         targets = self.usage.counts.sum(1)
         loss, size = joint_sum(torch.stack([self.loss_sums[known].sum(), targets[known].sum()]))
-        gap_closed = 1 - loss / size / chance
+        gain_over_unigram = 1 - loss / size / chance
         return dict(
             target_codes=(counts > 0).sum().float(),
             target_perplexity=chance.exp(),
             chance=chance,
-            gap_closed=torch.where(chance > 0, gap_closed, 0.0),  # one token: nothing to predict
+            gain_over_unigram=torch.where(
+                chance > 0, gain_over_unigram, 0.0
+            ),  # one token: nothing to predict
         )
 
     def training_state(self) -> dict[str, Tensor]:

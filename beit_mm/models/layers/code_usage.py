@@ -2,7 +2,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from .joint_sum import joint_sum
+from beit_mm.models.layers.joint_sum import joint_sum
 
 
 class CodeUsage(nn.Module):

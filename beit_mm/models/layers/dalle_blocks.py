@@ -55,7 +55,7 @@ def dalle_encoder(in_channels: int, vocab_size: int, width: int, num_blocks: int
         layers[f'group_{group}'] = nn.Sequential(blocks)
         before = channels
     layers['output'] = _output(before, vocab_size)
-    return _initialised(nn.Sequential(OrderedDict(blocks=nn.Sequential(layers))))
+    return _initialized(nn.Sequential(OrderedDict(blocks=nn.Sequential(layers))))
 
 
 class DALLEDecoder(nn.Module):
@@ -79,7 +79,7 @@ class DALLEDecoder(nn.Module):
             before = factor * width
         layers['output'] = _output(before, out_channels)
         self.blocks = nn.Sequential(layers)
-        _initialised(self)
+        _initialized(self)
 
     @property
     def codebook(self) -> Tensor:
@@ -104,7 +104,7 @@ def _output(channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict(relu=nn.ReLU(), conv=conv))
 
 
-def _initialised(module: nn.Module) -> nn.Module:
+def _initialized(module: nn.Module) -> nn.Module:
     """Weights Normal(0, 1/sqrt(fan_in)), biases 0."""
     for conv in module.modules():
         if isinstance(conv, nn.Conv2d):

@@ -2,11 +2,11 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from .joint_sum import joint_sum
+from beit_mm.models.layers.joint_sum import joint_sum
 
 
 @torch.no_grad()
-def standardise_output_(conv: nn.Conv2d, output: Tensor, std: float) -> None:
+def standardize_output_(conv: nn.Conv2d, output: Tensor, std: float) -> None:
     """Shift and scale ``conv`` so that each channel of its ``output`` (B, C, h, w) is (0, std).
 
     Mean and spread are those over the batches of all processes, of whatever size. A channel that

@@ -2,7 +2,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from .joint_sum import joint_sum, num_processes
+from beit_mm.models.layers.joint_sum import joint_sum, num_processes
 
 
 class JointBatchNorm2d(nn.BatchNorm2d):
@@ -25,10 +25,10 @@ class JointBatchNorm2d(nn.BatchNorm2d):
         sums = joint_sum(torch.cat([x.sum(axes), count]))  # (C + 1,)
         count = sums[-1]
         mean = sums[:-1] / count
-        centred = x - mean.view(shape)
-        var = joint_sum(centred.square().sum(axes)) / count
+        centerd = x - mean.view(shape)
+        var = joint_sum(centerd.square().sum(axes)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * count / (count - 1), self.momentum)
-        return centred * (var + self.eps).rsqrt().view(shape)
+        return centerd * (var + self.eps).rsqrt().view(shape)

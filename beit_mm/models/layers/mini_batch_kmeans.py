@@ -3,7 +3,7 @@ import torch.distributed as dist
 import torch.nn as nn
 from torch import Tensor
 
-from .joint_sum import num_processes
+from beit_mm.models.layers.joint_sum import num_processes
 
 CHUNK_ELEMENTS = 2**24  # distances that are computed at a time
 
@@ -11,17 +11,17 @@ CHUNK_ELEMENTS = 2**24  # distances that are computed at a time
 class MiniBatchKMeans(nn.Module):
     """k-means in one pass over a stream of batches (Sculley 2010), from a k-means++ start.
 
-    The first ``start_vectors`` vectors are collected and the centres drawn from them; from then on
-    each batch moves the centres to the running mean of all vectors that ever chose them. Draws
-    come from ``seed`` alone: the same stream gives the same centres. With several processes each
+    The first ``start_vectors`` vectors are collected and the centers drawn from them; from then on
+    each batch moves the centers to the running mean of all vectors that ever chose them. Draws
+    come from ``seed`` alone: the same stream gives the same centers. With several processes each
     waits until all of them have ``start_vectors``, the start is drawn from the first one's, and the
     sums are those of all.
 
-    A checkpoint made while the start waits has the centres that its first process would start
+    A checkpoint made while the start waits has the centers that its first process would start
     with, since the data may end there; a resumed run goes on waiting (``training_state``).
 
     Args:
-        start_vectors: None takes 20 for each centre.
+        start_vectors: None takes 20 for each center.
     """
 
     def __init__(self, vocab_size: int, dims: int, start_vectors: int | None = None, seed: int = 0):
@@ -29,7 +29,7 @@ class MiniBatchKMeans(nn.Module):
         self.start_vectors = max(start_vectors or 20 * vocab_size, vocab_size)
         self.seed = seed
         # A parameter that no gradient moves: it is saved, counted and checked as weights are.
-        self.centres = nn.Parameter(torch.zeros(vocab_size, dims))
+        self.centers = nn.Parameter(torch.zeros(vocab_size, dims))
         self.register_buffer('counts', torch.zeros(vocab_size, dtype=torch.float64))
         self.waiting: list[Tensor] = []
 
@@ -41,9 +41,9 @@ class MiniBatchKMeans(nn.Module):
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (..., D) -> ids (...), squared distances (...). Changes nothing."""
         flat = z.float().flatten(0, -2)
-        centres = self.centres.float()  # those of a model in half precision
-        rows = max(CHUNK_ELEMENTS // len(centres), 1)
-        found = [_squared_distances(part, centres).min(1) for part in flat.split(rows)]
+        centers = self.centers.float()  # those of a model in half precision
+        rows = max(CHUNK_ELEMENTS // len(centers), 1)
+        found = [_squared_distances(part, centers).min(1) for part in flat.split(rows)]
         distances, ids = (torch.cat(parts) for parts in zip(*found, strict=True))
         return ids.view(z.shape[:-1]), distances.view(z.shape[:-1])
 
@@ -60,51 +60,51 @@ class MiniBatchKMeans(nn.Module):
 
     @torch.no_grad()
     def start(self) -> None:
-        """Draw the centres from the vectors that have come, if they were too few until now."""
+        """Draw the centers from the vectors that have come, if they were too few until now."""
         if not self.waiting:
             return
         flat, self.waiting = torch.cat(self.waiting), []
-        self.centres.copy_(self._drawn(flat))
+        self.centers.copy_(self._drawn(flat))
         self.counts.zero_()  # those of a checkpoint that was made while it waited
         if num_processes() > 1:
-            dist.broadcast(self.centres.data, src=0)
+            dist.broadcast(self.centers.data, src=0)
         self._move(flat)
 
     def training_state(self) -> dict[str, list[Tensor]]:
         return dict(waiting=[vectors.cpu() for vectors in self.waiting])
 
     def load_training_state(self, state: dict[str, list[Tensor]]) -> None:
-        self.waiting = [vectors.to(self.centres.device) for vectors in state['waiting']]
+        self.waiting = [vectors.to(self.centers.device) for vectors in state['waiting']]
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.waiting:
-            centres = self._drawn(torch.cat(self.waiting)).to(self.centres.device)
-            destination[f'{prefix}centres'] = centres
+            centers = self._drawn(torch.cat(self.waiting)).to(self.centers.device)
+            destination[f'{prefix}centers'] = centers
             destination[f'{prefix}counts'] = torch.ones_like(self.counts)
 
     def _drawn(self, z: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)
-        return kmeans_plus_plus(z, len(self.centres), generator)
+        return kmeans_plus_plus(z, len(self.centers), generator)
 
     def _enough(self) -> bool:
         """Whether every process has its vectors: they start in the same step or wait for ever."""
         enough = torch.tensor(sum(map(len, self.waiting)) >= self.start_vectors)
         if num_processes() > 1:
-            enough = enough.int().to(self.centres.device)
+            enough = enough.int().to(self.centers.device)
             dist.all_reduce(enough, dist.ReduceOp.MIN)
         return bool(enough)
 
     def _move(self, flat: Tensor) -> None:
         ids, _ = self(flat)
-        sums = torch.zeros_like(self.centres, dtype=torch.float64).index_add_(0, ids, flat.double())
-        counts = torch.bincount(ids, minlength=len(self.centres)).double()
+        sums = torch.zeros_like(self.centers, dtype=torch.float64).index_add_(0, ids, flat.double())
+        counts = torch.bincount(ids, minlength=len(self.centers)).double()
         if num_processes() > 1:
             dist.all_reduce(sums)
             dist.all_reduce(counts)
         self.counts += counts
-        step = (sums - counts[:, None] * self.centres) / self.counts.clamp(min=1)[:, None]
-        self.centres += step.to(self.centres.dtype)
+        step = (sums - counts[:, None] * self.centers) / self.counts.clamp(min=1)[:, None]
+        self.centers += step.to(self.centers.dtype)
 
 
 def kmeans_plus_plus(z: Tensor, number: int, generator: torch.Generator) -> Tensor:
@@ -114,7 +114,7 @@ def kmeans_plus_plus(z: Tensor, number: int, generator: torch.Generator) -> Tens
     nearest = _squared_distances(z, z[first : first + 1])[:, 0]
     for _ in range(number - 1):
         weights = nearest.double().cpu()
-        if not weights.sum() > 0:  # fewer different vectors than centres
+        if not weights.sum() > 0:  # fewer different vectors than centers
             weights = torch.ones_like(weights)
         index = torch.multinomial(weights, 1, generator=generator).item()
         chosen.append(index)
@@ -122,8 +122,8 @@ def kmeans_plus_plus(z: Tensor, number: int, generator: torch.Generator) -> Tens
     return z[chosen]
 
 
-def _squared_distances(z: Tensor, centres: Tensor) -> Tensor:
+def _squared_distances(z: Tensor, centers: Tensor) -> Tensor:
     with torch.autocast(z.device.type, enabled=False):  # differences of large numbers
-        products = z @ centres.T
-    squares = z.square().sum(1, keepdim=True) + centres.square().sum(1)
+        products = z @ centers.T
+    squares = z.square().sum(1, keepdim=True) + centers.square().sum(1)
     return (squares - 2 * products).clamp(min=0)

@@ -1,6 +1,6 @@
 import torch.nn as nn
 
-from .conv_block import ConvBlock
+from beit_mm.models.layers.conv_block import ConvBlock
 
 
 def patch_encoder(

@@ -36,7 +36,7 @@ def relative_position_index(grid: Grid, device: torch.device = CPU) -> Tensor:
 def geometric_positions(source: int, target: int) -> Tensor:
     """Where the 2*source-1 offsets of an axis stand among the offsets of a grid of ``target``.
 
-    The distances from the centre are the partial sums of 1, q, q^2, ...; q is found by bisection
+    The distances from the center are the partial sums of 1, q, q^2, ...; q is found by bisection
     in [1.01, 1.5] so that the outermost one reaches target - 1. Near offsets so keep their
     meaning, and far ones are stretched (unilm beit/run_class_finetuning.py).
     """

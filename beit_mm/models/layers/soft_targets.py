@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 
 
-def neighbour_targets(ids: Tensor, codes: Tensor, temperature: float) -> Tensor:
+def neighbor_targets(ids: Tensor, codes: Tensor, temperature: float) -> Tensor:
     """ids (M,), codes (V, D) -> (M, V): a softmax over the other codes, nearer ones weigh more.
 
     Logits are minus the squared distances over ``temperature`` times their mean over all pairs, so
@@ -16,6 +16,6 @@ def neighbour_targets(ids: Tensor, codes: Tensor, temperature: float) -> Tensor:
 
 
 def sharpened(probabilities: Tensor, temperature: float) -> Tensor:
-    """(M, V) rows of probabilities -> p^(1 / temperature), normalised."""
+    """(M, V) rows of probabilities -> p^(1 / temperature), normalized."""
     tiny = torch.finfo(probabilities.dtype).tiny
     return (probabilities.clamp(min=tiny).log() / temperature).softmax(-1)

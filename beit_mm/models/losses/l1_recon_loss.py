@@ -1,9 +1,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from beit_mm.models.losses.base_recon_loss import BaseReconLoss
 from beit_mm.registry import MODELS
-
-from .base_recon_loss import BaseReconLoss
 
 
 @MODELS.register_module()

@@ -2,9 +2,8 @@ import torch
 from torch import Tensor
 
 from beit_mm.models.layers.dalle_blocks import logit_laplace_nll
+from beit_mm.models.losses.base_recon_loss import BaseReconLoss
 from beit_mm.registry import MODELS
-
-from .base_recon_loss import BaseReconLoss
 
 
 @MODELS.register_module()

@@ -4,9 +4,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from beit_mm.models.losses.base_recon_loss import BaseReconLoss
 from beit_mm.registry import MODELS
-
-from .base_recon_loss import BaseReconLoss
 
 
 @MODELS.register_module()
@@ -24,7 +23,7 @@ class PerceptualReconLoss(BaseReconLoss):
         backbone: Any registered one, ``mmpretrain.X`` too, whose ``forward`` gives a feature map
             (B, C, h, w) or a tuple of them. Its weights are those of its ``init_cfg``.
         pixel_loss: The loss that is added, and what the decoder's maps mean.
-        mean, std: Of the backbone's normalisation, for pixels in [0, 1].
+        mean, std: Of the backbone's normalization, for pixels in [0, 1].
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class PerceptualReconLoss(BaseReconLoss):
         return sum(distances) / len(distances)
 
     def _features(self, images: Tensor) -> list[Tensor]:
-        if images.shape[1] not in (1, len(self.mean)):  # grey images are shown in all channels
+        if images.shape[1] not in (1, len(self.mean)):  # gray images are shown in all channels
             raise ValueError(
                 f'PerceptualReconLoss: recon_loss.mean and std have {len(self.mean)} values, but '
                 f'the images have {images.shape[1]} channels; give the backbone in_channels='

@@ -6,10 +6,9 @@ from torch import Tensor
 
 from beit_mm.models.layers.code_usage import CodeUsage
 from beit_mm.models.layers.conv_block import conv_decoder, conv_encoder
-from beit_mm.models.layers.data_init import standardise_output_
-
-from .base_tokenizer import BaseTokenizer
-from .dvae_tokenizer import build_recon_loss
+from beit_mm.models.layers.data_init import standardize_output_
+from beit_mm.models.tokenizers.base_tokenizer import BaseTokenizer
+from beit_mm.models.tokenizers.dvae_tokenizer import build_recon_loss
 
 
 class AutoencoderTokenizer(BaseTokenizer):
@@ -24,7 +23,7 @@ class AutoencoderTokenizer(BaseTokenizer):
         width: Channels on the token grid; each higher resolution has half as many.
         num_blocks: Residual blocks on the token grid, in the encoder and in the decoder.
         recon_loss: ``mse``, ``l1``, ``smooth_l1``, or the config of a loss of ``models/losses``.
-        data_init: Standardise each dimension of what is quantized to this standard deviation with
+        data_init: Standardize each dimension of what is quantized to this standard deviation with
             the first training batch (of all processes), so that a fresh encoder's vectors are
             spread over the codes. None keeps them as they are.
         usage_window: ``codes_used`` and ``perplexity`` describe the tokens of this many latest
@@ -59,7 +58,7 @@ class AutoencoderTokenizer(BaseTokenizer):
         maps = in_channels * self.recon_loss.maps_per_channel
         self.decoder = conv_decoder(code_dim, maps, **sizes)
         self.data_init = data_init
-        self.register_buffer('initialised', torch.tensor(data_init is None))
+        self.register_buffer('initialized', torch.tensor(data_init is None))
         self.usage = CodeUsage(vocab_size, usage_window)
 
     @abstractmethod
@@ -97,10 +96,10 @@ class AutoencoderTokenizer(BaseTokenizer):
         return self.decoder(codes.permute(0, 3, 1, 2))
 
     def loss(self, inputs: Tensor) -> dict[str, Tensor]:
-        if self.training and not self.initialised:
+        if self.training and not self.initialized:
             z = self.vectors(inputs).permute(0, 3, 1, 2)
-            standardise_output_(self.encoder[-1], z, self.data_init)
-            self.initialised.fill_(True)
+            standardize_output_(self.encoder[-1], z, self.data_init)
+            self.initialized.fill_(True)
         z = self.vectors(inputs)  # (B, h, w, D)
         with torch.autocast(z.device.type, enabled=False):
             codes, ids, losses = self.quantize(z)

@@ -12,7 +12,7 @@ from beit_mm.registry import MODELS
 class BaseTokenizer(BaseModel):
     """Images -> a grid of visual tokens.
 
-    :meth:`encode` is all that masked image modelling asks for. A tokenizer that also has
+    :meth:`encode` is all that masked image modeling asks for. A tokenizer that also has
     :meth:`decode` can be validated by its reconstructions, and one that also has :meth:`loss`
     is trained by the Runner as it is. With
     ``init_cfg=dict(type='Pretrained', checkpoint=...)`` the same class is the frozen one.

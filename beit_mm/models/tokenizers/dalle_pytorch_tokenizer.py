@@ -2,9 +2,8 @@ import torch
 import torch.nn as nn
 
 from beit_mm.models.layers.dalle_pytorch_blocks import dalle_pytorch_decoder, dalle_pytorch_encoder
+from beit_mm.models.tokenizers.dvae_tokenizer import DVAETokenizer
 from beit_mm.registry import MODELS
-
-from .dvae_tokenizer import DVAETokenizer
 
 
 @MODELS.register_module()

@@ -1,9 +1,8 @@
 from torch import Tensor
 
 from beit_mm.models.layers.dalle_blocks import DALLEDecoder, dalle_encoder
+from beit_mm.models.tokenizers.dvae_tokenizer import DVAETokenizer
 from beit_mm.registry import MODELS
-
-from .dvae_tokenizer import DVAETokenizer
 
 EPS = 0.1  # pixels in [0, 1] are mapped to [EPS, 1 - EPS], where the logit is finite
 

@@ -7,14 +7,13 @@ from torch import Tensor
 
 from beit_mm.models.layers.code_usage import CodeUsage
 from beit_mm.models.layers.conv_block import conv_decoder, conv_encoder
-from beit_mm.models.layers.data_init import standardise_output_
+from beit_mm.models.layers.data_init import standardize_output_
 from beit_mm.models.layers.joint_batch_norm import JointBatchNorm2d
 from beit_mm.models.layers.joint_sum import joint_sum, num_processes
 from beit_mm.models.layers.relaxations import RELAXATIONS
-from beit_mm.models.tokenizers.revival import Revival
+from beit_mm.models.quantizers.dead_code_reset import DeadCodeReset
+from beit_mm.models.tokenizers.base_tokenizer import BaseTokenizer
 from beit_mm.registry import MODELS
-
-from .base_tokenizer import BaseTokenizer
 
 RECON_LOSSES = dict(mse='MSEReconLoss', l1='L1ReconLoss', smooth_l1='SmoothL1ReconLoss')
 
@@ -48,7 +47,7 @@ class DVAETokenizer(BaseTokenizer):
         stride: Pixels per token and side, a power of two.
         width: Channels on the token grid; each higher resolution has half as many.
         num_blocks: Residual blocks on the token grid, in the encoder and in the decoder.
-        temperature: Of the Gumbel-softmax; ``TokenizerScheduleHook`` anneals it by this name,
+        temperature: Of the Gumbel-softmax; ``AttributeScheduleHook`` anneals it by this name,
             and ``kl_weight`` and ``usage_weight`` alike.
         straight_through: Short for ``relaxation='straight_through'``.
         relaxation: ``soft`` (Gumbel-softmax samples), ``straight_through`` (the decoder sees
@@ -56,18 +55,18 @@ class DVAETokenizer(BaseTokenizer):
             second-order gradient, arXiv 2304.08612; keep the temperature at 1 or a little more).
         recon_loss: ``mse``, ``l1``, ``smooth_l1``, or the config of a loss of ``models/losses``,
             which also says what the decoder's maps mean.
-        logit_scale: A number standardises the logit of each code over the batches of all processes
-            and their positions (batch normalisation without affine part, running statistics in
+        logit_scale: A number standardizes the logit of each code over the batches of all processes
+            and their positions (batch normalization without affine part, running statistics in
             eval mode) and multiplies by this. No code can then lose all its logits to the others,
             which is how a vocabulary collapses. None takes the logits as they are (DALL-E).
         usage_weight: Weight of ln V minus the entropy of the posterior's mean over the batches of
             all processes: 0 when they use all codes equally.
         usage_target: The entropy that is enough, as a share of ln(min(V, positions of these
             batches)): above it there is no usage term. None takes ln V itself.
-        data_init: Standardise the logit of each code to this standard deviation with the first
+        data_init: Standardize the logit of each code to this standard deviation with the first
             training batch (of all processes): every code starts with an equal chance. None keeps
             the random logits.
-        revive: ``dict(share=0.05, min_tokens=10, interval=100)``, any part of it, brings back
+        reset_dead_codes: ``dict(share=0.05, min_tokens=10, interval=100)``, any part of it, brings back
             dead codes each ``interval`` steps: one used less than ``share`` of the window's mean
             becomes a copy, with a little noise, of one that is drawn by its use. There is none
             before the window has ``min_tokens`` tokens for each code. None lets them die.
@@ -92,7 +91,7 @@ class DVAETokenizer(BaseTokenizer):
         relaxation: str | None = None,
         usage_target: float | None = None,
         data_init: float | None = None,
-        revive: dict | None = None,
+        reset_dead_codes: dict | None = None,
         usage_window: int = 50,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -127,14 +126,16 @@ class DVAETokenizer(BaseTokenizer):
         self.usage_weight = usage_weight
         self.usage_target = usage_target
         self.data_init = data_init
-        self.revive = None if revive is None else Revival(revive, name)
+        self.reset_dead_codes = (
+            None if reset_dead_codes is None else DeadCodeReset(reset_dead_codes, name)
+        )
 
         self._build(width, num_blocks, code_dim)
         if logit_scale is not None:
             self.logit_norm = JointBatchNorm2d(vocab_size)
 
         if data_init is not None:
-            self.register_buffer('initialised', torch.tensor(False))
+            self.register_buffer('initialized', torch.tensor(False))
         self.usage = CodeUsage(vocab_size, usage_window)
 
     def check_power_of_two(self) -> None:
@@ -202,7 +203,7 @@ class DVAETokenizer(BaseTokenizer):
             )
         if self.training:
             self._start(inputs)
-            self._revive()
+            self._reset_dead_codes()
         logits = self.logits(inputs).permute(0, 2, 3, 1)  # (B, h, w, V)
         with torch.autocast(logits.device.type, enabled=False):
             log_posterior = logits.log_softmax(-1)
@@ -243,16 +244,16 @@ class DVAETokenizer(BaseTokenizer):
     @torch.no_grad()
     def _start(self, images: Tensor) -> None:
         """``data_init``: shift and scale the last convolution by what the batch says."""
-        if self.data_init is None or self.initialised:
+        if self.data_init is None or self.initialized:
             return
         logits = self.encoder(self._mapped(images))
-        standardise_output_(self._last_conv(), logits, self.data_init)
-        self.initialised.fill_(True)
+        standardize_output_(self._last_conv(), logits, self.data_init)
+        self.initialized.fill_(True)
 
     @torch.no_grad()
-    def _revive(self) -> None:
-        """``revive``: dead codes become noisy copies of living ones, the same in all processes."""
-        found = self.revive.dead(self.usage) if self.revive else None
+    def _reset_dead_codes(self) -> None:
+        """``reset_dead_codes``: dead codes become noisy copies of living ones, the same in all processes."""
+        found = self.reset_dead_codes.dead(self.usage) if self.reset_dead_codes else None
         if found is None:
             return
         dead, counts = found
@@ -280,7 +281,7 @@ class DVAETokenizer(BaseTokenizer):
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         trained = any(name.startswith(f'{prefix}encoder.') for name in state_dict)
         if self.data_init is not None and trained:
-            state_dict.setdefault(f'{prefix}initialised', torch.tensor(True))
+            state_dict.setdefault(f'{prefix}initialized', torch.tensor(True))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

@@ -9,7 +9,7 @@ from beit_mm.registry import MODELS
 class FeatureTarget(BaseModel):
     """Continuous targets in the place of a tokenizer, for ablations with a FeatureRegressionHead.
 
-    ``features=dict(type='PatchPixels', patch_size=16, normalise=True)`` gives the pixel targets of
+    ``features=dict(type='PatchPixels', patch_size=16, normalize=True)`` gives the pixel targets of
     MAE, PatchHOG those of MaskFeat, a teacher its features.
 
     Args:

@@ -5,15 +5,14 @@ import torch
 from torch import Tensor
 
 from beit_mm.models.layers.joint_batch_norm import JointBatchNorm2d
+from beit_mm.models.tokenizers.autoencoder_tokenizer import AutoencoderTokenizer
+from beit_mm.models.tokenizers.vq_library import vq_library
 from beit_mm.registry import MODELS
-
-from .autoencoder_tokenizer import AutoencoderTokenizer
-from .vq_library import vq_library
 
 
 @MODELS.register_module()
 class FSQTokenizer(AutoencoderTokenizer):
-    """Finite scalar quantisation (arXiv 2309.15505): each of a few numbers is bounded and rounded.
+    """Finite scalar quantization (arXiv 2309.15505): each of a few numbers is bounded and rounded.
 
     There is no codebook, and no loss beside the reconstruction. The vocabulary is the product of
     the levels. The quantizer is that of vector-quantize-pytorch. Its bound is a tanh, and all
@@ -23,8 +22,8 @@ class FSQTokenizer(AutoencoderTokenizer):
     Args:
         levels: Values of each dimension; the paper takes (8, 6, 5) for about 2^8 tokens, (8, 8, 8)
             for 2^9, (8, 5, 5, 5) for 2^10, (7, 5, 5, 5, 5) for 2^12, and none under 5.
-        scale: A number standardises each dimension over the batches of all processes and their
-            positions (batch normalisation without affine part, running statistics in eval mode)
+        scale: A number standardizes each dimension over the batches of all processes and their
+            positions (batch normalization without affine part, running statistics in eval mode)
             and multiplies by this. None takes the encoder's output as it is (the paper).
         kwargs: As :class:`AutoencoderTokenizer`, without ``vocab_size`` and ``code_dim``.
     """

@@ -4,21 +4,20 @@ from torch import Tensor
 
 from beit_mm.models.layers.code_usage import CodeUsage
 from beit_mm.models.layers.mini_batch_kmeans import MiniBatchKMeans
+from beit_mm.models.tokenizers.base_tokenizer import BaseTokenizer
 from beit_mm.registry import MODELS
-
-from .base_tokenizer import BaseTokenizer
 
 
 @MODELS.register_module()
 class KMeansTokenizer(BaseTokenizer):
-    """The nearest of V centres of patch features is the token; k-means finds them in one pass.
+    """The nearest of V centers of patch features is the token; k-means finds them in one pass.
 
     The Runner trains it as any other tokenizer, for one pass over the data. Nothing is
     differentiated: the loss has a zero gradient, ``lr=0.0`` says so in the config.
 
     Args:
         features: Config of ``forward(images in [0, 1], grid) -> (B, N, dims)`` with ``dims``:
-            PatchPixels, PatchHOG, or a teacher such as BackboneTeacher for any registered
+            PatchPixels, PatchHOG, or a teacher such as BackboneFeatures for any registered
             backbone. They are frozen.
         unit: Scale the features to unit length first, so that their direction alone counts.
         start_vectors: The k-means++ start waits for this many; None takes 20 for each token.
@@ -62,7 +61,7 @@ class KMeansTokenizer(BaseTokenizer):
     def encode(self, images: Tensor) -> Tensor:
         if not self.kmeans.fitted:
             raise ValueError(
-                'KMeansTokenizer has no centres yet: train it for one pass over the data, at '
+                'KMeansTokenizer has no centers yet: train it for one pass over the data, at '
                 f'least {self.kmeans.start_vectors} patches (start_vectors), and load it with '
                 "init_cfg=dict(type='Pretrained', checkpoint=...)"
             )
@@ -75,17 +74,17 @@ class KMeansTokenizer(BaseTokenizer):
 
     @property
     def can_decode(self) -> bool:
-        """Centres that are pixels are images."""
-        plain = not self.unit and not getattr(self.features, 'normalise', False)
+        """Centers that are pixels are images."""
+        plain = not self.unit and not getattr(self.features, 'normalize', False)
         return plain and hasattr(self.features, 'image')
 
     def code_vectors(self) -> Tensor:
         """(V, D)."""
-        return self.kmeans.centres.detach()
+        return self.kmeans.centers.detach()
 
     def loss(self, inputs: Tensor) -> dict[str, Tensor]:
         vectors = self.vectors(inputs)
-        zero = 0 * self.kmeans.centres.sum()  # connected to the graph, for the optimizer's sake
+        zero = 0 * self.kmeans.centers.sum()  # connected to the graph, for the optimizer's sake
         if self.training:
             self.kmeans.fit(vectors)
         if not self.kmeans.fitted:

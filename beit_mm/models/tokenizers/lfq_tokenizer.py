@@ -6,16 +6,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from beit_mm.models.layers.binary_code_entropy import binary_code_entropies
+from beit_mm.models.tokenizers.autoencoder_tokenizer import AutoencoderTokenizer
 from beit_mm.registry import MODELS
-
-from .autoencoder_tokenizer import AutoencoderTokenizer
 
 
 @MODELS.register_module()
 class LFQTokenizer(AutoencoderTokenizer):
-    """Look-up-free quantisation (MAGVIT-v2, arXiv 2310.05737): the signs of ``bits`` numbers.
+    """Look-up-free quantization (MAGVIT-v2, arXiv 2310.05737): the signs of ``bits`` numbers.
 
-    With ``spherical`` the numbers are a unit vector first: binary spherical quantisation (BSQ,
+    With ``spherical`` the numbers are a unit vector first: binary spherical quantization (BSQ,
     arXiv 2406.07548). The vocabulary is 2 ** bits. An entropy term makes each vector sure of its
     token and the batch (of all processes) use all of them; that is what keeps the vocabulary in
     use. It is exact, and costs 2 ** (bits / 2) numbers for each position.

@@ -4,9 +4,8 @@ import torch
 import torch.nn as nn
 
 from beit_mm.models.layers.patch_blocks import patch_decoder, patch_encoder
+from beit_mm.models.tokenizers.dvae_tokenizer import DVAETokenizer
 from beit_mm.registry import MODELS
-
-from .dvae_tokenizer import DVAETokenizer
 
 
 @MODELS.register_module()

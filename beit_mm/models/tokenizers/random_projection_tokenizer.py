@@ -2,21 +2,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from beit_mm.models.tokenizers.base_tokenizer import BaseTokenizer
 from beit_mm.registry import MODELS
-
-from .base_tokenizer import BaseTokenizer
 
 
 @MODELS.register_module()
 class RandomProjectionTokenizer(BaseTokenizer):
     """BEST-RQ's quantizer (arXiv 2202.01855): random, fixed, without any training.
 
-    Features are multiplied by a random matrix (Xavier uniform) and normalised; the nearest of V
+    Features are multiplied by a random matrix (Xavier uniform) and normalized; the nearest of V
     random unit vectors is the token. Both are drawn from ``seed`` and are in the state dict.
 
     Args:
-        features: As :class:`KMeansTokenizer`'s. The paper's input is standardised, as
-            ``dict(type='PatchPixels', normalise=True, ...)`` does for each patch.
+        features: As :class:`KMeansTokenizer`'s. The paper's input is standardized, as
+            ``dict(type='PatchPixels', normalize=True, ...)`` does for each patch.
         code_dim: The paper's is 16.
     """
 

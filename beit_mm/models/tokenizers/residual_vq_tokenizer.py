@@ -1,17 +1,16 @@
 import torch
 from torch import Tensor
 
-from beit_mm.models.layers.ema_codebook import random_rows
 from beit_mm.models.layers.joint_sum import num_processes
+from beit_mm.models.quantizers.ema_codebook import random_rows
+from beit_mm.models.tokenizers.autoencoder_tokenizer import AutoencoderTokenizer
+from beit_mm.models.tokenizers.vq_library import vq_library
 from beit_mm.registry import MODELS
-
-from .autoencoder_tokenizer import AutoencoderTokenizer
-from .vq_library import vq_library
 
 
 @MODELS.register_module()
 class ResidualVQTokenizer(AutoencoderTokenizer):
-    """Residual vector quantisation (RQ-VAE, arXiv 2203.01941): each level quantizes what is left.
+    """Residual vector quantization (RQ-VAE, arXiv 2203.01941): each level quantizes what is left.
 
     The codes of a position add up, and its token is the number that their ids write in base
     ``num_codes``, the coarsest first: ``vocab_size`` = num_codes ** num_levels. Codebooks, moving
@@ -21,7 +20,7 @@ class ResidualVQTokenizer(AutoencoderTokenizer):
         num_codes: In each level's codebook.
         beta: Weight of the commitment loss, summed over the levels.
         decay: Of the codebooks' moving averages.
-        revive_share: A code is put on a random vector of the batch when its moving count falls
+        reset_share: A code is put on a random vector of the batch when its moving count falls
             under this share of its due, tokens per step / ``num_codes``; 0 never.
         kwargs: As :class:`AutoencoderTokenizer`.
     """
@@ -33,7 +32,7 @@ class ResidualVQTokenizer(AutoencoderTokenizer):
         code_dim: int = 16,
         beta: float = 0.25,
         decay: float = 0.99,
-        revive_share: float = 0.05,
+        reset_share: float = 0.05,
         **kwargs,
     ):
         if num_codes**num_levels > 2**20:
@@ -43,7 +42,7 @@ class ResidualVQTokenizer(AutoencoderTokenizer):
             )
         super().__init__(num_codes**num_levels, code_dim, **kwargs)
         self.beta = beta
-        self.revive_share = revive_share
+        self.reset_share = reset_share
         self.num_codes = num_codes
         self.quantizer = vq_library('ResidualVQTokenizer').ResidualVQ(
             dim=code_dim,
@@ -64,8 +63,8 @@ class ResidualVQTokenizer(AutoencoderTokenizer):
         for level in self.quantizer.layers:
             book = level._codebook
             # What the constructor makes of its threshold; here it depends on the batch.
-            book.threshold_ema_dead_code = book.reset_cluster_size = self.revive_share * due
-            book.has_dead_code_replacement = self.revive_share > 0
+            book.threshold_ema_dead_code = book.reset_cluster_size = self.reset_share * due
+            book.has_dead_code_replacement = self.reset_share > 0
             if num_processes() > 1:  # the library's doesn't wait for what the others send
                 book.sample_fn = book.replace_sample_fn = _same_vectors
         codes, levels, losses = self.quantizer(z.flatten(1, 2))

@@ -4,18 +4,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from beit_mm.models.layers.code_usage import CodeUsage
-from beit_mm.models.layers.ema_codebook import EMACodebook
-from beit_mm.models.tokenizers.revival import Revival
+from beit_mm.models.quantizers.dead_code_reset import DeadCodeReset
+from beit_mm.models.quantizers.ema_codebook import EMACodebook
+from beit_mm.models.tokenizers.base_tokenizer import BaseTokenizer
 from beit_mm.registry import MODELS
-
-from .base_tokenizer import BaseTokenizer
 
 TRAINING_ONLY = ('decoder.', 'decode_task_layer.')
 
 
 @MODELS.register_module()
 class VQKDTokenizer(BaseTokenizer):
-    """The tokenizer of BEiT v2: vector-quantised knowledge distillation (arXiv 2208.06366, 3.1).
+    """The tokenizer of BEiT v2: vector-quantized knowledge distillation (arXiv 2208.06366, 3.1).
 
     A vision Transformer with absolute positions gives each patch a vector of ``code_dim``, whose
     nearest code by cosine is its token. A smaller Transformer reconstructs from the codes what a
@@ -32,7 +31,7 @@ class VQKDTokenizer(BaseTokenizer):
     ``parameters()`` nor the state dict, so that no optimizer and no checkpoint has it.
 
     The names in the state dict are those of the original, but for ``encoder.norm`` and
-    ``decoder.norm`` (there ``fc_norm``) and ``codebook.{weight,initialised}`` (there
+    ``decoder.norm`` (there ``fc_norm``) and ``codebook.{weight,initialized}`` (there
     ``quantize.embedding.{weight,initted}``).
 
     Args:
@@ -44,7 +43,7 @@ class VQKDTokenizer(BaseTokenizer):
             ``dims``. Needed for training only.
         beta: Weight of the commitment loss.
         decay, kmeans_iters: Of the codebook.
-        revive: See VQVAETokenizer; None, as in the paper, lets unused codes be.
+        reset_dead_codes: See VQVAETokenizer; None, as in the paper, lets unused codes be.
         usage_window: ``codes_used`` and ``perplexity`` describe the tokens of this many latest
             training steps (of all processes).
     """
@@ -62,7 +61,7 @@ class VQKDTokenizer(BaseTokenizer):
         beta: float = 1.0,
         decay: float = 0.99,
         kmeans_iters: int = 10,
-        revive: dict | None = None,
+        reset_dead_codes: dict | None = None,
         usage_window: int = 50,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -74,7 +73,11 @@ class VQKDTokenizer(BaseTokenizer):
         dims = self.encoder.embed_dims
         self.encode_task_layer = _projection(dims, code_dim)
         self.codebook = EMACodebook(vocab_size, code_dim, decay, kmeans_iters)
-        self.revive = None if revive is None else Revival(revive, type(self).__name__)
+        self.reset_dead_codes = (
+            None
+            if reset_dead_codes is None
+            else DeadCodeReset(reset_dead_codes, type(self).__name__)
+        )
         # Not an attribute that nn.Module registers: see the docstring.
         self._teacher = () if teacher is None else (MODELS.build(teacher),)
         if self._teacher:
@@ -100,7 +103,7 @@ class VQKDTokenizer(BaseTokenizer):
         return self.codebook.weight
 
     def vectors(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, h, w, code_dim), before normalisation; as the weights."""
+        """(B, C, H, W) in [0, 1] -> (B, h, w, code_dim), before normalization; as the weights."""
         self.check_divisible(images)
         self.check_channels(images)
         self.check_range(images)
@@ -112,11 +115,11 @@ class VQKDTokenizer(BaseTokenizer):
         if self.teacher is None:
             raise ValueError(
                 'model.teacher is None, so VQKDTokenizer has nothing to learn from; set it to a '
-                "dict such as dict(type='CLIPTeacher', model=...)"
+                "dict such as dict(type='CLIPFeatures', model=...)"
             )
         z = self.vectors(inputs)
-        if self.training and self.revive:
-            self.revive.replace_dead(self.codebook, self.usage, z.detach())
+        if self.training and self.reset_dead_codes:
+            self.reset_dead_codes.replace_dead(self.codebook, self.usage, z.detach())
         codes, ids, commitment = self.codebook(z)
         decoded = self.decoder(codes.permute(0, 3, 1, 2))[0].flatten(2).transpose(1, 2)
         features = self.decode_task_layer(decoded)  # (B, N, dims of the teacher)

@@ -1,10 +1,9 @@
 from torch import Tensor
 
-from beit_mm.models.layers.ema_codebook import EMACodebook
-from beit_mm.models.tokenizers.revival import Revival
+from beit_mm.models.quantizers.dead_code_reset import DeadCodeReset
+from beit_mm.models.quantizers.ema_codebook import EMACodebook
+from beit_mm.models.tokenizers.autoencoder_tokenizer import AutoencoderTokenizer
 from beit_mm.registry import MODELS
-
-from .autoencoder_tokenizer import AutoencoderTokenizer
 
 
 @MODELS.register_module()
@@ -17,7 +16,7 @@ class VQVAETokenizer(AutoencoderTokenizer):
     Args:
         beta: Weight of the commitment loss, the mean squared distance of unit vectors to codes.
         decay, kmeans_iters: Of the codebook.
-        revive: ``dict(share=0.05, min_tokens=10, interval=100)``, any part of it, puts dead codes
+        reset_dead_codes: ``dict(share=0.05, min_tokens=10, interval=100)``, any part of it, puts dead codes
             on vectors of the batch each ``interval`` steps: those used less than ``share`` of the
             window's mean, once the window has ``min_tokens`` tokens for each code.
         kwargs: As :class:`AutoencoderTokenizer`.
@@ -30,17 +29,21 @@ class VQVAETokenizer(AutoencoderTokenizer):
         beta: float = 0.25,
         decay: float = 0.99,
         kmeans_iters: int = 10,
-        revive: dict | None = None,
+        reset_dead_codes: dict | None = None,
         **kwargs,
     ):
         super().__init__(vocab_size, code_dim, **kwargs)
         self.beta = beta
         self.codebook = EMACodebook(vocab_size, code_dim, decay, kmeans_iters)
-        self.revive = None if revive is None else Revival(revive, type(self).__name__)
+        self.reset_dead_codes = (
+            None
+            if reset_dead_codes is None
+            else DeadCodeReset(reset_dead_codes, type(self).__name__)
+        )
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        if self.training and self.revive:
-            self.revive.replace_dead(self.codebook, self.usage, z.detach())
+        if self.training and self.reset_dead_codes:
+            self.reset_dead_codes.replace_dead(self.codebook, self.usage, z.detach())
         codes, ids, commitment = self.codebook(z)
         return codes, ids, dict(loss_commit=self.beta * commitment)
 

@@ -1,5 +1,5 @@
 # ImageNet-1k with the augmentation of BEiT's fine-tuning. Mean and std are those of pre-training.
-# unilm also names a colour jitter of 0.4, but timm's transform, which it calls, has none where
+# unilm also names a color jitter of 0.4, but timm's transform, which it calls, has none where
 # RandAugment is on. The repeated augmentation of the paper's table 13 is not in unilm either.
 data_preprocessor = dict(
     num_classes=1000,
@@ -32,7 +32,7 @@ train_dataloader = dict(
                 magnitude_std=0.5,
                 hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
             ),
-            # Noise N(mean, std) for each pixel, after the normalisation in timm and before it here,
+            # Noise N(mean, std) for each pixel, after the normalization in timm and before it here,
             # where it is clipped to [0, 255].
             dict(
                 type='RandomErasing',

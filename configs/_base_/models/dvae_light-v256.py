@@ -1,5 +1,5 @@
 # A small dVAE for 32-pixel images: 8 pixels per token, a vocabulary of 256, all residual blocks on
-# the token grid. `logit_scale` standardises each code's logits, which keeps the vocabulary in use.
+# the token grid. `logit_scale` standardizes each code's logits, which keeps the vocabulary in use.
 model = dict(
     type='DVAETokenizer',
     vocab_size=256,

@@ -8,5 +8,5 @@ model = dict(
     img_size=224,
     patch_size=16,
     decoder_layers=3,
-    teacher=dict(type='CLIPTeacher', model='openai/clip-vit-base-patch16'),
+    teacher=dict(type='CLIPFeatures', model='openai/clip-vit-base-patch16'),
 )

@@ -9,7 +9,7 @@ param_scheduler = [
 ]
 custom_hooks = [
     dict(
-        type='TokenizerScheduleHook',
+        type='AttributeScheduleHook',
         schedules=dict(
             # DALL-E anneals to 1/16 by a cosine as well, over a twentieth of its updates.
             temperature=dict(type='cosine', start=1.0, end=1 / 16, begin=0, num_steps=360),

@@ -5,7 +5,7 @@ optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3))
 param_scheduler = [dict(type='StepLR', step_size=100, gamma=0.98, by_epoch=False)]
 custom_hooks = [
     dict(
-        type='TokenizerScheduleHook',
+        type='AttributeScheduleHook',
         schedules=dict(
             # The factors compound: 0.5 after 11,800 steps.
             temperature=dict(type='compound', start=1.0, end=0.5, rate=1e-6, step_size=100),

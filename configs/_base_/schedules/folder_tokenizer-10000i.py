@@ -9,7 +9,7 @@ param_scheduler = [
 ]
 custom_hooks = [
     dict(
-        type='TokenizerScheduleHook',
+        type='AttributeScheduleHook',
         schedules=dict(temperature=dict(type='cosine', start=1.0, end=1 / 16, num_steps=9_000)),
     ),
 ]

@@ -53,7 +53,7 @@ def test_at_most__counts(masks):
     assert abs((counts == 75).mean() - 0.675) < 0.05
 
 
-def test_at_most__borders_and_centre(masks):
+def test_at_most__borders_and_center(masks):
     where = masks.mean(0)
     for border in (where[0], where[-1], where[:, 0], where[:, -1]):
         assert abs(border.mean() - 0.135) < 0.02
@@ -64,7 +64,7 @@ def test_at_most__distribution_equals_reference(masks):
     rng = np.random.default_rng(0)
     expected = np.stack([reference(rng, 14, 14, 75) for _ in range(1000)])
     assert np.abs(masks.mean(0) - expected.mean(0)).max() < 0.075  # 4 sigma of a cell
-    # Blocks, not just their positions: how often neighbours agree
+    # Blocks, not just their positions: how often neighbors agree
     for axis in (1, 2):
         ours, theirs = (np.diff(m, axis=axis).mean() for m in (masks, expected))
         assert abs(ours - theirs) < 0.005
@@ -85,7 +85,7 @@ def test_exactly__is_exact_and_almost_the_same_blocks(masks):
 
 
 def test_masks_are_blocks_not_single_patches(masks):
-    """Of 75 patches, blocks leave far fewer with a visible neighbour than random ones do."""
+    """Of 75 patches, blocks leave far fewer with a visible neighbor than random ones do."""
     changes = np.diff(masks, axis=1).mean()
     random_changes = 2 * 0.38 * 0.62
     assert changes < 0.5 * random_changes

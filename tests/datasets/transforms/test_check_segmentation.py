@@ -33,7 +33,7 @@ def test_mask_transposed():
         CheckSegmentation().transform(sample(np.zeros((4, 6), np.uint8)))
 
 
-def test_mask_in_colours():
+def test_mask_in_colors():
     with pytest.raises(ValueError, match=r'm.png has shape \(6, 4, 3\)'):
         CheckSegmentation().transform(sample(np.zeros((6, 4, 3), np.uint8)))
 

@@ -23,7 +23,7 @@ def random(shape, dtype='uint8') -> np.ndarray:
     return (np.random.default_rng(0).random(shape) * high).astype(dtype)
 
 
-def grey_alpha_png(img: np.ndarray) -> bytes:
+def gray_alpha_png(img: np.ndarray) -> bytes:
     """Neither Pillow nor OpenCV writes one of 16 bits."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
@@ -47,9 +47,9 @@ def test_png__bands_in_the_order_of_the_file(tmp_path, mode, bands):
 
 
 @pytest.mark.parametrize('dtype', ['uint8', 'uint16'])
-def test_png__grey_and_alpha_are_two_bands_of_all_bits(tmp_path, dtype):
+def test_png__gray_and_alpha_are_two_bands_of_all_bits(tmp_path, dtype):
     img = random((5, 7, 2), dtype)
-    (tmp_path / 'a.png').write_bytes(grey_alpha_png(img))
+    (tmp_path / 'a.png').write_bytes(gray_alpha_png(img))
     read = load(tmp_path / 'a.png', channels=2)
     assert read.dtype == dtype
     assert np.array_equal(read, img)
@@ -81,12 +81,12 @@ def test_tiff__pages_planes_and_samples_are_bands(tmp_path, dtype, planar):
     assert np.array_equal(read, img)
 
 
-def test_tiff__rgb_and_grey(tmp_path):
+def test_tiff__rgb_and_gray(tmp_path):
     img = random((8, 6, 3))
     tifffile.imwrite(tmp_path / 'rgb.tif', img, photometric='rgb')
-    tifffile.imwrite(tmp_path / 'grey.tif', img[..., 0])
+    tifffile.imwrite(tmp_path / 'gray.tif', img[..., 0])
     assert np.array_equal(load(tmp_path / 'rgb.tif'), img)
-    assert np.array_equal(load(tmp_path / 'grey.tif'), img[..., :1])
+    assert np.array_equal(load(tmp_path / 'gray.tif'), img[..., :1])
 
 
 @pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'int16', 'float32', 'float64'])
@@ -94,10 +94,10 @@ def test_npy__both_layouts(tmp_path, dtype):
     img = random((3, 4, 6), dtype)
     np.save(tmp_path / 'hwc.npy', img)
     np.save(tmp_path / 'chw.npy', img.transpose(2, 0, 1))
-    np.save(tmp_path / 'grey.npy', img[..., 0])
+    np.save(tmp_path / 'gray.npy', img[..., 0])
     assert np.array_equal(load(tmp_path / 'hwc.npy'), img)
     assert np.array_equal(load(tmp_path / 'chw.npy', layout='chw'), img)
-    assert np.array_equal(load(tmp_path / 'grey.npy', layout='chw'), img[..., :1])
+    assert np.array_equal(load(tmp_path / 'gray.npy', layout='chw'), img[..., :1])
     assert load(tmp_path / 'hwc.npy').dtype == dtype
 
 

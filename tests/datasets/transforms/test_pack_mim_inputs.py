@@ -23,7 +23,7 @@ def test_channels_come_first():
 
 
 @pytest.mark.parametrize('shape, expected', [((6, 8), (1, 6, 8)), ((6, 8, 1), (1, 6, 8))])
-def test_grey(shape, expected):
+def test_gray(shape, expected):
     img = image(*shape)
     inputs = PackMIMInputs()(dict(img=img))['inputs']
     assert inputs.shape == expected and np.array_equal(inputs[0], img.reshape(6, 8))

@@ -103,9 +103,9 @@ def test_both_views_show_the_recorded_crop(seed):
     top, left, height, width = results['crop']
     for view in (results['img'], results['token_img']):
         side = view.shape[0]
-        centres = (np.arange(side) + 0.5) / side
+        centers = (np.arange(side) + 0.5) / side
         inner = slice(side // 4, -(side // 4))  # the filter is cut off at the border
-        x, y = left - 0.5 + width * centres, top - 0.5 + height * centres
+        x, y = left - 0.5 + width * centers, top - 0.5 + height * centers
         assert np.allclose(view[0, inner, 0], x[inner], atol=0.51)
         assert np.allclose(view[inner, 0, 1], y[inner], atol=0.51)
 
@@ -180,7 +180,7 @@ def test_every_position_is_reached__last_row_and_column_too():
 @pytest.mark.parametrize(
     'shape, crop',
     [
-        ((10, 100), (0, 43, 10, 13)),  # too wide: 4/3 as wide as high, in the centre
+        ((10, 100), (0, 43, 10, 13)),  # too wide: 4/3 as wide as high, in the center
         ((100, 10), (43, 0, 13, 10)),  # too tall
         ((30, 30), (0, 0, 30, 30)),  # ratio fits: the whole image
     ],

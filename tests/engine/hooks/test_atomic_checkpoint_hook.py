@@ -8,9 +8,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from tiny_training import TinyMetric, tiny_config
 
+from beit_mm.checkpoints.store import NoUsableCheckpointError, atomic_local_backend, retired
 from beit_mm.engine.hooks import AtomicCheckpointHook
 from beit_mm.engine.hooks import atomic_checkpoint_hook as module
-from beit_mm.engine.storage import NoUsableCheckpointError, atomic_local_backend, retired
 
 numbers = iter(range(10**6))
 

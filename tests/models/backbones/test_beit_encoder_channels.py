@@ -24,8 +24,8 @@ def test_new_channels_of_zeros__keep_the_function_of_the_old_ones():
 def test_equal_channels__give_the_features_they_gave(channels, method):
     rgb, other = encoder(3), encoder(channels, adapt_channels=method)
     other.load_state_dict(rgb.state_dict())
-    grey = torch.randn(2, 1, 32, 32)
-    before, after = (m(grey.expand(-1, m.in_channels, -1, -1))[0] for m in (rgb, other))
+    gray = torch.randn(2, 1, 32, 32)
+    before, after = (m(gray.expand(-1, m.in_channels, -1, -1))[0] for m in (rgb, other))
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
 
 

@@ -39,7 +39,7 @@ def segmentor(**backbone):
 
 @pytest.fixture(scope='module')
 def pretrained(tmp_path_factory):
-    """A checkpoint of masked image modelling, positions as large as the content."""
+    """A checkpoint of masked image modeling, positions as large as the content."""
     torch.manual_seed(0)
     encoder = BEiTEncoder(arch=ARCH, img_size=224, patch_size=16)
     with torch.no_grad():

@@ -18,9 +18,9 @@ def test_pixels__of_each_patch_row_by_row_and_back():
     assert torch.equal(features.image(patches, (2, 3)), images)
 
 
-def test_pixels__normalised_patches_know_neither_brightness_nor_contrast():
+def test_pixels__normalized_patches_know_neither_brightness_nor_contrast():
     images = torch.rand(2, 3, 8, 8)
-    features = PatchPixels(patch_size=4, normalise=True)
+    features = PatchPixels(patch_size=4, normalize=True)
     patches = features(images)
     torch.testing.assert_close(patches.mean(-1), torch.zeros(2, 4), atol=1e-5, rtol=0)
     torch.testing.assert_close(patches.var(-1), torch.ones(2, 4), atol=1e-3, rtol=0)

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from beit_mm.models.heads import SoftTokenHead, VisualTokenHead
-from beit_mm.models.layers.soft_targets import neighbour_targets
+from beit_mm.models.layers.soft_targets import neighbor_targets
 
 FEATS = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
 IDS = torch.tensor([0, 3, 3, 7, 1])
@@ -23,7 +23,7 @@ def test_ids__are_torch_s_label_smoothing():
     torch.testing.assert_close(got['cross_entropy'], F.cross_entropy(logits, IDS))
 
 
-@pytest.mark.parametrize('target', ['ids', 'neighbours', 'posterior'])
+@pytest.mark.parametrize('target', ['ids', 'neighbors', 'posterior'])
 def test_no_smoothing__is_the_visual_token_head(target):
     own, hard = head(smoothing=0.0, target=target), VisualTokenHead(8, 6)
     hard.load_state_dict(own.state_dict())
@@ -41,16 +41,16 @@ def test_posterior_alone__is_its_cross_entropy_and_best_where_they_agree():
     torch.testing.assert_close(own.loss(FEATS, IDS, posterior=posterior)['loss'], expected)
 
 
-def test_neighbours__nearer_codes_weigh_more_whatever_the_scale_of_the_codebook():
+def test_neighbors__nearer_codes_weigh_more_whatever_the_scale_of_the_codebook():
     codes = torch.tensor([[0.0, 0], [1, 0], [0, 2], [5, 5]])
-    got = neighbour_targets(torch.tensor([0, 3]), codes, temperature=0.3)
+    got = neighbor_targets(torch.tensor([0, 3]), codes, temperature=0.3)
     distances = torch.tensor([[0.0, 1, 4, 50], [50, 41, 34, 0]])
     mean = torch.cdist(codes, codes).square().mean()
     expected = torch.exp(-distances / (0.3 * mean))
     expected[[0, 1], [0, 3]] = 0
     torch.testing.assert_close(got, expected / expected.sum(1, keepdim=True))
     assert got[0, 1] > got[0, 2] > got[0, 3] and got[0, 0] == 0
-    torch.testing.assert_close(got, neighbour_targets(torch.tensor([0, 3]), 100 * codes, 0.3))
+    torch.testing.assert_close(got, neighbor_targets(torch.tensor([0, 3]), 100 * codes, 0.3))
 
 
 def test_posterior__sharpened_to_the_argmax_by_a_small_temperature():
@@ -82,9 +82,9 @@ def test_arguments__named_in_errors(wrong, message):
         head(**wrong)
 
 
-def test_neighbours__all_codes_alike_share_the_mass():
+def test_neighbors__all_codes_alike_share_the_mass():
     """As in a collapsed codebook: finite, and nothing for the code itself."""
-    got = neighbour_targets(torch.tensor([1]), torch.ones(4, 3), temperature=0.1)
+    got = neighbor_targets(torch.tensor([1]), torch.ones(4, 3), temperature=0.1)
     torch.testing.assert_close(got, torch.tensor([[1.0, 0, 1, 1]]) / 3)
 
 
@@ -93,5 +93,5 @@ def test_temperature__by_default_leaves_the_posterior_as_it_is():
     plain = head(target='posterior').distribution(torch.zeros(5), posterior=posterior)
     torch.testing.assert_close(plain, posterior)
     codes, ids = torch.randn(8, 3), torch.arange(5)
-    given = head(target='neighbours', temperature=0.1).distribution(ids, codes)
-    assert torch.equal(head(target='neighbours').distribution(ids, codes), given)
+    given = head(target='neighbors', temperature=0.1).distribution(ids, codes)
+    assert torch.equal(head(target='neighbors').distribution(ids, codes), given)

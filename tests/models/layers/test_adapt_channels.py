@@ -18,10 +18,10 @@ def test_tile__equals_timm(channels):
 @pytest.mark.parametrize('old, channels', [(3, 1), (3, 5), (1, 4), (4, 3)])
 def test_mean__keeps_the_embedding_of_equal_channels(old, channels):
     weight = torch.randn(5, old, 4, 4)
-    grey = torch.randn(2, 1, 8, 8)
-    before = torch.conv2d(grey.expand(-1, old, -1, -1), weight, stride=4)
+    gray = torch.randn(2, 1, 8, 8)
+    before = torch.conv2d(gray.expand(-1, old, -1, -1), weight, stride=4)
     new = adapt_patch_weight(weight, channels, 'mean')
-    after = torch.conv2d(grey.expand(-1, channels, -1, -1), new, stride=4)
+    after = torch.conv2d(gray.expand(-1, channels, -1, -1), new, stride=4)
     torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5)
 
 

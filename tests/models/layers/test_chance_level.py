@@ -15,29 +15,29 @@ def test_window__weighs_losses_by_their_targets_and_forgets():
     assert got['target_codes'] == 2
     assert got['chance'].item() == pytest.approx(entropy)
     assert got['target_perplexity'].item() == pytest.approx(2)
-    assert got['gap_closed'].item() == pytest.approx(1 - (3 * 0.6 + 0.2) / 4 / entropy)
+    assert got['gain_over_unigram'].item() == pytest.approx(1 - (3 * 0.6 + 0.2) / 4 / entropy)
 
 
 def test_the_best_constant_prediction__closes_nothing():
     ids = torch.tensor([0, 0, 0, 1, 2, 2])
     share = torch.bincount(ids) / len(ids)
     loss = torch.nn.functional.cross_entropy(share.log().expand(6, 3), ids)
-    assert ChanceLevel(3)(ids, loss)['gap_closed'].item() == pytest.approx(0, abs=1e-6)
+    assert ChanceLevel(3)(ids, loss)['gain_over_unigram'].item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize('ids', [[], [2, 2, 2]])
 def test_nothing_to_predict__finite(ids):
     got = ChanceLevel(4)(torch.tensor(ids, dtype=torch.long), torch.tensor(0.5))
-    assert got['gap_closed'] == 0 and got['chance'] == 0
+    assert got['gain_over_unigram'] == 0 and got['chance'] == 0
 
 
 @pytest.mark.parametrize('bad', [math.nan, math.inf])
 def test_a_loss_that_is_not_finite__is_left_out(bad):
     chance = ChanceLevel(4, window=2)
     got = chance(torch.tensor([0, 1]), torch.tensor(bad))
-    assert got['gap_closed'].isnan()  # nothing is known of it
+    assert got['gain_over_unigram'].isnan()  # nothing is known of it
     got = chance(torch.tensor([0, 1, 2]), torch.tensor(0.3))
-    assert got['gap_closed'].item() == pytest.approx(1 - 0.3 / got['chance'].item())
+    assert got['gain_over_unigram'].item() == pytest.approx(1 - 0.3 / got['chance'].item())
     assert got['target_codes'] == 3
 
 

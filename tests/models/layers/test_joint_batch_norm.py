@@ -3,7 +3,7 @@ import torch
 import torch.distributed as dist
 import torch.nn as nn
 
-from beit_mm.models.layers.data_init import standardise_output_
+from beit_mm.models.layers.data_init import standardize_output_
 from beit_mm.models.layers.joint_batch_norm import JointBatchNorm2d
 
 COUNTS = (3, 1)  # images of each process
@@ -39,7 +39,7 @@ def worker(rank: int, folder) -> None:
     conv = nn.Conv2d(5, 4, 1)
     conv.load_state_dict(torch.load(folder / 'conv.pth'))
     half = torch.load(folder / 'data.pth')[0][0].chunk(2)[rank]
-    standardise_output_(conv, conv(half), 2.0)
+    standardize_output_(conv, conv(half), 2.0)
     torch.save(dict(result, conv=conv.state_dict()), folder / f'rank{rank}.pth')
     dist.destroy_process_group()
 
@@ -69,7 +69,7 @@ def test_two_processes__equal_one_with_the_joint_batch(tmp_path):
         torch.testing.assert_close(ranks[0]['state'][name], value)
     torch.testing.assert_close(ranks[0]['eval'], norm.eval()(x[0, :3]))
 
-    standardise_output_(conv, conv(x[0]), 2.0)
+    standardize_output_(conv, conv(x[0]), 2.0)
     for rank in ranks:
         torch.testing.assert_close(rank['conv'], dict(conv.state_dict()))
     out = conv(x[0]).transpose(0, 1).flatten(1)

@@ -29,28 +29,28 @@ def test_against_scikit_learn__from_the_same_start():
     for batch in batches:
         kmeans.fit(batch)
         reference.partial_fit(batch.double().numpy())
-    np.testing.assert_allclose(kmeans.centres.detach(), reference.cluster_centers_, atol=1e-4)
+    np.testing.assert_allclose(kmeans.centers.detach(), reference.cluster_centers_, atol=1e-4)
     ids, distances = kmeans(batches[0])
     np.testing.assert_array_equal(ids, reference.predict(batches[0].double().numpy()))
     nearest = reference.transform(batches[0].double().numpy()).min(1)
     np.testing.assert_allclose(distances, nearest**2, rtol=1e-3, atol=1e-4)
 
 
-def test_centres__are_the_means_of_all_that_chose_them():
+def test_centers__are_the_means_of_all_that_chose_them():
     kmeans = MiniBatchKMeans(2, 1, start_vectors=4)
     kmeans.fit(torch.tensor([[0.0], [1.0], [10.0], [12.0]]))
     kmeans.fit(torch.tensor([[2.0], [14.0]]))
-    centres = kmeans.centres.detach().flatten().sort().values
-    torch.testing.assert_close(centres, torch.tensor([1.0, 12.0]))
+    centers = kmeans.centers.detach().flatten().sort().values
+    torch.testing.assert_close(centers, torch.tensor([1.0, 12.0]))
     assert sorted(kmeans.counts.tolist()) == [3, 3]
 
 
-def test_the_same_stream__gives_the_same_centres_whatever_the_global_seed():
+def test_the_same_stream__gives_the_same_centers_whatever_the_global_seed():
     first = fitted()
     torch.manual_seed(99)
     second, other = fitted(), fitted(seed=1)
-    assert torch.equal(first.centres, second.centres)
-    assert not torch.equal(first.centres, other.centres)
+    assert torch.equal(first.centers, second.centers)
+    assert not torch.equal(first.centers, other.centers)
 
 
 def test_start__waits_for_enough_vectors_and_counts_each_once():
@@ -69,10 +69,10 @@ def test_kmeans_plus_plus__takes_each_of_far_clusters():
         assert sorted((chosen.flatten() // 100).long().tolist()) == [0, 1, 2, 3]
 
 
-def test_fewer_different_vectors_than_centres__still_starts():
+def test_fewer_different_vectors_than_centers__still_starts():
     kmeans = MiniBatchKMeans(5, 4, start_vectors=5)
     kmeans.fit(torch.ones(20, 4))
-    assert kmeans.fitted and torch.equal(kmeans.centres.detach(), torch.ones(5, 4))
+    assert kmeans.fitted and torch.equal(kmeans.centers.detach(), torch.ones(5, 4))
 
 
 def test_chunks__change_nothing(monkeypatch):
@@ -99,12 +99,12 @@ def test_autocast__distances_and_fits_stay_float32():
         own.fit(z)
         got = own(z)
     plain.fit(z)
-    assert torch.equal(own.centres, plain.centres)
+    assert torch.equal(own.centers, plain.centers)
     for mine, expected in zip(got, plain(z), strict=True):
         assert torch.equal(mine, expected)
 
 
-def test_a_checkpoint_before_the_start__has_the_centres_of_what_came_and_is_not_the_start():
+def test_a_checkpoint_before_the_start__has_the_centers_of_what_came_and_is_not_the_start():
     """The data may end there; the training itself goes on waiting, resumed or not."""
     batches = list(stream())
     calm, chaos, resumed = (MiniBatchKMeans(5, 4, start_vectors=120) for _ in range(3))
@@ -112,15 +112,15 @@ def test_a_checkpoint_before_the_start__has_the_centres_of_what_came_and_is_not_
         calm.fit(batch)
         chaos.fit(batch)
     file, state = chaos.state_dict(), chaos.training_state()
-    assert not chaos.fitted and not chaos.centres.any()
+    assert not chaos.fitted and not chaos.centers.any()
     early = MiniBatchKMeans(5, 4)
     early.load_state_dict(file)
     drawn = kmeans_plus_plus(torch.cat(batches[:2]), 5, torch.Generator().manual_seed(0))
-    assert early.fitted and torch.equal(early.centres, drawn)
+    assert early.fitted and torch.equal(early.centers, drawn)
     resumed.load_training_state(state)
     resumed.load_state_dict(file)
     assert not resumed.fitted
     for batch in batches[2:]:
         calm.fit(batch)
         resumed.fit(batch)
-    assert torch.equal(calm.centres, resumed.centres) and torch.equal(calm.counts, resumed.counts)
+    assert torch.equal(calm.centers, resumed.centers) and torch.equal(calm.counts, resumed.counts)

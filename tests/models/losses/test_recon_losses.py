@@ -69,11 +69,11 @@ def test_perceptual__pixel_loss_alone_when_the_weight_is_zero_and_more_beyond_it
     pixel = F.mse_loss((maps + 1) / 2, images)
     torch.testing.assert_close(loss(maps, images), pixel)
     loss.weight = 2.0
-    normalised = [
+    normalized = [
         [F.normalize(f, dim=1) for f in loss._backbone[0]((x - M) / S)]
         for x in ((maps + 1) / 2, images)
     ]
-    distance = sum((a - b).square().sum(1).mean() for a, b in zip(*normalised, strict=True)) / 2
+    distance = sum((a - b).square().sum(1).mean() for a, b in zip(*normalized, strict=True)) / 2
     assert distance > 1e-3
     torch.testing.assert_close(loss(maps, images), pixel + 2 * distance)
     torch.testing.assert_close(loss(2 * images - 1, images).item(), 0.0)
@@ -103,17 +103,17 @@ def test_perceptual__tokens_in_the_place_of_maps_name_the_key():
         loss(*pair())
 
 
-def test_perceptual__grey_is_shown_in_all_channels_and_other_numbers_name_the_keys():
+def test_perceptual__gray_is_shown_in_all_channels_and_other_numbers_name_the_keys():
     loss = PerceptualReconLoss(BACKBONE)
     maps, images = torch.randn(2, 1, 16, 16), torch.rand(2, 1, 16, 16)
-    grey, colour = (loss.distance(x, y) for x, y in ((maps, images), (R(maps), R(images))))
-    torch.testing.assert_close(grey, colour)
+    gray, color = (loss.distance(x, y) for x, y in ((maps, images), (R(maps), R(images))))
+    torch.testing.assert_close(gray, color)
     with pytest.raises(ValueError, match=r'recon_loss.mean and std have 3 .* 5 channels'):
         loss(torch.randn(2, 5, 16, 16), torch.rand(2, 5, 16, 16))
 
 
-def R(grey):
-    return grey.expand(-1, 3, -1, -1)
+def R(gray):
+    return gray.expand(-1, 3, -1, -1)
 
 
 @pytest.mark.parametrize('beta', [0.1, 0.5])

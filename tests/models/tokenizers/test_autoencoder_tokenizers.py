@@ -13,7 +13,7 @@ from beit_mm.registry import MODELS
 SIZES = dict(stride=4, width=8, num_blocks=1, usage_window=3)
 KINDS = [
     dict(type='VQVAETokenizer', vocab_size=12, code_dim=5),
-    dict(type='VQVAETokenizer', vocab_size=12, code_dim=5, revive=dict(interval=2)),
+    dict(type='VQVAETokenizer', vocab_size=12, code_dim=5, reset_dead_codes=dict(interval=2)),
     dict(type='ResidualVQTokenizer', num_codes=4, num_levels=3, code_dim=5),
     dict(type='FSQTokenizer', levels=(5, 4, 3)),
     dict(type='LFQTokenizer', bits=5),
@@ -27,9 +27,9 @@ def build(kind, **kwargs):
 
 
 def images(size=4):
-    """A random colour for each patch."""
-    colours = torch.rand(size, 3, 3, 5)
-    return colours.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    """A random color for each patch."""
+    colors = torch.rand(size, 3, 3, 5)
+    return colors.repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: '-'.join(map(str, kind.values())))
@@ -108,14 +108,14 @@ def test_data_init__the_first_batch_is_spread_and_later_ones_change_nothing():
     before = model.encoder[-1].weight.clone()
     model.loss(images(8))
     assert torch.equal(before, model.encoder[-1].weight)
-    assert not build(KINDS[3], data_init=None).state_dict()['initialised'].logical_not()
+    assert not build(KINDS[3], data_init=None).state_dict()['initialized'].logical_not()
 
 
 def test_data_init__evaluation_does_not_start_it():
     model = build(KINDS[3], data_init=2.0).eval()
     before = model.encoder[-1].weight.clone()
     model.loss(images())
-    assert torch.equal(before, model.encoder[-1].weight) and not model.initialised
+    assert torch.equal(before, model.encoder[-1].weight) and not model.initialized
 
 
 def test_images__sizes_and_channels_in_errors(model):
@@ -262,7 +262,7 @@ def test_residual_vq__levels_quantize_what_is_left():
 
 
 def test_residual_vq__commitment_is_that_of_all_levels_and_decay_1_keeps_the_codes():
-    model = build(dict(KINDS[2], beta=0.5, decay=1.0, revive_share=0.0))
+    model = build(dict(KINDS[2], beta=0.5, decay=1.0, reset_share=0.0))
     model.loss(images())
     books = [level._codebook.embed[0].clone() for level in model.quantizer.layers]
     z = torch.randn(1, 2, 3, 5)
@@ -274,7 +274,7 @@ def test_residual_vq__commitment_is_that_of_all_levels_and_decay_1_keeps_the_cod
     torch.testing.assert_close(model.quantize(z)[2]['loss_commit'], expected)
     for book, level in zip(books, model.quantizer.layers, strict=True):
         torch.testing.assert_close(book, level._codebook.embed[0])
-    following = build(dict(KINDS[2], revive_share=0.0, decay=0.5))
+    following = build(dict(KINDS[2], reset_share=0.0, decay=0.5))
     following.load_state_dict(model.state_dict())
     following.quantize(z)
     assert not torch.allclose(books[0], following.quantizer.layers[0]._codebook.embed[0])
@@ -284,7 +284,7 @@ def test_residual_vq__commitment_is_that_of_all_levels_and_decay_1_keeps_the_cod
 def test_residual_vq__a_code_is_revived_under_its_share_of_the_moving_count(share, revived_after):
     """Unused from the second step on, counts are 1, 1/2, 1/4 ... of a code's due."""
     kind = dict(type='ResidualVQTokenizer', num_codes=4, num_levels=1, code_dim=2)
-    model = build(dict(kind, decay=0.5, revive_share=share))
+    model = build(dict(kind, decay=0.5, reset_share=share))
     corners = 10 * torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
     book = model.quantizer.layers[0]._codebook
     model.quantize(corners.repeat_interleave(10, 0).view(1, 5, 8, 2))  # starts it somehow
@@ -345,7 +345,9 @@ def test_vqvae__kmeans_iters_start_the_codes_on_vectors():
 
 @pytest.mark.parametrize('training', [True, False])
 def test_vqvae__revival_is_a_part_of_the_training_step_alone(training):
-    model = build(dict(KINDS[0], decay=1.0, kmeans_iters=0, revive=dict(interval=1, min_tokens=1)))
+    model = build(
+        dict(KINDS[0], decay=1.0, kmeans_iters=0, reset_dead_codes=dict(interval=1, min_tokens=1))
+    )
     model.usage.counts[0] = torch.tensor([30, 30] + 10 * [0])
     before = model.codebook.weight.clone()
     model.train(training).quantize(torch.randn(2, 3, 5, 5))
@@ -354,12 +356,12 @@ def test_vqvae__revival_is_a_part_of_the_training_step_alone(training):
 
 
 def test_vqvae__dead_codes_go_to_vectors_of_the_batch():
-    model = build(dict(KINDS[0], revive=dict(interval=1, min_tokens=1)))
+    model = build(dict(KINDS[0], reset_dead_codes=dict(interval=1, min_tokens=1)))
     model.loss(images())
     model.usage.counts.zero_()
     model.usage.counts[0] = torch.tensor([30, 30] + 10 * [0])
     before, z = model.codebook.weight.clone(), torch.randn(1, 2, 3, 5)
-    model.revive.replace_dead(model.codebook, model.usage, z)
+    model.reset_dead_codes.replace_dead(model.codebook, model.usage, z)
     after = model.codebook.weight
     assert torch.equal(before[:2], after[:2])
     similar = after[2:] @ F.normalize(z.view(6, 5), dim=-1).T

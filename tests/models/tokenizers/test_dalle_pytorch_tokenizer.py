@@ -70,7 +70,7 @@ def test_loss__every_parameter_has_a_gradient_and_mse_is_a_quarter():
     model.parse_losses(losses)[0].backward()
     assert all(p.grad.any() for p in model.parameters())
     maps = torch.randn(4, 3, 16, 16)
-    theirs = F.mse_loss(maps, (images - 0.5) / 0.5)  # of the images they call normalised
+    theirs = F.mse_loss(maps, (images - 0.5) / 0.5)  # of the images they call normalized
     torch.testing.assert_close(4 * model._recon_loss(maps, images), theirs)
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.runner.checkpoint import get_state_dict
 
-from beit_mm.fingerprint import module_sha256
+from beit_mm.contracts.digest import module_sha256
 from beit_mm.models import DALLETokenizer
 from beit_mm.models.layers.dalle_blocks import logit_laplace_nll
 

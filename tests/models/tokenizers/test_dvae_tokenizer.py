@@ -101,7 +101,7 @@ def test_loss__every_parameter_has_a_gradient(straight_through, logit_scale):
     losses = model.loss(torch.rand(4, 3, 16, 16))
     model.parse_losses(losses)[0].backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    # The last bias shifts all logits of a code alike: that is what the standardisation removes.
+    # The last bias shifts all logits of a code alike: that is what the standardization removes.
     assert [n for n in without if 'encoder' not in n or logit_scale is None] == []
     assert all(name.endswith('bias') for name in without)
 
@@ -215,12 +215,12 @@ def test_recon_loss__a_short_name_is_the_plugin():
 
 def test_state_dict__options_add_nothing_but_their_own():
     plain = tokenizer().state_dict()
-    assert tokenizer(relaxation='reinmax', revive=dict(), usage_target=0.5).state_dict().keys() == (
-        plain.keys()
-    )
+    assert tokenizer(
+        relaxation='reinmax', reset_dead_codes=dict(), usage_target=0.5
+    ).state_dict().keys() == (plain.keys())
     later = tokenizer(data_init=3.0)
     assert later.load_state_dict(plain).missing_keys == []
-    assert later.initialised  # what was trained is not started again
+    assert later.initialized  # what was trained is not started again
 
 
 def test_data_init__first_batch_has_the_asked_spread_and_argmax_stays_spread():
@@ -250,15 +250,15 @@ def test_usage_target__zero_once_the_entropy_is_enough():
 
 
 @pytest.mark.parametrize('logit_scale', [None, 3.0])
-def test_revive__dead_codes_copy_living_ones_and_living_ones_stay(logit_scale):
-    model = tokenizer(revive=dict(interval=2, min_tokens=1), logit_scale=logit_scale)
+def test_reset_dead_codes__dead_codes_copy_living_ones_and_living_ones_stay(logit_scale):
+    model = tokenizer(reset_dead_codes=dict(interval=2, min_tokens=1), logit_scale=logit_scale)
     last = model._last_conv()
     before = last.weight.detach().clone(), model.codebook.detach().clone()
     model.usage.counts[0] = torch.tensor([90, 10] + 14 * [0])
-    model._revive()  # the next step
+    model._reset_dead_codes()  # the next step
     assert model.usage.step == 0 and model.usage.counts.sum() == 100
     model.usage.step = 1
-    model._revive()
+    model._reset_dead_codes()
     for old, new in zip(before, (last.weight, model.codebook), strict=True):
         assert torch.equal(old[:2], new[:2])
         for row in new[2:]:
@@ -268,24 +268,24 @@ def test_revive__dead_codes_copy_living_ones_and_living_ones_stay(logit_scale):
 
 
 @pytest.mark.parametrize('logit_scale', [None, 3.0])
-def test_revive__a_copy_has_the_logits_of_its_source_in_evaluation(logit_scale):
+def test_reset_dead_codes__a_copy_has_the_logits_of_its_source_in_evaluation(logit_scale):
     """Its bias and its running statistics are copied with the weight."""
-    model = tokenizer(revive=dict(interval=1, min_tokens=1), logit_scale=logit_scale)
+    model = tokenizer(reset_dead_codes=dict(interval=1, min_tokens=1), logit_scale=logit_scale)
     with torch.no_grad():
         model._last_conv().bias.normal_(0, 5)
         if logit_scale is not None:
             model.logit_norm.running_mean.normal_(0, 5)
             model.logit_norm.running_var.uniform_(0.1, 10)
     model.usage.counts[0] = torch.tensor([90, 10] + 14 * [0])
-    model._revive()
+    model._reset_dead_codes()
     logits = model.eval().logits(torch.rand(2, 3, 8, 8)).transpose(0, 1).flatten(1)  # (16, 8)
     nearest = torch.cdist(logits[2:], logits[:2]).min(1).values
     assert nearest.max() < 0.1 * (logits[0] - logits[1]).norm()
 
 
 @pytest.mark.parametrize('training', [True, False])
-def test_revive__is_a_part_of_the_training_step_alone(training):
-    model = tokenizer(revive=dict(interval=2, min_tokens=1)).train(training)
+def test_reset_dead_codes__is_a_part_of_the_training_step_alone(training):
+    model = tokenizer(reset_dead_codes=dict(interval=2, min_tokens=1)).train(training)
     with torch.no_grad():
         model._last_conv().bias[3] = 100.0  # the only code in use
     images = torch.rand(4, 3, 16, 16)
@@ -296,19 +296,19 @@ def test_revive__is_a_part_of_the_training_step_alone(training):
     assert (model.codebook != before).any(1).sum() == (15 if training else 0)
 
 
-def test_revive__too_few_tokens_to_tell():
-    model = tokenizer(revive=dict(interval=1, min_tokens=10))
+def test_reset_dead_codes__too_few_tokens_to_tell():
+    model = tokenizer(reset_dead_codes=dict(interval=1, min_tokens=10))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.usage.counts[0] = torch.tensor([90, 10] + 14 * [0])
-    model._revive()
+    model._reset_dead_codes()
     assert all(torch.equal(before[n], tensor) for n, tensor in model.state_dict().items())
 
 
 def test_options__named_in_errors():
     with pytest.raises(ValueError, match="relaxation='hard'"):
         tokenizer(relaxation='hard')
-    with pytest.raises(ValueError, match=r"revive has \['every'\]"):
-        tokenizer(revive=dict(every=3))
+    with pytest.raises(ValueError, match=r"reset_dead_codes has \['every'\]"):
+        tokenizer(reset_dead_codes=dict(every=3))
 
 
 @pytest.mark.parametrize(
@@ -364,10 +364,10 @@ def test_temperature__sharpens_what_the_decoder_sees():
     assert sharpness[0.01] > 0.98 and 0.2 < sharpness[1.0] < 0.8 and sharpness[100.0] < 0.08
 
 
-def test_revive__living_codes_are_copied_by_their_use():
-    model = tokenizer(vocab_size=200, revive=dict(interval=1, min_tokens=0.1))
+def test_reset_dead_codes__living_codes_are_copied_by_their_use():
+    model = tokenizer(vocab_size=200, reset_dead_codes=dict(interval=1, min_tokens=0.1))
     model.usage.counts[0, :3] = torch.tensor([300, 100, 0])
     before = model.codebook.detach().clone()
-    model._revive()
+    model._reset_dead_codes()
     sources = torch.cdist(model.codebook[2:], before[:2]).argmin(1)
     assert 0.65 < (sources == 0).float().mean() < 0.85  # three quarters

@@ -14,10 +14,10 @@ from beit_mm.models import (
 from beit_mm.registry import MODELS
 
 PIXELS = dict(type='beit_mm.PatchPixels', patch_size=4)
-NORMALISED = dict(PIXELS, normalise=True)
+NORMALIZED = dict(PIXELS, normalize=True)
 HOG = dict(type='beit_mm.PatchHOG', patch_size=4)
 BACKBONE = dict(
-    type='beit_mm.BackboneTeacher',
+    type='beit_mm.BackboneFeatures',
     dims=8,
     backbone=dict(
         type='beit_mm.BEiTEncoder',
@@ -40,8 +40,8 @@ def fitted(features, **kwargs):
     return model
 
 
-@pytest.mark.parametrize('features', [PIXELS, NORMALISED, HOG, BACKBONE])
-def test_kmeans__ids_of_the_nearest_centre_of_the_features(features):
+@pytest.mark.parametrize('features', [PIXELS, NORMALIZED, HOG, BACKBONE])
+def test_kmeans__ids_of_the_nearest_center_of_the_features(features):
     batch = torch.rand(4, 3, 8, 12)
     model = fitted(features)
     model.loss(batch)
@@ -56,7 +56,7 @@ def test_encode__of_a_model_in_another_precision(kind, dtype):
     if kind == 'kmeans':
         model = fitted(PIXELS).eval()
     else:
-        model = RandomProjectionTokenizer(6, NORMALISED, stride=4)
+        model = RandomProjectionTokenizer(6, NORMALIZED, stride=4)
     batch = torch.rand(32, 3, 8, 12)
     ids = model.encode(batch)
     assert (model.to(dtype).encode(batch.to(dtype)) == ids).double().mean() > 0.9
@@ -68,7 +68,7 @@ def test_kmeans__pixels_can_be_drawn_others_not():
     drawn = model.decode(ids)
     assert model.can_decode and drawn.shape == (8, 3, 8, 12)
     assert torch.equal(model.encode(drawn), ids)
-    for features in (NORMALISED, HOG):
+    for features in (NORMALIZED, HOG):
         other = fitted(features)
         assert not other.can_decode and 'recon' not in other.predict(images())[0]
         with pytest.raises(ValueError, match='no decode'):
@@ -85,7 +85,7 @@ def test_kmeans__trained_by_an_optimizer_that_changes_nothing_by_itself():
         batch = images()
         wrapper.update_params(model.parse_losses(model.loss(batch))[0])
         reference.kmeans.fit(reference.vectors(batch))
-    assert torch.equal(model.kmeans.centres, reference.kmeans.centres)
+    assert torch.equal(model.kmeans.centers, reference.kmeans.centers)
     for name, parameter in model.features.named_parameters():
         assert parameter.grad is None and not parameter.requires_grad, name
     assert not model.train().features.training
@@ -95,7 +95,7 @@ def test_kmeans__not_trained_yet_says_so():
     model = KMeansTokenizer(6, PIXELS, stride=4, start_vectors=100)
     losses = model.loss(images())  # 48 vectors wait
     assert losses['loss_distortion'] == 0 and losses['loss_distortion'].requires_grad
-    with pytest.raises(ValueError, match='no centres yet.*100 patches'):
+    with pytest.raises(ValueError, match='no centers yet.*100 patches'):
         model.encode(images())
 
 
@@ -109,9 +109,9 @@ def test_kmeans__a_small_data_set_starts_with_what_there_is():
 
 def test_kmeans__evaluation_does_not_fit():
     model = fitted(PIXELS).eval()
-    before = model.kmeans.centres.clone()
+    before = model.kmeans.centers.clone()
     model.loss(images())
-    assert torch.equal(before, model.kmeans.centres)
+    assert torch.equal(before, model.kmeans.centers)
 
 
 def test_kmeans__state_dict_is_the_tokenizer():
@@ -121,8 +121,8 @@ def test_kmeans__state_dict_is_the_tokenizer():
     assert torch.equal(model.encode(batch), other.encode(batch))
 
 
-def test_random_projection__nearest_unit_vector_of_the_normalised_projection():
-    model = RandomProjectionTokenizer(9, NORMALISED, stride=4, code_dim=5)
+def test_random_projection__nearest_unit_vector_of_the_normalized_projection():
+    model = RandomProjectionTokenizer(9, NORMALIZED, stride=4, code_dim=5)
     batch = torch.rand(4, 3, 8, 12)
     z = F.normalize(model.features(batch) @ model.projection, dim=-1)
     expected = torch.cdist(z, model.codebook).argmin(-1).view(4, 2, 3)
@@ -169,13 +169,13 @@ def batch():
     return dict(inputs=torch.randn(4, 3, 16, 24), token_inputs=images(4), mask=mask)
 
 
-TARGET = dict(type='beit_mm.FeatureTarget', stride=4, features=NORMALISED)
+TARGET = dict(type='beit_mm.FeatureTarget', stride=4, features=NORMALIZED)
 REGRESSION = dict(type='beit_mm.FeatureRegressionHead', target_dims=48)
 
 
 def test_feature_target__pixels_of_the_masked_patches_are_regressed():
     model, own = mim(TARGET, REGRESSION), batch()
-    targets = PatchPixels(4, normalise=True)(own['token_inputs']).view(4, 2, 3, 48)[own['mask']]
+    targets = PatchPixels(4, normalize=True)(own['token_inputs']).view(4, 2, 3, 48)[own['mask']]
     feats = model.neck(model.backbone(own['inputs'], own['mask']), own['mask'])
     expected = (model.head.predict(feats) - targets).square().mean()
     losses = model(**own, mode='loss')
@@ -207,7 +207,7 @@ DVAE = dict(type='beit_mm.DVAETokenizer', vocab_size=8, stride=4, width=8, code_
 SOFT = dict(type='beit_mm.SoftTokenHead', vocab_size=8)
 
 
-@pytest.mark.parametrize('target', ['ids', 'neighbours', 'posterior'])
+@pytest.mark.parametrize('target', ['ids', 'neighbors', 'posterior'])
 @pytest.mark.parametrize('positions', ['masked', 'all'])
 def test_soft_targets__come_from_the_tokenizer(target, positions):
     model, own = mim(DVAE, dict(SOFT, target=target, positions=positions, smoothing=0.5)), batch()
@@ -217,7 +217,7 @@ def test_soft_targets__come_from_the_tokenizer(target, positions):
     feats = model.neck(model.backbone(own['inputs'], own['mask']), where)
     extras = dict(
         ids={},
-        neighbours=dict(codebook=model.tokenizer.codebook),
+        neighbors=dict(codebook=model.tokenizer.codebook),
         posterior=dict(posterior=model.tokenizer.posterior(own['token_inputs'])[where]),
     )[target]
     ids = model.encode(own['token_inputs'])[where]
@@ -228,7 +228,7 @@ def test_soft_targets__come_from_the_tokenizer(target, positions):
     torch.testing.assert_close(losses['chance'], chance)
     hard = F.cross_entropy(model.head.predict(feats), ids)  # not the loss of the soft target
     closed = torch.where(chance > 0, 1 - hard / chance, 0.0)
-    torch.testing.assert_close(losses['gap_closed'], closed)
+    torch.testing.assert_close(losses['gain_over_unigram'], closed)
     assert chance > 0 or positions == 'masked'  # few patches may have one token
 
 

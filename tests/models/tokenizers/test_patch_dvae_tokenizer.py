@@ -97,12 +97,12 @@ def test_loss__every_parameter_has_a_gradient(relaxation, logit_scale):
     losses = model.loss(torch.rand(4, 3, 16, 16))
     model.parse_losses(losses)[0].backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    # The standardisation removes what the last bias adds to all logits of a code.
+    # The standardization removes what the last bias adds to all logits of a code.
     assert set(without) <= ({'encoder.3.bias'} if logit_scale else set())
 
 
-def test_options_of_the_dvae__data_init_and_revive():
-    model = tokenizer(data_init=3.0, revive=dict(interval=1, min_tokens=1))
+def test_options_of_the_dvae__data_init_and_reset_dead_codes():
+    model = tokenizer(data_init=3.0, reset_dead_codes=dict(interval=1, min_tokens=1))
     images = torch.rand(8, 3, 16, 16)
     model._recon_loss = lambda maps, images: maps.square().mean()
     model.loss(images)
@@ -111,7 +111,7 @@ def test_options_of_the_dvae__data_init_and_revive():
     before = model._last_conv().weight.clone(), model.codebook.clone()
     model.usage.counts[0] = torch.tensor([90, 10] + 14 * [0])
     model.usage.counts[1:] = 0
-    model._revive()
+    model._reset_dead_codes()
     for old, new in zip(before, (model._last_conv().weight, model.codebook), strict=True):
         assert torch.equal(old[:2], new[:2]) and not (old[2:] == new[2:]).all(1).any()
 

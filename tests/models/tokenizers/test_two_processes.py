@@ -38,15 +38,15 @@ def logit_statistics(images) -> dict:
 def revived(kind, counts, seed: int, **kwargs):
     """The model before and after, and what the step drew from."""
     torch.manual_seed(0)
-    model = kind(**SIZES, **kwargs, revive=dict(interval=1, min_tokens=1))
+    model = kind(**SIZES, **kwargs, reset_dead_codes=dict(interval=1, min_tokens=1))
     model.usage.counts[0] = torch.tensor(counts)
     before = copy.deepcopy(model)
     torch.manual_seed(seed)
     z = F.normalize(torch.randn(2, 4, 5, 6), dim=-1)
     if kind is VQVAETokenizer:
-        model.revive.replace_dead(model.codebook, model.usage, z)
+        model.reset_dead_codes.replace_dead(model.codebook, model.usage, z)
     else:
-        model._revive()
+        model._reset_dead_codes()
     return before, model, z
 
 
@@ -54,7 +54,7 @@ def residual(seed: int) -> ResidualVQTokenizer:
     """After steps with vectors in one place, where nearly all codes die and are revived."""
     torch.manual_seed(0)
     sizes = dict(stride=4, width=8, num_blocks=1, num_codes=6, num_levels=2, code_dim=3)
-    model = ResidualVQTokenizer(**sizes, decay=0.5, revive_share=0.3)
+    model = ResidualVQTokenizer(**sizes, decay=0.5, reset_share=0.3)
     torch.manual_seed(seed)
     for step in range(4):
         model.quantize((4 if step else 0) + seed + torch.randn(2, 4, 5, 3))
@@ -262,19 +262,19 @@ def test_figures_in_the_log__of_the_tokens_of_both(ranks):
     (a, x), (b, y) = ranks.predicted[0][1], ranks.predicted[1][1]
     c, z = ranks.predicted[1][2]  # the other process has a NaN
     loss = (len(a) * x + len(b) * y + len(c) * z) / (len(a) + len(b) + len(c))
-    expected[2]['gap_closed'] = 1 - loss / expected[2]['chance']
+    expected[2]['gain_over_unigram'] = 1 - loss / expected[2]['chance']
     for rank in (ranks.first, ranks.second):
         torch.testing.assert_close(rank['logged'], expected)
 
 
-def test_kmeans__both_wait_for_the_slower_one_and_have_one_set_of_centres(ranks):
+def test_kmeans__both_wait_for_the_slower_one_and_have_one_set_of_centers(ranks):
     assert ranks.first['fitted'] == ranks.second['fitted'] == 3 * [False] + 4 * [True]
     assert_equal(ranks, 'kmeans')
     alone = MiniBatchKMeans(5, 4)
     first, second = streams()
     start = kmeans_plus_plus(torch.cat(first[:4]), 5, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        alone.centres.copy_(start)
+        alone.centers.copy_(start)
         alone._move(torch.cat([*first[:4], *second[:4]]))
     for parts in zip(first[4:], second[4:], strict=True):
         alone.fit(torch.cat(parts))

@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.models import VQKD
 
 from beit_mm.evaluation import TokenizerQuality
-from beit_mm.models import BaseTeacher, MaskedImageModel, VQKDTokenizer
+from beit_mm.models import FrozenFeatures, MaskedImageModel, VQKDTokenizer
 from beit_mm.registry import MODELS
 
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2)
@@ -19,7 +19,7 @@ TEACHER = dict(type='RandomTeacher', dims=20)
 
 
 @MODELS.register_module(force=True)
-class RandomTeacher(BaseTeacher):
+class RandomTeacher(FrozenFeatures):
     """A fixed random projection of the pixels of each patch."""
 
     def __init__(self, dims: int, patch_size: int = 8):
@@ -56,7 +56,7 @@ def mmpretrain_to_ours(state: dict) -> dict:
         (r'\.layers\.(\d+)\.', r'.blocks.\1.'),
         (r'\.ln(\d)', r'.norm\1'),
         (r'quantize\.embedding\.weight', 'codebook.weight'),
-        (r'quantize\.embedding\.initted', 'codebook.initialised'),
+        (r'quantize\.embedding\.initted', 'codebook.initialized'),
     ]
     result = {}
     for name, value in state.items():
@@ -100,9 +100,9 @@ def test_equals_mmpretrain__tokens_and_one_step_of_the_codes(theirs):
 
     theirs.train()
     theirs.quantize.decay = 0.9
-    quantised, _, commitment = theirs.encode(2 * images - 1)
+    quantized, _, commitment = theirs.encode(2 * images - 1)
     codes, _, own_commitment = ours.codebook(ours.vectors(images))
-    torch.testing.assert_close(codes.permute(0, 3, 1, 2), quantised)
+    torch.testing.assert_close(codes.permute(0, 3, 1, 2), quantized)
     torch.testing.assert_close(own_commitment, commitment)
     torch.testing.assert_close(ours.codebook.weight, theirs.quantize.embedding.weight)
 
@@ -146,7 +146,7 @@ def test_loss__every_parameter_has_a_gradient():
 
 
 def test_training__reconstructs_the_teacher_of_one_batch():
-    images = F.interpolate(torch.rand(4, 3, 4, 4), scale_factor=8)  # one colour for each patch
+    images = F.interpolate(torch.rand(4, 3, 4, 4), scale_factor=8)  # one color for each patch
     model = trainable(vocab_size=64).train()
     wrapper = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=3e-3))
     teacher = snapshot(model.teacher)
@@ -295,10 +295,10 @@ def test_quality__codes_without_reconstructions():
     assert result['codes_used'] == len(model.encode(images).unique())
 
 
-def test_revive__dead_codes_go_to_vectors_of_the_batch_and_none_by_default():
+def test_reset_dead_codes__dead_codes_go_to_vectors_of_the_batch_and_none_by_default():
     images = torch.rand(4, 3, 32, 32)
-    for revive, moves in ((dict(interval=2, min_tokens=1), True), (None, False)):
-        model = trainable(vocab_size=16, decay=1.0, revive=revive).train()
+    for reset_dead_codes, moves in ((dict(interval=2, min_tokens=1), True), (None, False)):
+        model = trainable(vocab_size=16, decay=1.0, reset_dead_codes=reset_dead_codes).train()
         for step in range(2):
             model.loss(images)  # its codes are started by the first step
             if step == 0:

@@ -8,8 +8,8 @@ import timm.models.beit
 import torch
 
 from beit_mm.checkpoints import write_weights
-from beit_mm.engine.launch import UserError
-from beit_mm.engine.stages import describe
+from beit_mm.checkpoints.description import describe
+from beit_mm.cli.launch import UserError
 from beit_mm.models import BEiTEncoder, MaskedImageModel
 
 TOOL = Path(__file__).resolve().parents[3] / 'tools/analysis_tools/describe_checkpoint.py'

@@ -1,0 +1,107 @@
+"""Whether a run can go on from a checkpoint, and which settings of its config will not count."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.model import is_model_wrapper
+
+from beit_mm.contracts.runner_access import optim_wrappers
+
+PARTS = ('state_dict', 'meta', 'message_hub', 'optimizer')
+COUNTERS = ('params', 'lr', 'last_step', 'optimizer')  # not settings, or changed by schedules
+
+
+def classes_of(runner) -> dict[str, list[str]]:
+    """What a checkpoint says of the objects whose states it holds."""
+    optimizers = [wrapper.optimizer for wrapper in optim_wrappers(runner)]
+    named = {'optim_wrapper.optimizer': optimizers, 'param_scheduler': schedulers_of(runner)}
+    return {key: [type(value).__name__ for value in values] for key, values in named.items()}
+
+
+def schedulers_of(runner) -> list:
+    return _flat(runner.param_schedulers)
+
+
+def why_unfit(checkpoint: Any, runner) -> str | None:
+    """Why a run of ``runner`` can't go on from ``checkpoint``; its tensors may be on ``meta``."""
+    if not isinstance(checkpoint, Mapping):
+        return f'it holds a {type(checkpoint).__name__}'
+    lacks = [part for part in PARTS if part not in checkpoint]
+    schedulers = schedulers_of(runner)
+    if not lacks and schedulers and 'param_schedulers' not in checkpoint:
+        lacks = ['param_schedulers']
+    if lacks:
+        return f'it lacks {", ".join(lacks)}, as best checkpoints and files of weights alone do'
+    loop = checkpoint.get('train_loop', {}).get('loop')
+    here = type(runner.train_loop).__name__
+    if hasattr(runner.train_loop, 'state_dict') and loop not in (None, here):
+        return f'its train_cfg.type is {loop}, here {here}, which counts the data otherwise'
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    saved = checkpoint['state_dict']
+    for name, parameter in model.named_parameters():
+        shape = tuple(parameter.shape)
+        if parameter.requires_grad and (name not in saved or tuple(saved[name].shape) != shape):
+            theirs = tuple(saved[name].shape) if name in saved else 'missing'
+            return f'{name} of the model is {theirs} there and {shape} here'
+    for key, names in classes_of(runner).items():
+        theirs = checkpoint.get('classes', {}).get(key, names)
+        if theirs != names:
+            return f'its {key} is {_text(theirs)}, here {_text(names)}'
+    if len(_flat(checkpoint.get('param_schedulers'))) != len(schedulers):
+        return 'it has another number of param_scheduler entries than the config'
+    for ours, theirs in zip(*_groups(checkpoint, runner), strict=True):
+        sizes = [[len(group['params']) for group in groups] for groups in (theirs, ours)]
+        if sizes[0] != sizes[1]:
+            return f'its optimizer has groups of {sizes[0]} parameters, here they are {sizes[1]}'
+    return None
+
+
+def changed_settings(checkpoint: Mapping, runner) -> Iterator[str]:
+    """Settings of optimizer and schedules that the checkpoint's take the place of, in words."""
+    schedulers = schedulers_of(runner)
+    for place, (ours, theirs) in enumerate(
+        zip(schedulers, _flat(checkpoint.get('param_schedulers')), strict=True)
+    ):
+        for name in _arguments(ours):
+            yield from _change(f'param_scheduler[{place}].{name}', vars(ours), theirs, name)
+    scheduled = {scheduler.param_name for scheduler in schedulers}
+    for ours, theirs in zip(*_groups(checkpoint, runner), strict=True):
+        found = {}
+        for own, saved in zip(ours, theirs, strict=True):
+            for name in own.keys() - scheduled - set(COUNTERS if schedulers else COUNTERS[:1]):
+                for text in _change(f'optim_wrapper.optimizer.{name}', own, saved, name):
+                    found.setdefault(name, text)  # many groups, one setting
+        yield from found.values()
+
+
+def _groups(checkpoint: Mapping, runner) -> tuple[list, list]:
+    """(parameter groups of the optimizers here, those in the checkpoint)."""
+    state = checkpoint['optimizer']
+    states = [state] if 'param_groups' in state else list(state.values())
+    ours = [wrapper.optimizer.param_groups for wrapper in optim_wrappers(runner)]
+    return ours, [entry['param_groups'] for entry in states]
+
+
+def _arguments(scheduler) -> list[str]:
+    names = {name for cls in type(scheduler).__mro__ for name in _parameters(cls)}
+    return sorted((names & set(vars(scheduler))) - set(COUNTERS))
+
+
+def _parameters(cls: type) -> list[str]:
+    return list(inspect.signature(cls.__init__).parameters)[1:]
+
+
+def _change(key: str, ours: Mapping, theirs: Mapping, name: str) -> Iterator[str]:
+    if name in theirs and theirs[name] != ours[name]:
+        yield f'{key}={theirs[name]} (here {ours[name]})'
+
+
+def _flat(schedulers) -> list:
+    if isinstance(schedulers, Mapping):
+        return [entry for entries in schedulers.values() for entry in entries]
+    return list(schedulers or [])
+
+
+def _text(names: list[str]) -> str:
+    return ' and '.join(names) or 'none'

@@ -1,0 +1,208 @@
+import json
+import math
+from collections.abc import Mapping
+from functools import partial, update_wrapper
+from pathlib import Path
+
+import torch
+from mmengine.dist import all_reduce, get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+
+from beit_mm.checkpoints.reading import must_be_finite
+from beit_mm.contracts.runner_access import optim_wrappers
+from beit_mm.registry import HOOKS
+
+LEAST_SCALE = 2.0**-14
+
+
+class NonFiniteError(FloatingPointError):
+    """Too many batches with NaN or infinity in their loss or gradients."""
+
+
+@HOOKS.register_module()
+class NonFiniteGuardHook(Hook):
+    """Leaves out updates whose loss or gradient is NaN or infinite, and stops when they pile up.
+
+    It looks between ``backward`` and ``step`` of any OptimWrapper, so neither weights nor EMA nor
+    checkpoints see such a value, and all processes decide together. With gradient accumulation
+    the whole update is left out. The batch is named in the log and in
+    ``non_finite_batches.jsonl`` of the work dir, and its loss is kept out of the curves. Gradients
+    that overflow under a loss scaler are its own affair, unless the scale has fallen so far that
+    it can't be the cause.
+
+    Args:
+        max_in_a_row: The training stops at this many updates left out in a row,
+        max_in_window: or this many among the last
+        window: iterations.
+
+    Raises:
+        NonFiniteError: Too many of them, or weights or buffers that are not finite themselves.
+    """
+
+    priority = 'HIGHEST'  # its after_train_iter comes before the loss is logged
+
+    def __init__(self, max_in_a_row: int = 5, max_in_window: int = 50, window: int = 1000):
+        self.max_in_a_row, self.max_in_window, self.window = max_in_a_row, max_in_window, window
+        self.file_name = 'non_finite_batches.jsonl'
+
+    def before_train(self, runner) -> None:
+        self._losses: list[torch.Tensor] = []
+        self._iters: list[int] = []  # steps whose gradients are not used up
+        self._starts: list[tuple[int, int] | None] = []  # where their batches began
+        for wrapper in optim_wrappers(runner):
+            if not hasattr(wrapper, 'guarded'):
+                wrapper.backward = partial(self._backward, wrapper.backward)
+                guarded = partial(self._step, runner, wrapper, wrapper.step)
+                # with the mark of MMEngine's schedules, which warn where it is missing
+                wrapper.step = update_wrapper(guarded, wrapper.step)
+                wrapper.guarded = True
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        self._iters.append(runner.iter)
+        self._starts.append(getattr(runner.train_loop, 'batch_start', None))
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if isinstance(outputs, dict):
+            for name, value in list(outputs.items()):
+                if not _is_finite(value):
+                    del outputs[name]
+
+    def _backward(self, backward, loss: torch.Tensor, **kwargs) -> None:
+        self._losses.append(loss.detach().float().sum())
+        backward(loss, **kwargs)
+
+    def _step(self, runner, wrapper: OptimWrapper, step, **kwargs) -> None:
+        losses, self._losses = self._losses, []
+        gradient = _largest_gradient(wrapper)
+        device = gradient.device
+        values = torch.stack([*(loss.to(device) for loss in losses), gradient])
+        bad = values.isfinite().logical_not()
+        found = torch.stack([bad[:-1].any(), bad[-1]]).float()
+        mine = found.clone()
+        if get_world_size() > 1:
+            all_reduce(found, 'max')
+        bad_loss, bad_gradient = found.bool().tolist()
+        scaler = getattr(wrapper, 'loss_scaler', None)
+        scaled = scaler is not None and scaler.is_enabled()
+        if bad_gradient and not bad_loss and scaled:
+            scale = scaler.get_scale()
+            if scale < LEAST_SCALE:
+                raise NonFiniteError(
+                    f'Iteration {runner.iter + 1}: gradients overflow at a loss scale of '
+                    f'{scale:g}, too small to be the cause; lower the learning rate, set '
+                    "optim_wrapper.clip_grad, or take dtype='bfloat16'. The last checkpoint is "
+                    'from before'
+                )
+            bad_gradient = False
+        if bad_loss or bad_gradient:
+            self._leave_out(runner, wrapper, losses, mine.bool().tolist(), bad_loss)
+        else:
+            step(**kwargs)
+        self._iters, self._starts = [], []
+
+    def _leave_out(self, runner, wrapper, losses, mine: list[bool], bad_loss: bool) -> None:
+        cause = 'loss' if bad_loss else 'gradient'
+        step = runner.iter + 1
+        if mine[0] or not bad_loss:  # this process's own data
+            self._record(runner, losses, cause)
+        _check_state(runner, step)
+        hub = runner.message_hub
+        earlier = [i for i in hub.get_info('non_finite_iters', []) if step - self.window < i < step]
+        hub.update_info('non_finite_iters', [*earlier, step])
+        length = max(len(self._iters), 1)  # steps of one update
+        row, expected = 1, step - length
+        for number in reversed(earlier):
+            if number != expected:
+                break
+            row, expected = row + 1, expected - length
+        total = len(earlier) + 1
+        runner.logger.warning(
+            f'Iteration {step}: {cause} is not finite, its update is left out '
+            f'({row} in a row, {total} in the last {self.window} iterations)'
+        )
+        if row >= self.max_in_a_row or total >= self.max_in_window:
+            raise NonFiniteError(
+                f'Iteration {step}: {row} updates in a row and {total} in the last {self.window} '
+                f'iterations had a {cause} that is not finite; their batches are in '
+                f'{Path(runner.work_dir) / self.file_name}. The weights and the last checkpoint '
+                'are finite. Look at these images, lower optim_wrapper.optimizer.lr, set '
+                "optim_wrapper.clip_grad, or take dtype='bfloat16'"
+            )
+
+    def _record(self, runner, losses: list[torch.Tensor], cause: str) -> None:
+        values = [float(loss) for loss in losses]
+        path = Path(runner.work_dir) / self.file_name
+        for place, iteration in enumerate(self._iters):
+            value = values[place] if place < len(values) else math.nan
+            if cause == 'loss' and math.isfinite(value):
+                continue
+            indices = self._indices(runner, place)
+            files = [_file_of(runner, index) for index in indices]
+            entry = dict(iter=iteration + 1, rank=get_rank(), cause=cause, loss=str(value))
+            entry.update(indices=indices, files=files)
+            try:
+                with path.open('a', encoding='utf-8') as file:
+                    file.write(json.dumps(entry) + '\n')
+            except OSError as error:  # a full disk is no reason to stop; the log has it
+                runner.logger.error(f'{path}: {error}')
+            named = ', '.join(name for name in files[:8] if name) or f'samples {indices[:8]}'
+            runner.logger.warning(
+                f'Iteration {iteration + 1}, rank {get_rank()}: {cause} is not finite '
+                f'(loss {value}) in the batch of {named}'
+                + (f' and {len(files) - 8} more' if len(files) > 8 else '')
+                + f'; all in {path}'
+            )
+
+    def _indices(self, runner, place: int) -> list[int]:
+        loop = runner.train_loop
+        start = self._starts[place]
+        if start is None or not hasattr(loop, 'batch_indices'):
+            return []
+        return loop.batch_indices(start)
+
+
+def _largest_gradient(wrapper: OptimWrapper) -> torch.Tensor:
+    """The largest magnitude of all gradients, NaN and infinity included."""
+    gradients = [
+        parameter.grad
+        for group in wrapper.optimizer.param_groups
+        for parameter in group['params']
+        if parameter.grad is not None
+    ]
+    if not gradients:
+        return torch.zeros(())
+    return torch.nn.utils.get_total_norm(gradients, norm_type=math.inf).float()
+
+
+def _is_finite(value) -> bool:
+    if isinstance(value, torch.Tensor):
+        return bool(value.isfinite().all())
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _check_state(runner, step: int) -> None:
+    """What the forward pass itself changes, such as running means, can't be left out later."""
+    if name := first_non_finite(runner.model.state_dict()):
+        raise NonFiniteError(
+            f'Iteration {step}: {name} of the model is not finite, so the training cannot go '
+            'on from here; the last checkpoint is from before. Resume from it with other data '
+            'or a lower learning rate'
+        )
+
+
+def first_non_finite(state: Mapping) -> str | None:
+    """The name of a tensor that must be finite and isn't."""
+    for name, tensor in state.items():
+        if must_be_finite(name, tensor) and not tensor.isfinite().all():
+            return name
+    return None
+
+
+def _file_of(runner, index: int) -> str | None:
+    """Where sample ``index`` came from, if its data set knows."""
+    info = getattr(runner.train_dataloader.dataset, 'get_data_info', None)
+    try:
+        return info(index).get('img_path') if info else None
+    except Exception:  # the record must not fail where the training doesn't
+        return None

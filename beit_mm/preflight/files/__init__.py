@@ -1,0 +1,26 @@
+"""What is wrong with the files of a data set: each image and mask, folders, labels, splits.
+
+Nothing here is registered; tools/check_dataset.py puts it together.
+"""
+
+from beit_mm.preflight.files.file_finding import FileFinding
+from beit_mm.preflight.files.image_file import Loader, check_image
+from beit_mm.preflight.files.mask_file import MaskRules, check_mask
+from beit_mm.preflight.files.sample import Sample, check_sample
+from beit_mm.preflight.files.split import Split, read_splits
+from beit_mm.preflight.files.split_checks import check_duplicates, check_folders, check_labels
+
+__all__ = [
+    'FileFinding',
+    'Loader',
+    'MaskRules',
+    'Sample',
+    'Split',
+    'check_duplicates',
+    'check_folders',
+    'check_image',
+    'check_labels',
+    'check_mask',
+    'check_sample',
+    'read_splits',
+]

@@ -1,0 +1,225 @@
+"""One image file: can it be read whole, and will the loader of the config see what is in it?"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePath
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from beit_mm.datasets.transforms import LoadMultiBandImage
+from beit_mm.preflight.files.file_finding import FileFinding
+
+Image.init()
+ORIENTATION = 0x0112  # of EXIF
+BITS_PER_SAMPLE = 258  # of TIFF
+SAME_FORMAT = dict(MPO='JPEG', JPEG2000='JPEG2000', DIB='BMP')
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How the pipeline of the config reads images.
+
+    Attributes:
+        bands: LoadMultiBandImage, which keeps bit depth, alpha and bands; else mmcv's.
+        backend: Of mmcv's loader.
+        eight_bit: It makes 8-bit images of three channels or one (not with 'unchanged').
+        turns: The EXIF orientation is applied.
+        crop: The smallest side (H, W) that a crop cuts from the image as it is in the file.
+        patch: The patch size of the model.
+    """
+
+    bands: LoadMultiBandImage | None = None
+    backend: str = 'cv2'
+    eight_bit: bool = True
+    turns: bool = True
+    crop: tuple[int, int] | None = None
+    patch: int = 1
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the check of the mask needs: (H, W) as stored, and the EXIF orientation."""
+
+    size: tuple[int, int]
+    orientation: int = 1
+
+
+def read_file(path: str, what: str = '') -> tuple[bytes | None, FileFinding | None]:
+    """The content, or why there is none; ``what`` begins the kind of the finding."""
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        message = 'the data set names it, but there is no such file; restore or remove its entry'
+        return None, FileFinding('error', f'{what}missing', path, message)
+    except OSError as error:
+        message = f'cannot be read ({error.strerror}); check its permissions and the disk'
+        return None, FileFinding('error', f'{what}unreadable', path, message)
+    if not content:
+        message = 'is empty (0 bytes); restore or remove it'
+        return None, FileFinding('error', f'{what}empty-file', path, message)
+    return content, None
+
+
+def check_image(
+    path: str, content: bytes, loader: Loader
+) -> tuple[list[FileFinding], ImageFacts | None]:
+    """All findings, and the facts where the file could be decoded."""
+    if loader.bands is not None:
+        return _check_bands(path, content, loader)
+    found, image = decode(path, content)
+    if image is None:
+        return found, None
+    found += _check_format(path, content, image, loader)
+    if loader.backend == 'cv2' and cv2_cannot(content):
+        message = (
+            f'OpenCV cannot read this {image.format} file, Pillow can; set imdecode_backend='
+            "'pillow' of LoadImageFromFile, or convert the file"
+        )
+        found.append(FileFinding('error', 'undecodable', path, message))
+    facts = ImageFacts((image.height, image.width), orientation_of(image))
+    size = facts.size
+    if loader.turns and facts.orientation >= 5:
+        size = size[::-1]
+    found += _check_size(path, size, loader)
+    return found, facts
+
+
+def decode(
+    path: str, content: bytes, what: str = ''
+) -> tuple[list[FileFinding], Image.Image | None]:
+    """The image with all its pixels read, and what was seen on the way."""
+    found = []
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter('always')
+            with Image.open(BytesIO(content)) as image:
+                image.verify()  # check sums of PNG
+            image = Image.open(BytesIO(content))
+            image.load()
+    except Image.DecompressionBombError as error:
+        message = (
+            f'{_pixels(error)} in {len(content)} bytes: a decompression bomb, or far too large to '
+            'load in training; not decoded. Scale it down or remove it'
+        )
+        return [FileFinding('error', f'{what}decompression-bomb', path, message)], None
+    except UnidentifiedImageError:
+        message = f'is no image (it begins with {content[:12]!r}); restore or remove it'
+        return [FileFinding('error', f'{what}undecodable', path, message)], None
+    except Exception as error:  # whatever a broken file makes of the decoder
+        kind = 'truncated' if _is_cut_off(error, content) else 'undecodable'
+        message = f'{len(content)} bytes, {error}; restore or remove it'
+        return [FileFinding('error', f'{what}{kind}', path, message)], None
+    if any(issubclass(warning.category, Image.DecompressionBombWarning) for warning in seen):
+        message = (
+            f'{image.width} x {image.height} pixels; each time it is loaded it takes '
+            f'{image.width * image.height * 3 / 2**20:.0f} MiB. Scale it down, or cut it up'
+        )
+        found.append(FileFinding('warning', f'{what}huge', path, message))
+    return found, image
+
+
+def bits_of(content: bytes, image: Image.Image) -> int:
+    """Bits of a channel in the file, which Pillow may have reduced to 8."""
+    if image.format == 'PNG':
+        return content[24]  # after the signature, in IHDR
+    if image.format == 'TIFF':
+        return max(image.tag_v2.get(BITS_PER_SAMPLE, (1,)))
+    if image.mode.startswith('I;16'):
+        return 16
+    return 32 if image.mode in ('I', 'F') else 8
+
+
+def orientation_of(image: Image.Image) -> int:
+    """1 is upright; 2 to 4 turn or mirror, 5 to 8 exchange the axes as well."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # unreadable EXIF data is what loaders pass over
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def other_format(path: str, image: Image.Image) -> str | None:
+    """What the content is, where the file's ending says something else."""
+    by_name = Image.registered_extensions().get(PurePath(path).suffix.lower())
+    names = [SAME_FORMAT.get(name, name) for name in (by_name, image.format)]
+    return image.format if None not in names and names[0] != names[1] else None
+
+
+def cv2_cannot(content: bytes) -> bool:
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is None
+    except cv2.error:
+        return True
+
+
+def _check_format(
+    path: str, content: bytes, image: Image.Image, loader: Loader
+) -> Iterator[FileFinding]:
+    if real := other_format(path, image):
+        message = f'is a {real} file by its content; rename it, some readers go by the ending'
+        yield FileFinding('warning', 'wrong-extension', path, message)
+    if not loader.eight_bit:
+        return
+    bits = bits_of(content, image)
+    if bits > 8:
+        message = (
+            f'has {bits} bits a channel, LoadImageFromFile makes 8 of them (its darkest '
+            '256th becomes all black); convert it, or read it by beit_mm.LoadMultiBandImage'
+        )
+        yield FileFinding('error', 'sixteen-bit', path, message)
+    if image.mode == 'CMYK':
+        message = 'is CMYK, its colors after conversion are a guess; convert it to RGB'
+        yield FileFinding('warning', 'cmyk', path, message)
+    if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
+        message = (
+            'has transparency, which is dropped: what is invisible becomes visible; put it on a '
+            'background'
+        )
+        yield FileFinding('warning', 'alpha', path, message)
+
+
+def _check_size(path: str, size: tuple[int, int], loader: Loader) -> list[FileFinding]:
+    height, width = size
+    sizes = f'{width} x {height} pixels'
+    if min(size) == 1:
+        message = f'{sizes}; nothing can be learned from one row or column, remove it'
+        return [FileFinding('error', 'one-pixel', path, message)]
+    if min(size) < loader.patch:
+        message = f'{sizes}, less than one patch of the model ({loader.patch}); remove it'
+        return [FileFinding('warning', 'smaller-than-patch', path, message)]
+    if loader.crop is not None and (height < loader.crop[0] or width < loader.crop[1]):
+        message = (
+            f'{sizes}, the crop is {loader.crop[1]} x {loader.crop[0]}: it is enlarged or padded'
+        )
+        return [FileFinding('note', 'smaller-than-crop', path, message)]
+    return []
+
+
+def _check_bands(
+    path: str, content: bytes, loader: Loader
+) -> tuple[list[FileFinding], ImageFacts | None]:
+    try:
+        img = loader.bands.transform(dict(img_path=path))['img']
+    except Exception as error:  # whatever a broken file makes of the decoder
+        # that OpenCV and tifffile say no more than that they failed
+        return [
+            FileFinding('error', 'undecodable', path, str(error).removeprefix(f'{path} '))
+        ], None
+    size = img.shape[:2]
+    return _check_size(path, size, loader), ImageFacts(size)
+
+
+def _is_cut_off(error: Exception, content: bytes) -> bool:
+    if re.search(r'truncat|end of file|not enough|cut off', str(error).lower()):
+        return True
+    return content.startswith(b'\x89PNG') and b'IEND' not in content[-12:]
+
+
+def _pixels(error: Exception) -> str:
+    number = re.search(r'\((\d+) pixels\)', str(error))
+    return f'{int(number[1]):,} pixels' if number else str(error)

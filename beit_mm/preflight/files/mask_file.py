@@ -1,0 +1,128 @@
+"""One mask of a segmentation: does it belong to its image, and are its ids those of the classes?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import numpy as np
+
+from beit_mm.datasets.transforms.check_segmentation import other_size
+from beit_mm.datasets.transforms.load_segmentation_mask import (
+    ONE_ID_A_PIXEL,
+    ids_out_of_range,
+    read_mask,
+    trained_ids,
+)
+from beit_mm.preflight.files.file_finding import FileFinding
+from beit_mm.preflight.files.image_file import ImageFacts, bits_of, decode, read_file
+
+
+@dataclass(frozen=True)
+class MaskRules:
+    """What the data set makes of a mask.
+
+    Attributes:
+        num_classes: None where nobody says it.
+        wraps: The loader keeps 8 bits of each id (mmseg's LoadAnnotations).
+        turns: The EXIF orientation of the image is applied to the image.
+    """
+
+    num_classes: int | None = None
+    ignore_index: int = 255
+    reduce_zero_label: bool = False
+    label_map: dict | None = None
+    wraps: bool = True
+    turns: bool = True
+
+
+def check_mask(path: str, image: ImageFacts | None, rules: MaskRules) -> list[FileFinding]:
+    """All findings; ``image`` is None where the image itself could not be read."""
+    content, finding = read_file(path, 'mask-')
+    if content is None:
+        return [finding]
+    found = []
+    bits = 8
+    if PurePath(path).suffix.lower() == '.npy':
+        if rules.wraps:
+            message = 'mmseg.LoadAnnotations reads no arrays; take beit_mm.LoadSegmentationMask'
+            return [FileFinding('error', 'mask-undecodable', path, message)]
+    else:
+        found, picture = decode(path, content, 'mask-')
+        if picture is None:
+            return found
+        if picture.mode not in ONE_ID_A_PIXEL:
+            message = (
+                f'is a picture of mode {picture.mode}, not one class id for each pixel; convert '
+                'its colors or gray levels to ids, and save an 8-bit PNG of one channel'
+            )
+            kind = 'mask-alpha' if picture.mode in ('LA', 'PA', 'La') else 'mask-rgb'
+            return [*found, FileFinding('error', kind, path, message)]
+        bits = bits_of(content, picture)
+    try:
+        mask = read_mask(path, content)
+    except ValueError as error:
+        message = str(error).removeprefix(f'{path} ')
+        return [*found, FileFinding('error', 'mask-undecodable', path, message)]
+    if image is not None:
+        found += _check_size(path, mask.shape, image, rules)
+    return [*found, *_check_ids(path, mask, bits, rules)]
+
+
+def _check_size(
+    path: str, mask: tuple[int, int], image: ImageFacts, rules: MaskRules
+) -> Iterator[FileFinding]:
+    turned = rules.turns and image.orientation > 1
+    loaded = image.size[::-1] if turned and image.orientation >= 5 else image.size
+    advice = (
+        'turn the mask as well, or save the image upright and without EXIF orientation (or read '
+        "it with color_type='color_ignore_orientation')"
+    )
+    if turned and mask == image.size and loaded != image.size:
+        message = (
+            f'is not turned, but its image is (EXIF orientation {image.orientation}); {advice}'
+        )
+        yield FileFinding('error', 'mask-exif', path, message)
+    elif wrong := other_size(mask, loaded):
+        transposed = mask == loaded[::-1]
+        message = wrong.removeprefix('the mask ')
+        kind = 'mask-transposed' if transposed else 'mask-size'
+        yield FileFinding('error', kind, path, message)
+    elif turned and (image.orientation < 5 or mask == image.size):
+        message = (
+            f'its image is turned by EXIF orientation {image.orientation}, and the sizes do not '
+            f'tell if the mask is turned, too; look at it. If it is not: {advice}'
+        )
+        yield FileFinding('warning', 'mask-exif', path, message)
+
+
+def _check_ids(path: str, mask: np.ndarray, bits: int, rules: MaskRules) -> Iterator[FileFinding]:
+    if 1 in mask.shape and rules.wraps:
+        message = (
+            f'has shape {mask.shape}, mmseg.LoadAnnotations drops the axis; remove it, or take '
+            'beit_mm.LoadSegmentationMask'
+        )
+        yield FileFinding('error', 'mask-one-row', path, message)
+    if mask.max() > 255 and rules.wraps:
+        message = (
+            f'has ids up to {mask.max()}, of which mmseg.LoadAnnotations keeps 8 bits (256 becomes '
+            '0); correct the ids, or take beit_mm.LoadSegmentationMask'
+        )
+        yield FileFinding('error', 'mask-sixteen-bit', path, message)
+        return
+    if bits > 8 and rules.wraps:
+        message = f'is stored with {bits} bits, its ids fit into 8; save it as an 8-bit PNG'
+        yield FileFinding('note', 'mask-sixteen-bit', path, message)
+    try:
+        ids = trained_ids(mask, rules.reduce_zero_label, rules.ignore_index, rules.label_map)
+    except ValueError as error:
+        yield FileFinding('error', 'mask-id-out-of-range', path, str(error))
+        return
+    if rules.num_classes is not None:
+        if wrong := ids_out_of_range(ids, rules.num_classes, rules.ignore_index):
+            yield FileFinding('error', 'mask-id-out-of-range', path, f'has {wrong}')
+            return
+    if ids.min() == ids.max():
+        value = int(ids.min())
+        what = 'is ignored' if value == rules.ignore_index else f'is class {value}'
+        message = f'every pixel {what}; look if the mask has been written at all'
+        yield FileFinding('warning', 'mask-constant', path, message)

@@ -1,0 +1,30 @@
+import hashlib
+from dataclasses import dataclass
+
+from beit_mm.preflight.files.file_finding import FileFinding
+from beit_mm.preflight.files.image_file import Loader, check_image, read_file
+from beit_mm.preflight.files.mask_file import MaskRules, check_mask
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One entry of a data set: its files, and its labels if it has them."""
+
+    image: str
+    mask: str | None = None
+    labels: tuple[int, ...] = ()
+
+
+def check_sample(
+    sample: Sample, loader: Loader, rules: MaskRules
+) -> tuple[list[FileFinding], str | None]:
+    """What is wrong with its files, and a hash of the image's content (None: not readable)."""
+    content, finding = read_file(sample.image)
+    if content is None:
+        found, facts, digest = [finding], None, None
+    else:
+        found, facts = check_image(sample.image, content, loader)
+        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    if sample.mask is not None:
+        found = [*found, *check_mask(sample.mask, facts, rules)]
+    return found, digest

@@ -1,0 +1,88 @@
+"""What no file shows alone: folders, labels, and images that are in two places."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+
+from beit_mm.datasets.unlabelled_image_folder import IMAGE_EXTENSIONS
+from beit_mm.preflight.files.file_finding import FileFinding
+from beit_mm.preflight.files.split import Split
+
+
+def check_labels(split: Split) -> Iterator[FileFinding]:
+    """Labels out of range, and classes that nobody is in."""
+    seen = Counter()
+    for sample in split.samples:
+        seen.update(sample.labels)
+        wrong = [n for n in sample.labels if n < 0 or n >= (split.num_classes or n + 1)]
+        if wrong:
+            message = (
+                f'has label {wrong[0]}; with {split.num_classes} classes they are 0 to '
+                f'{(split.num_classes or 0) - 1}. Correct it in ann_file, or num_classes of the '
+                'model and metainfo.classes of the data set'
+            )
+            yield FileFinding('error', 'label-out-of-range', sample.image, message)
+    if not seen:
+        return
+    folders = {label: folder for folder, label in split.class_folders.items()}
+    for label in range(split.num_classes or 0):
+        if label in seen:
+            continue
+        name = split.classes[label] if split.classes else label
+        if label in folders:
+            message = f'no image of class {name!r} in its folder; copy them, or remove the folder'
+            yield FileFinding('error', 'empty-class', folders[label], message)
+        else:
+            message = f'{split.key} has no sample of class {label} ({name})'
+            yield FileFinding('warning', 'class-without-samples', split.roots[0], message)
+
+
+def check_folders(split: Split) -> Iterator[FileFinding]:
+    """Empty folders, and images that the data set passes over."""
+    known = {os.path.realpath(sample.image) for sample in split.samples}
+    known |= {os.path.realpath(sample.mask) for sample in split.samples if sample.mask}
+    passed = defaultdict(list)
+    for root in (*split.roots, *split.mask_roots):
+        for folder, folders, files in os.walk(root, followlinks=True):
+            folders[:] = sorted(name for name in folders if not name.startswith('.'))
+            if not folders and not files and folder not in split.class_folders:
+                message = 'is empty; copy what belongs there, or remove it'
+                yield FileFinding('warning', 'empty-folder', folder, message)
+            if split.listed or root in split.mask_roots:
+                continue
+            for name in sorted(files):
+                ending = os.path.splitext(name)[1].lower()
+                path = os.path.join(folder, name)
+                if ending in IMAGE_EXTENSIONS and os.path.realpath(path) not in known:
+                    passed[ending].append(path)
+    for ending, paths in sorted(passed.items()):
+        message = (
+            f'and {len(paths) - 1} more files ending with {ending} are not read by {split.key}; '
+            'convert or rename them, or add the ending (extensions, img_suffix)'
+        )
+        yield FileFinding('warning', 'passed-over', paths[0], message)
+
+
+def check_duplicates(files: Iterable[tuple[str, str, str]]) -> Iterator[FileFinding]:
+    """(name of the split, path, hash of the content) of all images -> images in two places.
+
+    Validation and test may be the same; training may have nothing of either.
+    """
+    groups = defaultdict(lambda: defaultdict(dict))  # hash -> split -> real path -> path
+    for name, path, digest in files:
+        groups[digest][name].setdefault(os.path.realpath(path), path)
+    for splits in groups.values():
+        for name, paths in splits.items():
+            first, *others = paths.values()
+            for path in others:
+                message = f'has the same content as {first}, both in {name}'
+                yield FileFinding('note', 'duplicate', path, message)
+        training = splits.get('train', {})
+        evaluated = {r: p for n in splits if n != 'train' for r, p in splits[n].items()}
+        for real, path in evaluated.items() if training else ():
+            same = 'is the same file as' if real in training else 'has the same content as'
+            message = (
+                f'{same} {training.get(real, next(iter(training.values())))} of the training set: '
+                'what is measured on it is memory; remove one of them'
+            )
+            yield FileFinding('warning', 'duplicate-across-splits', path, message)
