@@ -1,0 +1,48 @@
+from abc import abstractmethod
+
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from beit_mm.contracts.target import Target
+
+
+class MIMHead(BaseModule):
+    """Base of what predicts the targets of masked patches.
+
+    Attributes:
+        derived: Arguments of the constructor that the model fills in where the config leaves them
+            out: ``dims`` of the backbone, ``vocab_size`` and ``target_dims`` of the target.
+        needs: What the head is given beside the targets, as keyword arguments of :meth:`loss`:
+            ``codebook`` (V, D), the target's ``code_vectors()``, and ``posterior`` (M, V).
+    """
+
+    derived: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    def positions(self, mask: Tensor) -> Tensor:
+        """Return the patches (B, h, w) bool that are trained on: the masked ones."""
+        return mask
+
+    @abstractmethod
+    def loss(self, features: Tensor, targets: Tensor, **extras: Tensor) -> dict[str, Tensor]:
+        """Compare predictions with targets.
+
+        Args:
+            features: (M, C)
+            targets: (M,) token ids, or (M, D) values of a continuous target.
+
+        Returns:
+            Losses, whose names contain ``loss``, and other values for the log. A head of tokens
+            whose loss is not the plain cross-entropy adds that as ``cross_entropy``.
+        """
+
+    @abstractmethod
+    def predict(self, features: Tensor) -> Tensor:
+        """Return logits (M, V), or values (M, D) of a continuous target."""
+
+    def samples(self, features: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return what metrics read, each with M rows; by default ``pred`` and ``target``."""
+        return dict(pred=self.predict(features), target=targets)
+
+    def check(self, target: Target, dims: int | None) -> None:
+        """Raise a UserError unless this head can predict ``target`` from ``dims`` channels."""

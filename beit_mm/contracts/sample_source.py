@@ -1,0 +1,61 @@
+"""What a data set or a transform says of itself, and the walk through data sets that wrap others."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import Dataset
+
+
+class SampleSource(Dataset):
+    """Base of the data sets here; those of other libraries have the defaults.
+
+    Attributes:
+        replaces_samples: Another sample takes the place of one that cannot be loaded. Such a data
+            set is refused in an evaluation, which needs every sample.
+        names_errors: Its errors name the image already.
+        reads_epoch: ``__getitem__`` takes a ``SeededIndex`` with its epoch, not a plain index.
+    """
+
+    replaces_samples = False
+    names_errors = False
+    reads_epoch = False
+
+    def record_to(self, folder: str, run: str) -> None:
+        """Write what is worth keeping of a run into ``folder``; called before the workers start."""
+
+
+class WrappedSource(SampleSource):
+    """A data set around another one, ``self.dataset``, of which everything else is asked."""
+
+    dataset: Dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'dataset':  # not there yet, while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
+class FileReader:
+    """Mixin of transforms whose errors are about the file that they read."""
+
+
+def inner_datasets(dataset) -> list:
+    """Return the data sets that ``dataset`` wraps, of a wrapper of any library."""
+    own = vars(dataset)
+    one = own.get('dataset')
+    return [*(own.get('datasets') or []), *([] if one is None else [one])]
+
+
+def walk_datasets(dataset) -> Iterator:
+    """Yield ``dataset`` and all data sets inside it, outermost first."""
+    yield dataset
+    for part in inner_datasets(dataset):
+        yield from walk_datasets(part)
+
+
+def leaf_datasets(dataset) -> Iterator:
+    """Yield the data sets inside ``dataset`` that wrap no other."""
+    return (part for part in walk_datasets(dataset) if not inner_datasets(part))
