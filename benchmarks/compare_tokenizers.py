@@ -202,7 +202,7 @@ class Comparison:
             return {**quality, **speed}
         mim = self.mim_config(tokenizer, quality['vocab_size'])
         # Another tokenizer in a file of the same name is another pre-training.
-        mim.tokenizer_sha256 = sha256(trained)
+        mim.cached_tokens.sha256 = sha256(trained)
         pretrained = self.train(name, 'pretrain', mim)
         probes = self.stage(
             out / 'probes.json',

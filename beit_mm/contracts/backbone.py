@@ -16,8 +16,9 @@ class Backbone(BaseModule):
         out_indices: Blocks whose outputs are returned, counted from 0.
         out_type: ``tokens`` for (B, 1+N, C) with the class token first, ``featmap`` for
             (B, C, h, w).
-        shares_bias: One attention bias serves all blocks, and ``forward(..., return_bias=True)``
-            returns it beside the outputs.
+        rel_pos: Relative position bias of the attention: ``shared`` by all blocks, ``per_layer`` or
+            None. One that is shared is returned beside the outputs by
+            ``forward(..., return_bias=True)``.
         adapt_channels: How a checkpoint for images with other channels is loaded; None refuses it.
     """
 
@@ -28,7 +29,7 @@ class Backbone(BaseModule):
     in_channels: int = 3
     out_indices: tuple[int, ...] | list[int] = (-1,)
     out_type: str = 'tokens'
-    shares_bias: bool = False
+    rel_pos: str | None = None
     adapt_channels = None
 
     @abstractmethod

@@ -1,9 +1,14 @@
-"""Arguments of one part that follow from another part of the model."""
+"""Arguments of one part of a model that follow from another part."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+import torch.nn as nn
 from mmengine.registry import Registry
+
+from beit_mm.contracts.backbone import Backbone
+from beit_mm.contracts.target import Target
 
 
 def with_derived(config: Mapping, registry: Registry, known: Mapping[str, Any]) -> dict:
@@ -11,9 +16,35 @@ def with_derived(config: Mapping, registry: Registry, known: Mapping[str, Any]) 
 
     Args:
         config: Of a MIMNeck or MIMHead; its class says in ``derived`` what it takes.
-        known: Values of the parts that are there; None is not known.
+        known: Values of the parts that are there, or functions that find them; None is not known.
     """
-    cls = registry.get(config['type']) if isinstance(config['type'], str) else config['type']
-    derived = getattr(cls, 'derived', ())  # cls may be of another library
-    missing = {name: known.get(name) for name in derived if name not in config}
-    return {**config, **{name: value for name, value in missing.items() if value is not None}}
+    found = dict(config)
+    for name in getattr(_class_of(config, registry), 'derived', ()):  # it may be foreign
+        value = known.get(name) if name not in found else None
+        value = value() if callable(value) else value
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def facts_of_backbone(backbone: nn.Module) -> dict[str, int | None]:
+    """Return ``dims``, ``num_heads`` and ``depth``; nothing is known of a foreign backbone."""
+    if not isinstance(backbone, Backbone):
+        return dict(dims=None, num_heads=None, depth=None)
+    return dict(dims=backbone.embed_dims, num_heads=backbone.num_heads, depth=backbone.num_layers)
+
+
+def facts_of_target(config: Mapping, registry: Registry) -> dict[str, Callable[[], int | None]]:
+    """Return how to find ``vocab_size`` and ``target_dims`` of what ``config`` will build."""
+    cls = _class_of(config, registry)
+    if not isinstance(cls, type) or not issubclass(cls, Target):
+        return {}
+    return dict(
+        vocab_size=partial(cls.vocab_size_of, config),
+        target_dims=partial(cls.target_dims_of, config),
+    )
+
+
+def _class_of(config: Mapping, registry: Registry) -> Any:
+    name = config.get('type')
+    return registry.get(name) if isinstance(name, str) else name

@@ -1,4 +1,4 @@
-"""What a data set or a transform says of itself, and the walk through data sets that wrap others."""
+"""What data sets and transforms say of themselves, and the walk through wrapped data sets."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,6 @@
+import inspect
 from abc import abstractmethod
+from collections.abc import Mapping
 from numbers import Integral
 
 import torch
@@ -41,6 +43,19 @@ class Target(BaseModel):
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor, init_cfg)
 
+    @classmethod
+    def vocab_size_of(cls, config: Mapping) -> int | None:
+        """Return the ``vocab_size`` of what ``config`` builds, without building it."""
+        parameter = inspect.signature(cls.__init__).parameters.get('vocab_size')
+        default = None if parameter is None else parameter.default
+        found = config.get('vocab_size', default)
+        return found if isinstance(found, Integral) else cls.vocab_size
+
+    @classmethod
+    def target_dims_of(cls, config: Mapping) -> int | None:
+        """Return the ``target_dims`` of what ``config`` builds."""
+        return cls.target_dims
+
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """Return token ids (B, h, w), or values (B, h, w, D), of images (B, C, H, W) in [0, 1]."""
@@ -63,8 +78,8 @@ class Target(BaseModel):
         """Return :meth:`encode` of the images; a target that is not trained has no other mode."""
         if mode != 'tensor':
             raise UserError(
-                f"mode={mode!r}: {type(self).__name__} is not trained, expected 'tensor'; use it as "
-                'model.tokenizer of a masked image model'
+                f"mode={mode!r}: {type(self).__name__} is not trained, expected 'tensor'; use it "
+                'as model.tokenizer of a masked image model'
             )
         return self.encode(inputs)
 
@@ -163,9 +178,10 @@ class Tokenizer(Target, TokenSource):
             )
 
     def check_range(self, images: Tensor) -> None:
-        """Raise a UserError unless the first images are in [0, 1], a resize filter's overshoot aside.
+        """Raise a UserError unless the first images are in [0, 1].
 
-        Only the first, since looking at values makes a GPU wait.
+        The overshoot of a resize filter is allowed. Later images are not looked at, since that
+        makes a GPU wait.
         """
         if self._range_checked or images.numel() == 0:
             return

@@ -164,7 +164,7 @@ def test_description__tokenizer_is_that_of_its_file_and_of_a_token_cache(chain, 
     config = small(PRETRAIN, tree, tmp_path, str(chain['token'][0]))
     model = Runner.from_cfg(config).model
     model.tokenizer.init_weights()
-    assert pretrain['sha256'] == model.tokenizer_sha256()
+    assert pretrain['sha256'] == model.cached_tokens.sha256()
 
 
 def test_description__of_averaged_and_best_weights(tree, tmp_path):

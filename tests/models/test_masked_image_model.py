@@ -203,25 +203,14 @@ def test_loss__is_the_mean_of_the_predicted_losses():
     torch.testing.assert_close(model(**batch, mode='loss')['loss'], losses.mean())
 
 
-def test_target_statistics__of_known_tokens():
-    @MODELS.register_module(name='ColumnTokenizer', force=True)
-    class ColumnTokenizer(BaseTokenizer):
-        def encode(self, images):
-            grid = (len(images), images.shape[2] // self.stride, images.shape[3] // self.stride)
-            return torch.arange(grid[2]).expand(grid)
-
-    cfg = config()
-    cfg['tokenizer'] = dict(type='ColumnTokenizer', vocab_size=16, stride=4)
-    model = MODELS.build(cfg)
-    MODELS.module_dict.pop('ColumnTokenizer')
+def test_latest_ids__are_the_targets_of_a_training_step_alone():
+    model = build()
     batch = batch_of(model)
-    batch['mask'][:] = True
-    batch['mask'][:, :, 3] = False
-    logs = model(**batch, mode='loss')
-    assert logs['target_codes'] == 3
-    assert logs['target_perplexity'].item() == pytest.approx(3)
-    total, _ = model.parse_losses(logs)
-    assert total == logs['loss']  # the statistics are logged, not minimized
+    model.eval()(**batch, mode='loss')
+    assert model.latest_ids is None
+    model.train()(**batch, mode='loss')
+    expected = model.encode(batch['token_inputs'])[batch['mask']]
+    assert torch.equal(model.latest_ids, expected)
 
 
 # ---- the frozen tokenizer ----
@@ -233,7 +222,6 @@ def test_tokenizer__bit_identical_after_training_steps(wrapper):
     optim_wrapper = adamw(model, wrapper, lr=1e-2)
     tokenizer, rest = state(model.tokenizer), state(model.backbone)
     assert {'codebook', 'logit_norm.running_mean'} <= tokenizer.keys()
-    assert any(name.startswith('usage') for name in tokenizer)
     convolved = []
     model.tokenizer.encoder[0].register_forward_hook(lambda m, args, out: convolved.append(out))
     model.train()

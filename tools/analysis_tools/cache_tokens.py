@@ -121,11 +121,11 @@ def cache_tokens(
     model = build_model(config, device)
     views = SeededViews(config.train_dataloader.dataset.to_dict(), seed)
     names = views.names()
-    sha256 = model.tokenizer_sha256()
+    sha256 = model.cached_tokens.sha256()
     plan = describe(
         sha256,
         model.tokenizer.vocab_size,
-        model.token_pixels(),
+        model.cached_tokens.pixels(),
         views.pipeline,
         names,
         epochs,

@@ -6,11 +6,11 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from beit_mm.checkpoints import check_load
+from beit_mm.contracts import Backbone
+from beit_mm.contracts.load_report import check_load
 from beit_mm.models.layers.adapt_channels import adapt_patch_weight
 from beit_mm.models.layers.init import init_linear_and_norm, truncated_normal_
 from beit_mm.models.layers.position_cache import Make, PositionCache
@@ -36,7 +36,7 @@ Kept = Callable[[tuple, Make], Tensor]
 
 
 @MODELS.register_module()
-class BEiTEncoder(BaseModule):
+class BEiTEncoder(Backbone):
     """The vision Transformer of BEiT (arXiv 2106.08254), one class for all of its tasks.
 
     Patches, a class token, and where ``mask`` is True the mask embedding instead of the patch;
@@ -122,6 +122,7 @@ class BEiTEncoder(BaseModule):
         _one_of('rel_pos_resize', rel_pos_resize, ('geometric', 'bicubic'))
         self.embed_dims = arch['embed_dims']
         self.num_layers = arch['num_layers']
+        self.num_heads = arch['num_heads']
         self.in_channels = in_channels
         self.adapt_channels = adapt_channels
         self.patch_size = patch_size

@@ -1,8 +1,9 @@
+import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor
 
+from beit_mm.contracts import MIMHead, Target, UserError
 from beit_mm.models.layers.init import init_linear_and_norm
 from beit_mm.registry import MODELS
 
@@ -15,18 +16,18 @@ ERRORS = dict(
 
 
 @MODELS.register_module()
-class FeatureRegressionHead(BaseModule):
-    """Continuous targets in the place of tokens, for ablations: pixels (as in MAE) or features.
+class FeatureRegressionHead(MIMHead):
+    """A linear regression of continuous targets, for ablations: pixels (as in MAE) or features.
 
     Args:
-        target_dims: Values of a patch in the targets; the model says what they have to be.
-        dims: Channels of the features.
+        target_dims: Values per patch of the targets; derived if left out.
+        dims: Channels of the features; derived if left out.
         error: ``mse``, ``l1``, ``smooth_l1`` (means over the values) or ``cosine`` (1 - cosine).
         positions: ``masked`` or ``all`` patches have a loss.
-        init_std: See BEiTEncoder.
+        init_std: Standard deviation of the weights before truncation, see BEiTEncoder.
     """
 
-    vocab_size = None
+    derived = ('target_dims', 'dims')
 
     def __init__(
         self,
@@ -43,21 +44,50 @@ class FeatureRegressionHead(BaseModule):
             ('positions', positions, ('masked', 'all')),
         ):
             if value not in known:
-                raise ValueError(f'FeatureRegressionHead.{name}={value!r}: expected one of {known}')
+                raise UserError(f'FeatureRegressionHead.{name}={value!r}: expected one of {known}')
         self.target_dims = target_dims
         self.dims = dims
-        self.positions = positions
+        self.trains_all = positions == 'all'
         self.error = ERRORS[error]
         self.proj = nn.Linear(dims, target_dims)
         init_linear_and_norm(self.proj, init_std)
 
-    def loss(self, feats: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Features (M, C), targets (M, target_dims) -> mean ``loss`` over the patches."""
-        pred = self.predict(feats)
+    def positions(self, mask: Tensor) -> Tensor:
+        """Return the patches that have a loss, (B, h, w) bool."""
+        return torch.ones_like(mask) if self.trains_all else mask
+
+    def loss(self, features: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return the mean error ``loss`` of features (M, C) and targets (M, target_dims)."""
+        pred = self.predict(features)
         if len(targets) == 0:
             return dict(loss=pred.sum())
         return dict(loss=self.error(pred, targets.float()).mean())
 
-    def predict(self, feats: Tensor) -> Tensor:
-        """Features (M, C) -> (M, target_dims), float32."""
-        return self.proj(feats).float()
+    def predict(self, features: Tensor) -> Tensor:
+        """Return predicted values (M, target_dims), float32, of features (M, C)."""
+        return self.proj(features).float()
+
+    def samples(self, features: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return ``pred`` and ``target`` (M, target_dims), and ``loss``, the error (M,)."""
+        pred = self.predict(features)
+        return dict(pred=pred, target=targets, loss=self.error(pred, targets))
+
+    def check(self, target: Target, dims: int | None) -> None:
+        """Raise a UserError unless the targets are continuous and have these sizes."""
+        if target.vocab_size is not None:
+            raise UserError(
+                f'FeatureRegressionHead predicts values, but model.tokenizer has tokens '
+                f'(vocab_size={target.vocab_size}); set model.head.type to VisualTokenHead, or '
+                'model.tokenizer.type to FeatureTarget'
+            )
+        if target.target_dims not in (None, self.target_dims):
+            raise UserError(
+                f'model.head.target_dims={self.target_dims}, but model.tokenizer gives '
+                f'{target.target_dims} values for each patch; set model.head.target_dims='
+                f'{target.target_dims}, or leave it out'
+            )
+        if dims not in (None, self.dims):
+            raise UserError(
+                f'model.head.dims={self.dims}, but the backbone gives {dims} channels; set '
+                f'model.head.dims={dims}, or leave it out'
+            )

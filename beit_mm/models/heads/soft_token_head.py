@@ -2,20 +2,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from beit_mm.contracts import Target, UserError
 from beit_mm.models.heads.visual_token_head import VisualTokenHead
 from beit_mm.models.layers.soft_targets import neighbor_targets, sharpened
 from beit_mm.registry import MODELS
 
-NEEDS = dict(ids=None, neighbors='codebook', posterior='posterior')
+NEEDS = dict(ids=(), neighbors=('codebook',), posterior=('posterior',))
 
 
 @MODELS.register_module()
 class SoftTokenHead(VisualTokenHead):
     """A VisualTokenHead whose target is a distribution over the vocabulary.
 
-    Tokens that look alike are all right answers to some degree (mc-BEiT, arXiv 2203.15371), and
-    the hard id calls all but one wrong. ``acc`` is that of the ids whatever the target, and
-    ``cross_entropy`` that of the ids as well: the one to compare with the chance level.
+    Tokens that look alike are all right answers to some degree (mc-BEiT, arXiv 2203.15371), while
+    the hard id calls all but one wrong. ``acc`` and ``cross_entropy`` in the log are those of the
+    hard ids whatever the target, so that they compare with the unigram entropy.
 
     Args:
         target: ``ids``: label smoothing over the whole vocabulary. ``neighbors``: the mass
@@ -23,7 +24,7 @@ class SoftTokenHead(VisualTokenHead):
             ``posterior``: (1 - smoothing) of the id and ``smoothing`` of the distribution that the
             tokenizer itself has for the patch; with smoothing=1 of that alone.
         smoothing: In [0, 1]; 0 is the hard id.
-        temperature: Of the neighbors' or the posterior's softmax; smaller is sharper. Squared
+        temperature: Of the softmax of the neighbors or the posterior; smaller is sharper. Squared
             distances are in units of their mean over all pairs of codes. None takes 0.1 for
             neighbors and 1 for the posterior, which leaves it as it is.
         positions: ``masked`` or ``all`` patches have a loss.
@@ -46,28 +47,42 @@ class SoftTokenHead(VisualTokenHead):
             ('positions', positions, ('masked', 'all')),
         ):
             if value not in known:
-                raise ValueError(f'SoftTokenHead.{name}={value!r}: expected one of {known}')
+                raise UserError(f'SoftTokenHead.{name}={value!r}: expected one of {known}')
         if not 0 <= smoothing <= 1:
-            raise ValueError(f'SoftTokenHead.smoothing={smoothing}: expected a number in [0, 1]')
+            raise UserError(f'SoftTokenHead.smoothing={smoothing}: expected a number in [0, 1]')
         if temperature is None:
             temperature = 0.1 if target == 'neighbors' else 1.0
         if temperature <= 0:
-            raise ValueError(f'SoftTokenHead.temperature={temperature}: expected a positive number')
+            raise UserError(f'SoftTokenHead.temperature={temperature}: expected a positive number')
         self.target = target
         self.smoothing = smoothing
         self.temperature = temperature
-        self.positions = positions
+        self.trains_all = positions == 'all'
         self.needs = NEEDS[target]
+
+    def positions(self, mask: Tensor) -> Tensor:
+        """Return the patches that have a loss, (B, h, w) bool."""
+        return torch.ones_like(mask) if self.trains_all else mask
 
     def loss(
         self,
-        feats: Tensor,
+        features: Tensor,
         targets: Tensor,
         codebook: Tensor | None = None,
         posterior: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Features (M, C), ids (M,), codes (V, D) or posterior (M, V) -> ``loss`` and the rest."""
-        logits = self.predict(feats)
+        """Compute the cross-entropy with the soft targets.
+
+        Args:
+            features: (M, C)
+            targets: Token ids, (M,).
+            codebook: (V, D), for target='neighbors'.
+            posterior: (M, V), for target='posterior'.
+
+        Returns:
+            ``loss`` and ``cross_entropy`` (of the hard ids) in nats, ``acc`` in percent.
+        """
+        logits = self.predict(features)
         if len(targets) == 0:
             zero = logits.new_zeros(())
             return dict(loss=logits.sum(), cross_entropy=zero, acc=zero)
@@ -83,9 +98,23 @@ class SoftTokenHead(VisualTokenHead):
     def distribution(
         self, ids: Tensor, codebook: Tensor | None = None, posterior: Tensor | None = None
     ) -> Tensor:
-        """What the mass ``smoothing`` is spread by: (M, V), rows that sum to 1."""
+        """Return what the mass ``smoothing`` is spread by: (M, V), rows that sum to 1."""
         if self.target == 'neighbors':
             return neighbor_targets(ids, codebook, self.temperature)
         if self.target == 'posterior':
             return sharpened(posterior, self.temperature)
         return torch.full((len(ids), self.vocab_size), 1 / self.vocab_size, device=ids.device)
+
+    def check(self, target: Target, dims: int | None) -> None:
+        """Raise a UserError unless the tokenizer has what the soft target is made of."""
+        super().check(target, dims)
+        for needed, is_there in (
+            ('codebook', target.has_codebook),
+            ('posterior', target.has_posterior),
+        ):
+            if needed in self.needs and not is_there:
+                raise UserError(
+                    f"model.head.target needs the tokenizer's {needed}, but "
+                    f"{type(target).__name__} has none; set model.head.target='ids' or use a "
+                    'tokenizer that has one, for example a DVAETokenizer'
+                )

@@ -1,30 +1,31 @@
 import torch
 import torch.nn as nn
-from mmengine.model import BaseModule
 from torch import Tensor
 
+from beit_mm.contracts import Backbone, MIMNeck, UserError
 from beit_mm.models.layers.init import init_linear_and_norm
 from beit_mm.models.layers.transformer_block import TransformerBlock
 from beit_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class PatchAggregationNeck(BaseModule):
-    """Patch aggregation of BEiT v2 (arXiv 2208.06366, section 3.3): it trains the class token.
+class PatchAggregationNeck(MIMNeck):
+    """Patch aggregation of BEiT v2 (arXiv 2208.06366, section 3.3), which trains the class token.
 
-    The class token of the last layer is put before the patches of an earlier one, and a few more
-    blocks with the encoder's relative position bias have to predict the masked patches from them:
-    what the later layers know of the image can reach these blocks through the class token alone.
-    Both the last layer's masked patches and theirs go through one norm and to the same head.
+    The class token of the last layer is put before the patches of an earlier layer. A few more
+    blocks with the encoder's relative position bias predict the masked patches from them. What the
+    later layers know of the image can reach these blocks through the class token alone. The masked
+    patches of the last layer and those of the extra blocks go through one norm and one head.
 
-    Fine-tuning takes the backbone of such a training and leaves the neck behind.
+    Fine-tuning takes the backbone and leaves the neck behind.
 
     Args:
-        dims, num_heads, mlp_ratio, layer_scale_init, norm_eps: As in the encoder.
+        dims, num_heads: Of the encoder; derived if left out.
         num_layers: Extra blocks.
         early_layer: Layer of the encoder that the patches come from, counted from 1; 9 for base,
             21 for large. The encoder needs ``out_indices=(early_layer - 1, -1)``.
-        depth: Layers of the encoder.
+        depth: Layers of the encoder; derived if left out.
+        mlp_ratio, layer_scale_init, norm_eps: As in the encoder.
         drop_path_rate: The encoder's. The extra blocks take the rates of the layers that follow
             ``early_layer``.
         init_std: As in BEiTEncoder. The extra blocks are divided by depth as its layers
@@ -33,7 +34,8 @@ class PatchAggregationNeck(BaseModule):
             leaves PyTorch's own init in them (uniform, biases too) and then divides by depth.
     """
 
-    needs_bias = True
+    derived = ('dims', 'num_heads', 'depth')
+    takes_bias = True
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class PatchAggregationNeck(BaseModule):
     ):
         super().__init__(init_cfg)
         if not 1 <= early_layer < depth:
-            raise ValueError(
+            raise UserError(
                 f'neck.early_layer={early_layer}: expected a layer before the last one of '
                 f'neck.depth={depth}, counted from 1'
             )
@@ -78,55 +80,62 @@ class PatchAggregationNeck(BaseModule):
         self._own_init()
 
     def forward(
-        self, tokens: tuple[Tensor, ...], mask: Tensor, bias: Tensor | None
+        self, tokens: tuple[Tensor, ...], where: Tensor, bias: Tensor | None
     ) -> dict[str, Tensor]:
-        """Outputs (B, 1+N, C) of two layers, mask (B, h, w), bias (1, heads, 1+N, 1+N).
+        """Select the features of the last layer and of the extra blocks.
 
-        Returns ``main`` and ``aggregation``, each (M, C) in the order of ``mask``.
+        Args:
+            tokens: Outputs (B, 1+N, C) of the early and of the last layer.
+            where: (B, h, w) bool, True = predicted.
+            bias: The shared attention bias, (1, heads, 1+N, 1+N).
+
+        Returns:
+            ``main`` and ``aggregation``, each (M, C) in the order of ``where``.
         """
         early, last = tokens
         aggregated = torch.cat([last[:, :1], early[:, 1:]], dim=1)
         for block in self.blocks:
             aggregated = block(aggregated, bias)
-        masked = mask.flatten(1)
+        where = where.flatten(1)
         return dict(
-            main=self.norm(last[:, 1:][masked]),
-            aggregation=self.norm(aggregated[:, 1:][masked]),
+            main=self.norm(last[:, 1:][where]),
+            aggregation=self.norm(aggregated[:, 1:][where]),
         )
 
-    def check_backbone(self, backbone: nn.Module) -> None:
-        """ValueError unless ``backbone`` gives the two layers and one bias for all of them."""
-        known = ('num_layers', 'out_indices', 'out_type', 'rel_pos')
-        if not all(hasattr(backbone, name) for name in known):
-            raise ValueError(
-                f'PatchAggregationNeck continues a BEiTEncoder, found {type(backbone).__name__}; '
+    def check(self, backbone: Backbone) -> None:
+        """Raise a UserError unless ``backbone`` gives the two layers and one bias for all."""
+        if not isinstance(backbone, Backbone) or backbone.num_layers is None:
+            raise UserError(
+                f'PatchAggregationNeck continues a Transformer, found {type(backbone).__name__}; '
                 "set model.backbone.type='BEiTEncoder', or another model.neck.type"
             )
-        layers = [self.early_layer - 1, self.depth - 1]
+        if backbone.embed_dims != self.dims:
+            raise UserError(
+                f'model.neck.dims={self.dims}, but the backbone gives {backbone.embed_dims} '
+                f'channels; set model.neck.dims={backbone.embed_dims}, or leave it out'
+            )
         if backbone.num_layers != self.depth:
-            raise ValueError(
+            raise UserError(
                 f'model.neck.depth={self.depth}, but the backbone has {backbone.num_layers} '
                 f'layers; set model.neck.depth={backbone.num_layers} and early_layer to one of them'
             )
-        if backbone.out_indices != layers:
-            raise ValueError(
+        layers = [self.early_layer - 1, self.depth - 1]
+        if list(backbone.out_indices) != layers:
+            raise UserError(
                 f'model.backbone.out_indices={backbone.out_indices}, but the neck takes the '
                 f'patches of layer {self.early_layer} and the last layer; set '
                 f'model.backbone.out_indices={tuple(layers)}'
             )
         if backbone.out_type != 'tokens' or backbone.rel_pos == 'per_layer':
-            raise ValueError(
+            raise UserError(
                 f"PatchAggregationNeck takes a backbone with out_type='tokens' and "
                 f"rel_pos='shared' or None, found {backbone.out_type!r} and {backbone.rel_pos!r}"
             )
-
-        if backbone.rel_pos == 'shared':
-            heads = backbone.rel_pos_bias.relative_position_bias_table.shape[1]
-            if heads != self.num_heads:
-                raise ValueError(
-                    f'model.neck.num_heads={self.num_heads}, but the bias of the backbone is for '
-                    f'{heads} heads; set model.neck.num_heads={heads}'
-                )
+        if backbone.rel_pos == 'shared' and backbone.num_heads != self.num_heads:
+            raise UserError(
+                f'model.neck.num_heads={self.num_heads}, but the bias of the backbone is for '
+                f'{backbone.num_heads} heads; set model.neck.num_heads={backbone.num_heads}'
+            )
 
     def init_weights(self) -> None:
         if not self.is_init:

@@ -2,14 +2,15 @@ import torch.nn as nn
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from beit_mm.contracts import UserError
 from beit_mm.registry import MODELS
 
 
 @MODELS.register_module()
 class PatchMeanNeck(BaseModule):
-    """Mean over the patch tokens, then LayerNorm: how BEiT classifies (section 2.6).
+    """The mean of the patch tokens, then LayerNorm, for classification (BEiT, section 2.6).
 
-    It returns a tuple with one element, which is what the heads of mmpretrain take.
+    It is a neck for the classifiers of mmpretrain, whose heads take a tuple of one element.
 
     Args:
         norm_eps: As in BEiTEncoder.
@@ -20,9 +21,9 @@ class PatchMeanNeck(BaseModule):
         self.norm = nn.LayerNorm(dims, eps=norm_eps)
 
     def forward(self, tokens: tuple[Tensor, ...]) -> tuple[Tensor]:
-        """(B, 1+N, C) -> ((B, C),)."""
+        """Return ((B, C),), of outputs (B, 1+N, C)."""
         if tokens[-1].ndim != 3:
-            raise ValueError(
+            raise UserError(
                 f'PatchMeanNeck got {tuple(tokens[-1].shape)} from the backbone: expected '
                 "(B, 1+N, C); set model.backbone.out_type='tokens'"
             )

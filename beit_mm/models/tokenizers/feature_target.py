@@ -1,12 +1,14 @@
+from collections.abc import Mapping
+
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor
 
+from beit_mm.contracts import Target
 from beit_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class FeatureTarget(BaseModel):
+class FeatureTarget(Target):
     """Continuous targets in the place of a tokenizer, for ablations with a FeatureRegressionHead.
 
     ``features=dict(type='PatchPixels', patch_size=16, normalize=True)`` gives the pixel targets of
@@ -25,16 +27,14 @@ class FeatureTarget(BaseModel):
         self.stride = stride
         self.target_dims = self.features.dims
 
+    @classmethod
+    def target_dims_of(cls, config: Mapping) -> int:
+        """Return the channels of the features that ``config`` names."""
+        with torch.random.fork_rng():  # the same random weights follow whoever asks
+            return MODELS.build(config['features']).dims
+
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, h, w, target_dims), float32."""
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
         return self.features(images, grid).float().unflatten(1, grid)
-
-    def forward(self, inputs: Tensor, mode: str = 'tensor') -> Tensor:
-        if mode != 'tensor':
-            raise ValueError(
-                f"mode={mode!r}: FeatureTarget is not trained, expected 'tensor'; use it as "
-                'model.tokenizer of a masked image model'
-            )
-        return self.encode(inputs)

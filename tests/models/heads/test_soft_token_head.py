@@ -28,8 +28,8 @@ def test_no_smoothing__is_the_visual_token_head(target):
     own, hard = head(smoothing=0.0, target=target), VisualTokenHead(8, 6)
     hard.load_state_dict(own.state_dict())
     extras = {}
-    if own.needs:
-        extras[own.needs] = dict(codebook=torch.randn(8, 3), posterior=torch.rand(5, 8))[own.needs]
+    for name in own.needs:
+        extras[name] = dict(codebook=torch.randn(8, 3), posterior=torch.rand(5, 8))[name]
     got = own.loss(FEATS, IDS, **extras)
     torch.testing.assert_close({n: got[n] for n in ('loss', 'acc')}, hard.loss(FEATS, IDS))
 

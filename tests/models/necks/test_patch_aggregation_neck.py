@@ -280,7 +280,7 @@ def test_training__learns_a_batch_by_both_terms():
         (dict(num_heads=4), 'num_heads=4, but the bias of the backbone is for 2 heads'),
         (
             dict(backbone=dict(type='mmpretrain.ResNet', depth=18)),
-            'continues a BEiTEncoder, found ResNet',
+            'continues a Transformer, found ResNet',
         ),
         (dict(early_layer=4), 'neck.early_layer=4: expected a layer before the last one'),
         (dict(dims=64), r'model.neck.dims=64, but the backbone gives 32 channels'),

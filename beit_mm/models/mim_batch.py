@@ -1,0 +1,79 @@
+"""Checks and views of one batch of masked image modeling."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from beit_mm.contracts import MIMHead, Target, UserError
+
+
+def split_by_image(samples: Mapping[str, Tensor], mask: Tensor) -> list[dict[str, Tensor]]:
+    """Return for each image its ``mask`` (h, w) and its rows of ``samples``.
+
+    Args:
+        samples: Tensors of M rows, in the order of ``mask``.
+        mask: (B, h, w) bool, M of them True.
+    """
+    lengths = mask.flatten(1).sum(1).tolist()
+    parts = zip(*(rows.split(lengths) for rows in samples.values()), mask, strict=True)
+    return [dict(zip((*samples, 'mask'), image, strict=True)) for image in parts]
+
+
+def check_grid(tokens: Tensor, mask: Tensor, target: Target) -> None:
+    """Raise a UserError unless there is one token (B, h, w) for each patch of ``mask``."""
+    if tokens.shape[:3] != mask.shape:
+        h, w = mask.shape[1:]
+        stride = target.stride
+        raise UserError(
+            f'The tokenizer makes {tokens.shape[1]} x {tokens.shape[2]} tokens of an image, but '
+            f'the backbone has {h} x {w} patches; with model.tokenizer.stride={stride} set '
+            f'token_size=({h * stride}, {w * stride}) in TwoViewResizedCrop'
+        )
+
+
+def check_batch(
+    token_inputs: Tensor | None,
+    mask: Tensor | None,
+    cached: Mapping[str, Tensor],
+    head: MIMHead,
+    target: Target,
+) -> None:
+    """Raise a UserError unless the batch has a mask, and tokens or the view they are made of."""
+    if cached and 'posterior' in head.needs:
+        raise UserError(
+            "model.head.target needs the tokenizer's posterior, but a token cache has ids alone; "
+            "set model.head.target='ids', or train without CachedTokens"
+        )
+    if token_inputs is None and not cached:
+        raise UserError(
+            "The batch has no token_inputs; set token_size in the pipeline's TwoViewResizedCrop, "
+            'which makes the second view'
+        )
+    if mask is None:
+        raise UserError(
+            'The batch has no mask; put a mask transform, for example '
+            "dict(type='BlockwiseMask', ...), before the pipeline's PackMIMInputs"
+        )
+    if mask.dtype != torch.bool or mask.ndim != 3:
+        raise UserError(
+            f'mask is {mask.dtype} of shape {tuple(mask.shape)}: expected torch.bool (B, h, w), '
+            "True = masked, as the pipeline's PackMIMInputs makes it"
+        )
+    if not cached:
+        _check_view(token_inputs, target)
+
+
+def _check_view(token_inputs: Tensor, target: Target) -> None:
+    if not token_inputs.is_floating_point():
+        raise UserError(
+            f'token_inputs are {token_inputs.dtype} and not numbers in [0, 1]; set '
+            "data_preprocessor=dict(type='TwoViewDataPreprocessor', ...)"
+        )
+    channels = token_inputs.shape[1]
+    if target.in_channels not in (None, channels):
+        raise UserError(
+            f'model.tokenizer.in_channels={target.in_channels}, but token_inputs have {channels} '
+            f'channels; use a tokenizer trained with in_channels={channels}, or change the loading '
+            'of the images'
+        )
