@@ -1,5 +1,6 @@
 from abc import abstractmethod
 
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -41,8 +42,16 @@ class MIMHead(BaseModule):
         """Return logits (M, V), or values (M, D) of a continuous target."""
 
     def samples(self, features: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Return what metrics read, each with M rows; by default ``pred`` and ``target``."""
-        return dict(pred=self.predict(features), target=targets)
+        """Return what metrics read, each with M rows.
+
+        Of token ids: ``pred_ids``, ``target_ids`` and the cross-entropy ``loss``. Of continuous
+        targets: ``pred``, ``target`` and the squared error ``loss``.
+        """
+        pred = self.predict(features)
+        if targets.is_floating_point():
+            return dict(pred=pred, target=targets, loss=(pred - targets).square().mean(-1))
+        losses = F.cross_entropy(pred, targets, reduction='none')
+        return dict(pred_ids=pred.argmax(-1), target_ids=targets, loss=losses)
 
     def check(self, target: Target, dims: int | None) -> None:
         """Raise a UserError unless this head can predict ``target`` from ``dims`` channels."""

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from beit_mm.checkpoints import IncompleteCheckpointError
 from beit_mm.engine import BEiTOptimWrapperConstructor
-from beit_mm.models import BaseTokenizer, BEiTEncoder
+from beit_mm.models import BEiTEncoder
 from beit_mm.registry import MODELS
 
 ROOT = Path(__file__).parents[2]

@@ -51,12 +51,6 @@ class VisualTokenHead(MIMHead):
         """Return logits (M, V), float32, of features (M, C)."""
         return self.proj(features).float()
 
-    def samples(self, features: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Return ``pred_ids``, ``target_ids`` and the cross-entropy ``loss``, each (M,)."""
-        logits = self.predict(features)
-        losses = F.cross_entropy(logits, targets, reduction='none')
-        return dict(pred_ids=logits.argmax(-1), target_ids=targets, loss=losses)
-
     def check(self, target: Target, dims: int | None) -> None:
         """Raise a UserError unless vocabulary and channels are those of the other parts."""
         if self.vocab_size != target.vocab_size:
