@@ -57,7 +57,9 @@ from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import Runner, load_checkpoint, set_random_seed  # noqa: E402
 
 import beit_mm  # noqa: E402, F401  (before mmpretrain)
-from beit_mm.cli.launch import UserError, load_config, run_tool  # noqa: E402
+from beit_mm.cli.config_loading import load_config  # noqa: E402
+from beit_mm.cli.run_tool import run_tool  # noqa: E402
+from beit_mm.contracts import UserError  # noqa: E402
 from beit_mm.engine import CodebookGuardHook  # noqa: E402
 from beit_mm.evaluation.frozen_probes import (  # noqa: E402
     accuracy,

@@ -20,7 +20,8 @@ import beit_mm  # noqa: F401, E402, I001  (before mmpretrain, see beit_mm/torchv
 
 from beit_mm.preflight.config import check_config  # noqa: E402
 from beit_mm.cli.config_options import ConfigOptions  # noqa: E402
-from beit_mm.cli.launch import load_config, run_tool  # noqa: E402
+from beit_mm.cli.config_loading import load_config  # noqa: E402
+from beit_mm.cli.run_tool import run_tool  # noqa: E402
 
 
 def main() -> None:

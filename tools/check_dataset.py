@@ -36,7 +36,9 @@ from beit_mm.preflight.files import (  # noqa: E402
     read_splits,
 )
 from beit_mm.cli.config_options import ConfigOptions  # noqa: E402
-from beit_mm.cli.launch import UserError, load_config, run_tool  # noqa: E402
+from beit_mm.cli.config_loading import load_config  # noqa: E402
+from beit_mm.cli.run_tool import run_tool  # noqa: E402
+from beit_mm.contracts import UserError  # noqa: E402
 
 LEVELS = ('error', 'warning', 'note')
 

@@ -24,7 +24,7 @@ from mmengine.registry import MODELS, DefaultScope, init_default_scope  # noqa: 
 from mmengine.runner import load_checkpoint  # noqa: E402
 
 from beit_mm.datasets.transforms import BlockwiseMask  # noqa: E402
-from beit_mm.cli.launch import load_config  # noqa: E402
+from beit_mm.cli.config_loading import load_config  # noqa: E402
 from beit_mm.visualization import (  # noqa: E402
     draw_curves,
     grid,

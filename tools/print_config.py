@@ -11,8 +11,10 @@ ROOT = Path(__file__).resolve().parents[1]  # a checkout, or beit_mm/.mim where 
 sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
 
+from beit_mm.cli.config_loading import load_config  # noqa: E402
 from beit_mm.cli.config_options import ConfigOptions  # noqa: E402
-from beit_mm.cli.launch import UserError, load_config, run_tool  # noqa: E402
+from beit_mm.cli.run_tool import run_tool  # noqa: E402
+from beit_mm.contracts import UserError  # noqa: E402
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from beit_mm.cli.launch import load_config  # noqa: E402
+from beit_mm.cli.config_loading import load_config  # noqa: E402
 
 # name, config, seconds that it took on the machine of the README's table
 TRAININGS = [

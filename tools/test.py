@@ -22,12 +22,10 @@ from mmengine.runner.checkpoint import CheckpointLoader  # noqa: E402
 
 from beit_mm.checkpoints import weights_of  # noqa: E402
 from beit_mm.cli.config_options import ConfigOptions  # noqa: E402
-from beit_mm.cli.launch import (  # noqa: E402
-    UserError,
-    load_config,
-    run_tool,
-    start_distributed,
-)
+from beit_mm.cli.config_loading import load_config  # noqa: E402
+from beit_mm.cli.run_tool import run_tool  # noqa: E402
+from beit_mm.cli.start_distributed import start_distributed  # noqa: E402
+from beit_mm.contracts import UserError  # noqa: E402
 from beit_mm.engine.loops.resumable_loop import seed_validation  # noqa: E402
 
 # Parts that may have their weights from a file of their own, beside the checkpoint.

@@ -21,12 +21,10 @@ from mmengine.runner import Runner  # noqa: E402
 
 from beit_mm.preflight.config import Finding, check_config  # noqa: E402
 from beit_mm.cli.config_options import ConfigOptions  # noqa: E402
-from beit_mm.cli.launch import (  # noqa: E402
-    UserError,
-    load_config,
-    run_tool,
-    start_distributed,
-)
+from beit_mm.cli.config_loading import load_config  # noqa: E402
+from beit_mm.cli.run_tool import run_tool  # noqa: E402
+from beit_mm.cli.start_distributed import start_distributed  # noqa: E402
+from beit_mm.contracts import UserError  # noqa: E402
 from beit_mm.checkpoints.store import POINTER, retired  # noqa: E402
 
 

@@ -1,12 +1,14 @@
-"""``--cfg-options KEY=VALUE``: what cannot be merged into a config is said in words."""
+"""``--cfg-options KEY=VALUE``, with messages where MMEngine has tracebacks."""
 
 from argparse import ArgumentParser, Namespace
 
 from mmengine.config import Config, DictAction
 
+from beit_mm.contracts import UserError
+
 
 class ConfigOptions(DictAction):
-    """``DictAction`` that ends the program with a message where MMEngine has a traceback."""
+    """``DictAction`` that ends the program with a message for an option that cannot be read."""
 
     def __call__(
         self,
@@ -36,13 +38,13 @@ def merge_options(config: Config, options: dict) -> None:
     """Merge ``--cfg-options`` into ``config``.
 
     Raises:
-        ValueError: An option goes through something that has no such part.
+        UserError: An option goes through something that has no such part.
     """
     whole = config.to_dict()
     for key in options:
         for other in options:
             if other.startswith(f'{key}.'):
-                raise ValueError(f'--cfg-options has both {key} and {other}; give one of them')
+                raise UserError(f'--cfg-options has both {key} and {other}; give one of them')
         _check(whole, key, options)
     config.merge_from_dict(options)
 
@@ -54,16 +56,16 @@ def _check(value, key: str, options: dict) -> None:
         if isinstance(value, list):
             if not part.isdigit() or int(part) >= len(value):
                 entries = ', '.join(f'{i} {_name(entry)}' for i, entry in enumerate(value))
-                raise ValueError(
+                raise UserError(
                     f'--cfg-options {key}: {place} is a list, {part!r} is not the number of one of '
                     f'its {len(value)} entries: {entries}'
                 )
-            if number == len(parts) - 1 or not isinstance(value[int(part)], (dict, list)):
-                raise ValueError(
+            value = value[int(part)]
+            if number == len(parts) - 1 or not isinstance(value, (dict, list)):
+                raise UserError(
                     f'--cfg-options {key}: an entry of a list cannot be replaced, only the keys of '
                     f'one that is a dict ({place}.{part}.NAME=VALUE); else give all of {place}'
                 )
-            value = value[int(part)]
         elif isinstance(value, dict):
             if part not in value:
                 return
@@ -71,7 +73,7 @@ def _check(value, key: str, options: dict) -> None:
         elif f'{place}._delete_' in options:
             return
         else:
-            raise ValueError(
+            raise UserError(
                 f'--cfg-options {key}: {place}={value!r} in the config is not a dict and has no '
                 f'{part!r}; add {place}._delete_=True to put a dict in its place'
             )

@@ -11,7 +11,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from sklearn.linear_model import LogisticRegression
 
-from beit_mm.cli.launch import UserError, load_config
+from beit_mm.cli.config_loading import load_config
+from beit_mm.contracts import UserError
 from beit_mm.engine import AttributeScheduleHook
 from beit_mm.evaluation import frozen_probes
 from benchmarks import compare_tokenizers as tool

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from shipped_configs import CONFIGS, LEAVES, ROOT, cut_down, loaded, options_of
 
-from beit_mm.cli.launch import load_config
+from beit_mm.cli.config_loading import load_config
 from beit_mm.registry import MODELS
 
 leaves = pytest.mark.parametrize('leaf', LEAVES, ids=lambda leaf: leaf.stem)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from beit_mm.cli.launch import load_config
+from beit_mm.cli.config_loading import load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SEGMENTATION = sorted(CONFIGS.glob('segmentation/*.py'))

@@ -13,7 +13,7 @@ import torch
 import torch.nn as nn
 from mmengine.registry import PARAM_SCHEDULERS
 
-from beit_mm.cli.launch import load_config
+from beit_mm.cli.config_loading import load_config
 from beit_mm.engine import AttributeScheduleHook, BEiTOptimWrapperConstructor
 from beit_mm.models import BEiTEncoder, MaskedPatchNeck, VisualTokenHead
 

@@ -15,7 +15,7 @@ from mmengine.visualization import Visualizer
 
 from beit_mm.checkpoints import description_of, read_checkpoint, read_description
 from beit_mm.checkpoints.description import StageMismatchError, differences, here_of
-from beit_mm.cli.launch import load_config
+from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts.digest import weights_sha256
 from beit_mm.engine.hooks import LoadReportHook
 from beit_mm.preflight.config.stages import check_stages, parts_of_config

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from beit_mm.cli.launch import load_config
+from beit_mm.cli.config_loading import load_config
 from beit_mm.models import BEiTEncoder
 
 ROOT = Path(__file__).resolve().parents[2]

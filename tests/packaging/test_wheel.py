@@ -117,7 +117,7 @@ def test_installed_package_finds_its_configs_and_tools(installed, tmp_path):
     code = """
         import beit_mm
         from pathlib import Path
-        from beit_mm.cli.launch import load_config
+        from beit_mm.cli.config_loading import load_config
         mim = Path(beit_mm.__file__).parent / '.mim'
         print(mim)
         print(load_config(mim / '{config}').model.decode_head.num_classes)

@@ -13,7 +13,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from beit_mm.cli.launch import UserError
+from beit_mm.contracts import UserError
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 spec = importlib.util.spec_from_file_location('check_dataset', TOOLS / 'check_dataset.py')

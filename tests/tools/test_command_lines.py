@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 
 from beit_mm.checkpoints.store import retire
-from beit_mm.cli.launch import UserError
+from beit_mm.contracts import UserError
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 

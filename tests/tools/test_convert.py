@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from beit_mm.checkpoints import read_checkpoint, read_description, weights_of
-from beit_mm.cli.launch import UserError
+from beit_mm.contracts import UserError
 from beit_mm.models import BEiTEncoder, MaskedPatchNeck, PatchMeanNeck
 
 FOLDER = Path(__file__).parents[2] / 'tools' / 'model_converters'

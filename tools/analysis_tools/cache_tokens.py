@@ -31,7 +31,9 @@ from beit_mm.datasets.token_cache.seeded_views import geometry  # noqa: E402
 from beit_mm.datasets.token_cache.cache_files import describe, row_type  # noqa: E402
 from beit_mm.datasets.transforms import PackMIMInputs  # noqa: E402
 from beit_mm.cli.config_options import ConfigOptions  # noqa: E402
-from beit_mm.cli.launch import UserError, load_config, run_tool  # noqa: E402
+from beit_mm.cli.config_loading import load_config  # noqa: E402
+from beit_mm.cli.run_tool import run_tool  # noqa: E402
+from beit_mm.contracts import UserError  # noqa: E402
 from beit_mm.models import MaskedImageModel  # noqa: E402
 from beit_mm.registry import MODELS  # noqa: E402
 

@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]  # a checkout, or beit_mm/.mim where 
 sys.path.insert(0, str(ROOT.parents[1] if ROOT.name == '.mim' else ROOT))
 
 from beit_mm.checkpoints import detect, peek, read_description, unwrap  # noqa: E402
-from beit_mm.cli.launch import UserError, run_tool  # noqa: E402
+from beit_mm.cli.run_tool import run_tool  # noqa: E402
+from beit_mm.contracts import UserError  # noqa: E402
 from beit_mm.contracts.digest import plain  # noqa: E402
 
 

@@ -30,7 +30,9 @@ from mmengine.visualization import TensorboardVisBackend  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from beit_mm.cli.config_options import ConfigOptions  # noqa: E402
-from beit_mm.cli.launch import UserError, load_config, run_tool  # noqa: E402
+from beit_mm.cli.config_loading import load_config  # noqa: E402
+from beit_mm.cli.run_tool import run_tool  # noqa: E402
+from beit_mm.contracts import UserError  # noqa: E402
 from beit_mm.models import BaseTokenizer  # noqa: E402
 from beit_mm.registry import DATASETS, MODELS  # noqa: E402
 from beit_mm.visualization.token_pictures import (  # noqa: E402

@@ -17,7 +17,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from beit_mm.checkpoints import write_weights
-from beit_mm.cli.launch import UserError
+from beit_mm.contracts import UserError
 from beit_mm.models.backbones.beit_encoder import BEiTEncoder
 from beit_mm.models.layers.rel_pos_bias import relative_position_index, square_grid, table_length
 

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, default_collate
 
-from beit_mm.cli.launch import UserError
+from beit_mm.contracts import UserError
 from beit_mm.datasets import (
     BadImageError,
     CachedTokens,

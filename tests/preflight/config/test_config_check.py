@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from beit_mm.cli.launch import load_config
+from beit_mm.cli.config_loading import load_config
 from beit_mm.preflight.config import check_config
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'

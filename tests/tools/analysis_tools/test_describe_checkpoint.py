@@ -9,7 +9,7 @@ import torch
 
 from beit_mm.checkpoints import write_weights
 from beit_mm.checkpoints.description import describe
-from beit_mm.cli.launch import UserError
+from beit_mm.contracts import UserError
 from beit_mm.models import BEiTEncoder, MaskedImageModel
 
 TOOL = Path(__file__).resolve().parents[3] / 'tools/analysis_tools/describe_checkpoint.py'

@@ -1,0 +1,53 @@
+import os
+
+import torch
+from mmengine.config import Config
+
+from beit_mm.contracts import UserError
+
+# What torch reads <- what a launcher sets in each of its processes.
+LAUNCHERS = dict(
+    pytorch=dict(RANK='RANK', WORLD_SIZE='WORLD_SIZE'),
+    slurm=dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
+    mpi=dict(
+        RANK='OMPI_COMM_WORLD_RANK',
+        WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
+        LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
+    ),
+)
+STARTED_BY = dict(pytorch='tools/dist_train.sh', slurm='tools/slurm_train.sh', mpi='mpirun')
+
+
+def start_distributed(config: Config, launcher: str) -> None:
+    """Make the process group before MMEngine does, where there is no GPU.
+
+    MMEngine calls ``torch.cuda.set_device`` for every backend, so gloo cannot be launched on a
+    machine without CUDA. It takes a group that exists already as it is.
+
+    Raises:
+        UserError: Several processes run on CPUs, but the config does not say ``device_ids=None``,
+            or the launcher has not started this process.
+    """
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    wrapper = config.get('model_wrapper_cfg') or {}
+    if wrapper.get('device_ids', 0) is not None:
+        raise UserError(
+            'Several processes on CPUs need model_wrapper_cfg=dict(type='
+            "'MMDistributedDataParallel', device_ids=None) in the config; configs/_base_/runtime "
+            'has it'
+        )
+    for name, source in LAUNCHERS[launcher].items():
+        if source not in os.environ:
+            raise UserError(
+                f'--launcher {launcher}: {source} is not set; start this with '
+                f'{STARTED_BY[launcher]}, or leave --launcher out for one process'
+            )
+        os.environ[name] = os.environ[source]
+    if 'MASTER_ADDR' not in os.environ:
+        here = os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE', os.environ['WORLD_SIZE'])
+        if os.environ.get('SLURM_NNODES', '1') != '1' or here != os.environ['WORLD_SIZE']:
+            raise UserError('MASTER_ADDR is not set; name the machine of the first process in it')
+        os.environ['MASTER_ADDR'] = '127.0.0.1'
+    os.environ.setdefault('MASTER_PORT', '29500')
+    torch.distributed.init_process_group('gloo')

@@ -1,0 +1,74 @@
+import os
+
+import pytest
+from mmengine.config import Config, ConfigDict
+
+from beit_mm.cli.start_distributed import start_distributed
+from beit_mm.contracts import UserError
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """No GPU, no launcher's variables, and a list of the process groups that would be made."""
+    made = []
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    monkeypatch.setattr('torch.distributed.init_process_group', made.append)
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.setenv(name, '')  # restored afterwards, whatever is set meanwhile
+        monkeypatch.delenv(name)
+    return made
+
+
+ONE_DEVICE = Config(dict(model_wrapper_cfg=dict(device_ids=None)))
+
+
+def environment(names):
+    return [os.environ.get(name) for name in names.split()]
+
+
+def test_slurm_and_mpi_on_cpus_set_what_torch_reads(no_gpu, monkeypatch):
+    monkeypatch.setenv('SLURM_PROCID', '3')
+    monkeypatch.setenv('SLURM_NTASKS', '4')
+    monkeypatch.setenv('SLURM_LOCALID', '1')
+    monkeypatch.setenv('LOCAL_RANK', '0')  # the tools' default
+    start_distributed(ONE_DEVICE, 'slurm')
+    names = 'RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT'
+    assert environment(names) == ['3', '4', '1', '127.0.0.1', '29500']
+    for name, value in (('RANK', '1'), ('SIZE', '2'), ('LOCAL_RANK', '1'), ('LOCAL_SIZE', '2')):
+        monkeypatch.setenv(f'OMPI_COMM_WORLD_{name}', value)
+    start_distributed(ONE_DEVICE, 'mpi')
+    assert environment(names)[:3] == ['1', '2', '1']
+    assert no_gpu == ['gloo', 'gloo']
+
+
+def test_several_machines_need_the_address_of_the_first(no_gpu, monkeypatch):
+    for name, value in (('PROCID', '0'), ('NTASKS', '2'), ('LOCALID', '0'), ('NNODES', '2')):
+        monkeypatch.setenv(f'SLURM_{name}', value)
+    with pytest.raises(UserError, match='MASTER_ADDR'):
+        start_distributed(ONE_DEVICE, 'slurm')
+    monkeypatch.setenv('MASTER_ADDR', 'first')
+    start_distributed(ONE_DEVICE, 'slurm')
+    assert no_gpu == ['gloo']
+
+
+@pytest.mark.parametrize(
+    'launcher, message',
+    [('pytorch', 'RANK.*dist_train.sh'), ('slurm', 'slurm_train.sh'), ('mpi', 'mpirun')],
+)
+def test_a_process_that_no_launcher_started(no_gpu, launcher, message, monkeypatch):
+    for name in ('SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=message):
+        start_distributed(ONE_DEVICE, launcher)
+    assert no_gpu == []
+
+
+@pytest.mark.parametrize('config', [{}, dict(model_wrapper_cfg=dict(type='X'))])
+def test_processes_on_cpus_need_a_wrapper_without_devices(no_gpu, config):
+    with pytest.raises(UserError, match='device_ids=None'):
+        start_distributed(ConfigDict(config), 'pytorch')
+
+
+def test_one_process_needs_nothing(no_gpu):
+    start_distributed(ConfigDict(), 'none')
+    assert no_gpu == []
