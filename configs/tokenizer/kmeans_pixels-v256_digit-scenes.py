@@ -25,7 +25,7 @@ train_cfg = dict(max_iters=125, val_interval=125)  # one pass
 custom_hooks = []  # no temperature to anneal
 default_hooks = dict(
     codebook_guard=dict(grace=50),
-    frozen_weights_guard=dict(action='off'),  # the rate is 0
+    update_guard=dict(action='off'),  # the rate is 0
     logger=dict(interval=50),
     checkpoint=dict(
         type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=125, max_keep_ckpts=2

@@ -38,7 +38,7 @@ def test_guards_are_on(leaf):
         off = name == 'frozen_weights' and leaf.stem.startswith('kmeans_')
         assert hook.get('action', 'warn') == ('off' if off else 'warn')
     masked = leaf.parts[0] in ('tokenizer', 'pretrain')
-    assert hooks.zero_gradient_guard.get('ignore') == (None if masked else ['backbone.mask_token'])
+    assert hooks.update_guard.get('ignore') == (None if masked else ['backbone.mask_token'])
 
 
 def warnings_of(leaf, work_dir) -> list[str]:

@@ -62,10 +62,9 @@ def signal_one(step):
 
 def ill(name, broken):
     wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
-    settings = dict(interval=20, grace=10, action='stop')
-    kinds = ('ConstantPredictionGuardHook', 'ChanceLossGuardHook')
+    guard = dict(type='beit_mm.PredictionGuardHook', interval=20, grace=10, action='stop')
     run = small_run(
-        f'{sys.argv[1]}/{name}', [dict(type=f'beit_mm.{kind}', **settings) for kind in kinds],
+        f'{sys.argv[1]}/{name}', guard,
         launcher='pytorch', cfg=Config(dict(model_wrapper_cfg=wrapper)), batch_size=4,
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.3)),
     )

@@ -9,6 +9,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 
+from beit_mm.contracts import TrainingState
+
 SIZE = 22  # of the data: neither batches nor processes divide it
 
 
@@ -32,8 +34,8 @@ class TinyDataset(BaseDataset):
         return [dict(value=float(i), img_path=f'{i}.png') for i in range(self.size)]
 
 
-class TinyMemory(torch.nn.Module):
-    """What the steps before leave, outside of the state dict."""
+class TinyMemory(torch.nn.Module, TrainingState):
+    """A state outside of the state dict, which depends on all steps before."""
 
     mean = 1.0
 
@@ -138,8 +140,7 @@ def tiny_config(
         custom_hooks=[
             dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.1),
             dict(type='beit_mm.NonFiniteGuardHook'),
-            dict(type='beit_mm.ZeroGradientGuardHook', interval=4),
-            dict(type='beit_mm.FrozenWeightsGuardHook', interval=4),
+            dict(type='beit_mm.UpdateGuardHook', interval=4),
             dict(type='beit_mm.GracefulStopHook'),
             dict(type='beit_mm.RunRecordHook'),
         ],

@@ -4,16 +4,19 @@ from torch import Tensor
 
 
 def chance_of(counts: Tensor, weights: Tensor | None = None) -> float:
-    """Cross-entropy in nats of the best prediction that is the same for all targets.
+    """Return the cross-entropy in nats of the best prediction that is the same for all targets.
 
-    ``counts`` (K,) are the targets' masses, of smoothed or mixed labels too. The mean
-    cross-entropy with one prediction p is that of their mean q with p, so it is the least for
-    p = q: the entropy of q. With ``weights`` (K,) of the classes, of a loss that is divided by
-    the weights' sum, q is proportional to counts * weights.
+    The mean cross-entropy of targets with one prediction p is that of their mean q with p. It is
+    least for p = q: the entropy of q.
 
-    Few targets look less spread than they are: the bias of Miller and Madow (1955),
-    (classes seen - 1) / 2n, is added, and with less than five for each class it is log K. So it
-    is rather too high than too low.
+    Few targets look less spread than they are. The bias of Miller and Madow (1955),
+    (classes seen - 1) / 2n, is added, and with less than five targets for each class seen the
+    result is log K. So it is rather too high than too low.
+
+    Args:
+        counts: Masses (K,) of the targets, of smoothed or mixed labels too.
+        weights: Weights (K,) of the classes in a loss that is divided by the weights' sum; q is
+            then proportional to counts * weights.
     """
     counts = counts.double().cpu()
     number, seen = float(counts.sum()), int((counts > 0).sum())
@@ -26,7 +29,7 @@ def chance_of(counts: Tensor, weights: Tensor | None = None) -> float:
 
 
 def constant_share(counts: Tensor) -> tuple[int, float]:
-    """The most frequent class of (K,) and its share in [0, 1]; 0 if nothing was counted."""
+    """Return the most frequent class of (K,) and its share in [0, 1], 0 if nothing was counted."""
     total = float(counts.sum())
     index = int(counts.argmax())
     return index, float(counts[index]) / total if total else 0.0

@@ -1,50 +1,64 @@
 import logging
 import math
+from collections.abc import Mapping
 
-from mmengine.dist import all_reduce
+import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from torch import Tensor
 
+from beit_mm.contracts import Tokenizer, TokenSource, TrainingState, UserError
 from beit_mm.contracts.codebook_stats import CodebookStats, codebook_stats
+from beit_mm.contracts.runner_access import model_of
+from beit_mm.engine.guards.token_window import TokenWindow
 from beit_mm.registry import HOOKS
 
 ADVICE = (
     'What keeps a vocabulary in use: a higher end value of the temperature (dVAE; a floor of 1/16 '
-    'or more), a smaller kl_weight or none, logit_scale=3.0 or a usage_weight > 0 (dVAE), revival '
-    'of dead codes (reset_dead_codes), an entropy_weight > 0 (LFQ, BSQ), a lower learning rate with a longer '
-    'warm-up, a smaller vocab_size; docs/tokenizers.md has the reasons'
+    'or more), a smaller kl_weight or none, logit_scale=3.0 or a usage_weight > 0 (dVAE), a reset '
+    'of dead codes (reset_dead_codes), an entropy_weight > 0 (LFQ, BSQ), a lower learning rate '
+    'with a longer warm-up, a smaller vocab_size; docs/tokenizers.md has the reasons'
 )
 FROZEN_ADVICE = (
     'The targets of masked image modeling carry little information: train the tokenizer again '
     '(its own training shows the same figure), or choose another; docs/tokenizers.md'
 )
+# Names of the loss of the targets in the outputs of a step. ``loss`` is the sum of all terms.
+CROSS_ENTROPIES = ('cross_entropy', 'cross_entropy_main', 'loss_main', 'loss')
 
 
 @HOOKS.register_module()
-class CodebookGuardHook(Hook):
-    """Watches the use of the vocabulary in training, and warns or stops when it collapses.
+class CodebookGuardHook(Hook, TrainingState):
+    """Log the use of the vocabulary in training, and warn or stop when it collapses.
 
-    Every ``interval`` steps the token counts of all processes are added over the model's window
-    (``model.usage_counts()``: those of a tokenizer in training, those of the targets in
-    pre-training). Their figures are logged as ``codebook/codes_used``, ``codes_used_percent``,
-    ``dead_codes``, ``entropy`` and ``perplexity``.
+    It counts the tokens of the model (a TokenSource) over the latest ``usage_window`` steps of all
+    processes, and logs in each step
+
+    - for a tokenizer in training ``codes_used`` and ``perplexity``;
+    - for a masked image model ``target_codes``, ``target_perplexity``, ``unigram_entropy``, the
+      entropy of the targets in nats (the loss of the best predictor that ignores the image), and
+      ``gain_over_unigram``, 1 - loss / unigram_entropy.
+
+    Every ``interval`` steps it logs ``codebook/codes_used``, ``codes_used_percent``,
+    ``dead_codes``, ``entropy`` and ``perplexity``, and judges the perplexity.
 
     Args:
-        min_perplexity: The least that is accepted; a number under 1 is a share of
+        min_perplexity: The least that is accepted. A number below 1 is a share of
             min(vocab_size, tokens in the window).
-        grace: Training steps before the first judgement; a young tokenizer uses few codes. None
-            takes a quarter of the run, at most 1000.
+        grace: Training steps before the first judgment, since a young tokenizer uses few codes.
+            None takes a quarter of the run, at most 1000.
         action: ``warn`` writes to the log at each bad check, ``stop`` ends the training with an
             error.
         patience: Bad checks in a row before the action.
         interval: Steps between two checks.
+        usage_window: Steps whose tokens are counted together.
 
     Raises:
         CollapsedCodebookError: With action='stop'. The message has figures and advice.
+        UserError: The model is no TokenSource.
     """
 
-    priority = 'NORMAL'
+    priority = 'NORMAL'  # before the logger
 
     def __init__(
         self,
@@ -53,14 +67,16 @@ class CodebookGuardHook(Hook):
         action: str = 'warn',
         patience: int = 1,
         interval: int = 50,
+        usage_window: int = 50,
     ):
         if action not in ('warn', 'stop'):
-            raise ValueError(f"CodebookGuardHook.action={action!r}: expected 'warn' or 'stop'")
-        for name, value, least in (('patience', patience, 1), ('interval', interval, 1)):
-            if value < least:
-                raise ValueError(f'CodebookGuardHook.{name}={value}: expected at least {least}')
+            raise UserError(f"CodebookGuardHook.action={action!r}: expected 'warn' or 'stop'")
+        counts = dict(patience=patience, interval=interval, usage_window=usage_window)
+        for name, value in counts.items():
+            if value < 1:
+                raise UserError(f'CodebookGuardHook.{name}={value}: expected at least 1')
         if min_perplexity <= 0:
-            raise ValueError(
+            raise UserError(
                 f'CodebookGuardHook.min_perplexity={min_perplexity}: expected a share in (0, 1) '
                 'or a number of codes of at least 1'
             )
@@ -69,16 +85,26 @@ class CodebookGuardHook(Hook):
         self.action = action
         self.patience = patience
         self.interval = interval
+        self.usage_window = usage_window
         self.bad_checks = 0
+        self._window: TokenWindow | None = None
+        self._saved_window: dict | None = None
+        self._loss_name: str | None = None
 
     def before_train(self, runner) -> None:
-        model = _unwrapped(runner.model)
-        if not hasattr(model, 'usage_counts'):
-            raise ValueError(
-                f'CodebookGuardHook: {type(model).__name__} has no usage_counts(); it watches '
-                'tokenizers and masked image models, set default_hooks=dict(codebook_guard=None), '
-                'or remove it from custom_hooks'
+        model = model_of(runner)
+        if not isinstance(model, TokenSource):
+            raise UserError(
+                f'CodebookGuardHook: {type(model).__name__} makes no tokens (it is no '
+                'beit_mm.contracts.TokenSource); it watches tokenizers and masked image models, set '
+                'default_hooks=dict(codebook_guard=None), or remove it from custom_hooks'
             )
+        self._window = None
+        if model.vocab_size is not None:  # else the targets are continuous
+            self._window = TokenWindow(model.vocab_size, self.usage_window)
+            if self._saved_window is not None:
+                self._window.load_training_state(self._saved_window)
+        self._saved_window = None
         last = runner.max_iters // self.interval * self.interval
         if self.grace is not None and self.grace >= last:
             print_log(
@@ -90,53 +116,73 @@ class CodebookGuardHook(Hook):
             )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        model = model_of(runner)
+        if self._window is None or model.latest_ids is None:
+            return
+        is_tokenizer = isinstance(model, Tokenizer)
+        loss = None if is_tokenizer else self._loss_of(outputs)
+        counts = self._window.add(model.latest_ids, loss)
+        figures = self._figures(counts, is_tokenizer)
         step = runner.iter + 1
-        if step % self.interval:
-            return
-        counts = _unwrapped(runner.model).usage_counts()
-        if counts is None:  # continuous targets
-            return
-        counts = counts.clone()
-        all_reduce(counts)
-        health = codebook_stats(counts)
-        for name, value in health.scalars().items():
-            runner.message_hub.update_scalar(f'train/codebook/{name}', value)
+        if step % self.interval == 0:
+            stats = codebook_stats(counts)
+            figures |= {f'codebook/{name}': value for name, value in stats.scalars().items()}
+        for name, value in figures.items():
+            if math.isfinite(value := float(value)):
+                runner.message_hub.update_scalar(f'train/{name}', value)
         grace = min(runner.max_iters // 4, 1000) if self.grace is None else self.grace
-        if step > grace and health.tokens:
-            self._judge(health, step, frozen=hasattr(_unwrapped(runner.model), 'tokenizer'))
+        if step % self.interval == 0 and step > grace and stats.tokens:
+            self._judge(stats, step, ADVICE if is_tokenizer else FROZEN_ADVICE)
 
-    def training_state(self) -> dict[str, int]:
-        return dict(bad_checks=self.bad_checks)
+    def _loss_of(self, outputs: Mapping | None) -> Tensor | float:
+        """Return the cross-entropy of the step, NaN where it was left out as not finite."""
+        outputs = outputs or {}
+        if self._loss_name is None:
+            self._loss_name = next((name for name in CROSS_ENTROPIES if name in outputs), None)
+        return outputs.get(self._loss_name, math.nan)
 
-    def load_training_state(self, state: dict[str, int]) -> None:
-        self.bad_checks = state['bad_checks']
+    def _figures(self, counts: Tensor, is_tokenizer: bool) -> dict[str, Tensor]:
+        codes_used = (counts > 0).sum().float()
+        if is_tokenizer:
+            entropy = torch.special.entr(counts / counts.sum()).sum()
+            return dict(codes_used=codes_used, perplexity=entropy.exp())
+        entropy = torch.special.entr(counts / counts.sum().clamp(min=1)).sum()
+        return dict(
+            target_codes=codes_used,
+            target_perplexity=entropy.exp(),
+            unigram_entropy=entropy,
+            gain_over_unigram=self._window.compare_loss(entropy),
+        )
 
     def threshold(self, possible: int) -> float:
-        """The least perplexity that is accepted where so many codes could be in use."""
+        """Return the least perplexity that is accepted where ``possible`` codes could be in use."""
         if self.min_perplexity < 1:
             return self.min_perplexity * possible
         return self.min_perplexity
 
-    def _judge(self, health: CodebookStats, step: int, frozen: bool) -> None:
-        least = self.threshold(health.possible)
-        # A NaN is bad too.
-        good = math.isfinite(health.perplexity) and health.perplexity >= least
-        self.bad_checks = 0 if good else self.bad_checks + 1
+    def _judge(self, stats: CodebookStats, step: int, advice: str) -> None:
+        least = self.threshold(stats.possible)
+        is_good = math.isfinite(stats.perplexity) and stats.perplexity >= least
+        self.bad_checks = 0 if is_good else self.bad_checks + 1
         if self.bad_checks < self.patience:
             return
         message = (
-            f'Step {step}: the vocabulary has collapsed, perplexity {health.perplexity:.1f} is '
+            f'Step {step}: the vocabulary has collapsed, perplexity {stats.perplexity:.1f} is '
             f'under {least:.1f} (CodebookGuardHook.min_perplexity={self.min_perplexity}). '
-            f'{health}. {FROZEN_ADVICE if frozen else ADVICE}.'
+            f'{stats}. {advice}.'
         )
         if self.action == 'stop':
             raise CollapsedCodebookError(message)
         print_log(message, logger='current', level=logging.WARNING)
 
+    def training_state(self) -> dict:
+        window = None if self._window is None else self._window.training_state()
+        return dict(bad_checks=self.bad_checks, window=window)
 
-class CollapsedCodebookError(ValueError):
-    """A training that goes on with a collapsed vocabulary."""
+    def load_training_state(self, state: dict) -> None:
+        self.bad_checks = state['bad_checks']
+        self._saved_window = state.get('window')  # the model is not known yet
 
 
-def _unwrapped(model):
-    return model.module if is_model_wrapper(model) else model
+class CollapsedCodebookError(UserError):
+    """A training goes on with a collapsed vocabulary."""

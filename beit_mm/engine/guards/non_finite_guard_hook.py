@@ -10,34 +10,35 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 
 from beit_mm.checkpoints.reading import must_be_finite
+from beit_mm.contracts import UserError
 from beit_mm.contracts.runner_access import optim_wrappers
+from beit_mm.engine.loops.resumable_loop import ResumableLoop
 from beit_mm.registry import HOOKS
 
-LEAST_SCALE = 2.0**-14
+MIN_SCALE = 2.0**-14  # below it the loss scale is not what makes gradients overflow
 
 
-class NonFiniteError(FloatingPointError):
-    """Too many batches with NaN or infinity in their loss or gradients."""
+class NonFiniteError(UserError, FloatingPointError):
+    """Too many batches have NaN or infinity in their loss or gradients."""
 
 
 @HOOKS.register_module()
 class NonFiniteGuardHook(Hook):
-    """Leaves out updates whose loss or gradient is NaN or infinite, and stops when they pile up.
+    """Leave out updates whose loss or gradient is NaN or infinite, and stop when they pile up.
 
-    It looks between ``backward`` and ``step`` of any OptimWrapper, so neither weights nor EMA nor
-    checkpoints see such a value, and all processes decide together. With gradient accumulation
-    the whole update is left out. The batch is named in the log and in
-    ``non_finite_batches.jsonl`` of the work dir, and its loss is kept out of the curves. Gradients
-    that overflow under a loss scaler are its own affair, unless the scale has fallen so far that
-    it can't be the cause.
+    It looks between ``backward`` and ``step`` of any OptimWrapper, so that no weight, EMA or
+    checkpoint sees such a value. All processes decide together. With gradient accumulation the
+    whole update is left out. The batch is named in the log and in ``non_finite_batches.jsonl`` of
+    the work dir, and its loss is kept out of the curves. Gradients that overflow under a loss
+    scaler are left to it, unless the scale has fallen so far that it cannot be the cause.
 
     Args:
-        max_in_a_row: The training stops at this many updates left out in a row,
-        max_in_window: or this many among the last
-        window: iterations.
+        max_in_a_row: The training stops when this many updates in a row are left out,
+        max_in_window: or this many among the last ``window`` iterations.
+        window: Iterations.
 
     Raises:
-        NonFiniteError: Too many of them, or weights or buffers that are not finite themselves.
+        NonFiniteError: Too many updates are left out, or a weight or buffer is not finite.
     """
 
     priority = 'HIGHEST'  # its after_train_iter comes before the loss is logged
@@ -51,16 +52,17 @@ class NonFiniteGuardHook(Hook):
         self._iters: list[int] = []  # steps whose gradients are not used up
         self._starts: list[tuple[int, int] | None] = []  # where their batches began
         for wrapper in optim_wrappers(runner):
-            if not hasattr(wrapper, 'guarded'):
+            if 'guarded' not in vars(wrapper):
                 wrapper.backward = partial(self._backward, wrapper.backward)
                 guarded = partial(self._step, runner, wrapper, wrapper.step)
-                # with the mark of MMEngine's schedules, which warn where it is missing
+                # MMEngine's schedules mark the step, and warn where the mark is missing.
                 wrapper.step = update_wrapper(guarded, wrapper.step)
                 wrapper.guarded = True
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         self._iters.append(runner.iter)
-        self._starts.append(getattr(runner.train_loop, 'batch_start', None))
+        loop = runner.train_loop
+        self._starts.append(loop.batch_start if isinstance(loop, ResumableLoop) else None)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if isinstance(outputs, dict):
@@ -87,7 +89,7 @@ class NonFiniteGuardHook(Hook):
         scaled = scaler is not None and scaler.is_enabled()
         if bad_gradient and not bad_loss and scaled:
             scale = scaler.get_scale()
-            if scale < LEAST_SCALE:
+            if scale < MIN_SCALE:
                 raise NonFiniteError(
                     f'Iteration {runner.iter + 1}: gradients overflow at a loss scale of '
                     f'{scale:g}, too small to be the cause; lower the learning rate, set '
@@ -137,7 +139,8 @@ class NonFiniteGuardHook(Hook):
             value = values[place] if place < len(values) else math.nan
             if cause == 'loss' and math.isfinite(value):
                 continue
-            indices = self._indices(runner, place)
+            start = self._starts[place]  # None in loops of MMEngine
+            indices = [] if start is None else runner.train_loop.batch_indices(start)
             files = [_file_of(runner, index) for index in indices]
             entry = dict(iter=iteration + 1, rank=get_rank(), cause=cause, loss=str(value))
             entry.update(indices=indices, files=files)
@@ -154,16 +157,9 @@ class NonFiniteGuardHook(Hook):
                 + f'; all in {path}'
             )
 
-    def _indices(self, runner, place: int) -> list[int]:
-        loop = runner.train_loop
-        start = self._starts[place]
-        if start is None or not hasattr(loop, 'batch_indices'):
-            return []
-        return loop.batch_indices(start)
-
 
 def _largest_gradient(wrapper: OptimWrapper) -> torch.Tensor:
-    """The largest magnitude of all gradients, NaN and infinity included."""
+    """Return the largest magnitude of all gradients, NaN and infinity included."""
     gradients = [
         parameter.grad
         for group in wrapper.optimizer.param_groups
@@ -182,7 +178,7 @@ def _is_finite(value) -> bool:
 
 
 def _check_state(runner, step: int) -> None:
-    """What the forward pass itself changes, such as running means, can't be left out later."""
+    """Refuse to go on when the forward pass has made a buffer, such as a running mean, non-finite."""
     if name := first_non_finite(runner.model.state_dict()):
         raise NonFiniteError(
             f'Iteration {step}: {name} of the model is not finite, so the training cannot go '
@@ -192,7 +188,7 @@ def _check_state(runner, step: int) -> None:
 
 
 def first_non_finite(state: Mapping) -> str | None:
-    """The name of a tensor that must be finite and isn't."""
+    """Return the name of a tensor that must be finite and is not, or None."""
     for name, tensor in state.items():
         if must_be_finite(name, tensor) and not tensor.isfinite().all():
             return name
@@ -200,7 +196,7 @@ def first_non_finite(state: Mapping) -> str | None:
 
 
 def _file_of(runner, index: int) -> str | None:
-    """Where sample ``index`` came from, if its data set knows."""
+    """Return the file of sample ``index``, if its data set knows."""
     info = getattr(runner.train_dataloader.dataset, 'get_data_info', None)
     try:
         return info(index).get('img_path') if info else None

@@ -1,87 +1,120 @@
-from abc import abstractmethod
-
 import torch
-from mmengine.model import is_model_wrapper
 from torch import Tensor
 
-from beit_mm.engine.guards.guard_hook import LOOKS, GuardHook, over_processes
+from beit_mm.contracts import UserError
+from beit_mm.contracts.runner_access import model_of
+from beit_mm.engine.guards.chance_loss import ChanceLoss
+from beit_mm.engine.guards.constant_prediction import ConstantPrediction
+from beit_mm.engine.guards.guard_hook import MIN_SAMPLES, GuardHook, Symptom, over_processes
 from beit_mm.engine.guards.schedules import warm_up_end
 from beit_mm.engine.guards.watched_head import Seen, watched_head
+from beit_mm.registry import HOOKS
 
 
+@HOOKS.register_module()
 class PredictionGuardHook(GuardHook):
-    """A guard that looks at what the head answers, from outside of the model.
+    """Report a head that answers (nearly) always the same class, or is no better than chance.
 
-    In ten steps of each interval, a forward hook reads a call of the head's softmax loss
-    (``model.head.loss_module`` of mmpretrain, ``model.decode_head.loss_decode`` of mmseg) or of
-    its last layer (``model.head.proj`` of a masked image model), at most 4096 rows of it. Other
-    models, such as tokenizers, and ``compile`` have nothing to look at.
+    In ten steps of each interval it reads the calls of the head's softmax loss
+    (``model.head.loss_module`` of mmpretrain, ``model.decode_head.loss_decode`` of mmseg) or of the
+    ``loss`` of a MIMHead, at most 4096 rows of the predictions. Other models, such as tokenizers,
+    and ``compile`` have nothing to look at.
+
+    - The same class: over the sampled steps since the last check, or within each of them, all
+      other classes together have at most ``others`` of the predictions, and a tenth of what they
+      have of the targets. If the targets are constant, it says so.
+    - Chance: the cross-entropy of the best prediction that is the same for all inputs, which is
+      the entropy of the targets.
 
     Args:
         interval: Iterations between two checks.
         action: ``warn``, ``stop`` or ``off``.
         grace: Iterations after the warm-up of the learning rate that are not judged. None takes a
             tenth of the run, at most 5000.
+        others: In (0, 1), the share that counts as nearly none.
+        min_gap: The loss has to be below (1 - min_gap) times chance.
+
+    Raises:
+        UnhealthyTrainingError: With action='stop'.
     """
 
-    def __init__(self, interval: int = 100, action: str = 'warn', grace: int | None = None):
+    def __init__(
+        self,
+        interval: int = 100,
+        action: str = 'warn',
+        grace: int | None = None,
+        others: float = 0.01,
+        min_gap: float = 0.01,
+    ):
         super().__init__(interval, action)
         if grace is not None and grace < 0:
-            raise ValueError(f'{type(self).__name__}.grace={grace}: expected at least 0, or None')
+            raise UserError(f'PredictionGuardHook.grace={grace}: expected at least 0, or None')
+        if not 0 < others < 1:
+            raise UserError(f'PredictionGuardHook.others={others}: expected in (0, 1)')
+        if not 0 <= min_gap < 1:
+            raise UserError(f'PredictionGuardHook.min_gap={min_gap}: expected in [0, 1)')
         self.grace = grace
+        self.constant, self.chance = ConstantPrediction(others), ChanceLoss(min_gap)
         self._sums: list[Tensor] = []  # of the first call in a step, of the second, ...
-        self._looks = 0
-        self._handle = None
-
-    @abstractmethod
-    def measure(self, seen: Seen) -> Tensor:
-        """One call -> numbers that are added over calls and processes."""
+        self._samples = 0  # steps
+        self._stop_watching = None
 
     def before_train(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        off = self.action == 'off' or runner.cfg.get('compile', False)
-        self.head = None if off else watched_head(model)
+        is_off = self.action == 'off' or runner.cfg.get('compile', False)
+        self.head = None if is_off else watched_head(model_of(runner))
         grace = min(runner.max_iters // 10, 5000) if self.grace is None else self.grace
         self.begin = warm_up_end(runner) + grace
 
-    def looks_at(self, runner) -> bool:
-        step = runner.iter + 1
-        return self.head is not None and step > self.begin and step % self.stride == 0
-
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        if self.looks_at(runner):
+        step = runner.iter + 1
+        if self.head is not None and step > self.begin and step % self.stride == 0:
             self._calls = 0
-            self._handle = self.head.module.register_forward_hook(self._see, with_kwargs=True)
+            self._stop_watching = self.head.watch(self._see)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
-            self._looks += 1
+        if self._stop_watching is not None:
+            self._stop_watching()
+            self._stop_watching = None
+            self._samples += 1
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
-    @torch.no_grad()
-    def _see(self, module, args, kwargs, output) -> None:
-        seen = self.head.read(args, kwargs, output)
+    def _see(self, seen: Seen | None) -> None:
         if seen is None:
             return
-        numbers = self.measure(seen)
+        numbers = seen.flatten()
         if self._calls == len(self._sums):
             self._sums.append(torch.zeros_like(numbers))
         self._sums[self._calls] = self._sums[self._calls].to(numbers) + numbers
         self._calls += 1
 
-    def seen_by_all(self) -> list[Tensor] | None:
-        """The sums since the last time, of all processes; None if the looks are too few."""
-        if self._looks < LOOKS or not self._sums:
-            return None
-        sums, self._sums, self._looks = self._sums, [], 0
-        return list(over_processes(torch.stack(sums)).double().cpu())
+    def check(self, runner) -> dict[str, dict[str, Symptom] | None]:
+        if self._samples < MIN_SAMPLES or not self._sums:
+            return {}
+        sums, self._sums, self._samples = self._sums, [], 0
+        calls = [Seen.unflatten(one) for one in over_processes(torch.stack(sums)).double().cpu()]
+        names = _class_names(runner)
+        symptoms = {
+            f'{self.head.name} {number}': self.constant.judge(self.head, seen, names)
+            for number, seen in enumerate(calls)
+        }
+        symptoms['chance'] = self.chance.judge(self.head, calls[0], self.begin)
+        return dict(head={key: symptom for key, symptom in symptoms.items() if symptom is not None})
 
     def training_state(self) -> dict:
-        sums = [numbers.cpu() for numbers in self._sums]
-        return dict(super().training_state(), sums=sums, looks=self._looks)
+        return dict(
+            super().training_state(),
+            sums=[numbers.cpu() for numbers in self._sums],
+            samples=self._samples,
+            chance=self.chance.training_state(),
+        )
 
     def load_training_state(self, state: dict) -> None:
         super().load_training_state(state)
-        self._sums, self._looks = list(state['sums']), state['looks']
+        self._sums, self._samples = list(state['sums']), state['samples']
+        self.chance.load_training_state(state['chance'])
+
+
+def _class_names(runner):
+    """Return the names of the classes, where the data set has them."""
+    info = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
+    return info.get('classes')

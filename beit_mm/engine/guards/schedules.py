@@ -8,7 +8,7 @@ from mmengine.optim.scheduler import (
 
 
 def lr_schedulers(runner) -> list:
-    """All schedulers of learning rates, of an OptimWrapperDict too."""
+    """Return all schedulers of learning rates, of an OptimWrapperDict too."""
     schedulers = runner.param_schedulers or []
     if isinstance(schedulers, dict):
         schedulers = [one for some in schedulers.values() for one in some]
@@ -16,7 +16,7 @@ def lr_schedulers(runner) -> list:
 
 
 def is_moving(scheduler) -> bool:
-    """Whether it gives another value at each of its steps, from ``begin`` to ``end``."""
+    """Return whether each step from ``begin`` to ``end`` gives another value."""
     if isinstance(scheduler, LinearParamScheduler):
         return scheduler.start_factor != scheduler.end_factor
     if isinstance(scheduler, ExponentialParamScheduler):
@@ -31,7 +31,7 @@ def is_moving(scheduler) -> bool:
 
 
 def warm_up_end(runner) -> int:
-    """The iteration at which the learning rate has come up from its start."""
+    """Return the iteration at which the warm-up of the learning rate ends."""
     ends = [0]
     for scheduler in lr_schedulers(runner):
         unit = len(runner.train_dataloader) if scheduler.by_epoch else 1

@@ -1,53 +1,96 @@
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
+from beit_mm.contracts import MIMHead, TokenSource
+
 SOFTMAX_LOSSES = ('CrossEntropyLoss', 'LabelSmoothLoss', 'SoftTargetCrossEntropyLoss')
-# Of a step: enough to see a tendency, and little beside the step itself.
-MOST_ROWS = 4096
-MOST_LOGITS = 2**22
+# Per step: enough to see a tendency, and little beside the step itself.
+MAX_ROWS = 4096
+MAX_LOGITS = 2**22
 
 
 @dataclass
 class Seen:
-    """What a head answered in one step: at most 4096 rows of it."""
+    """What a head answered and what was asked, as sums over rows, steps and processes.
 
-    logits: Tensor  # (N, K)
-    targets: Tensor | None = None  # (N, K), rows of mass 1, or 0 where nothing is asked
-    smoothed: Tensor | None = None  # (N, K), what the loss makes of them
-    weights: Tensor | None = None  # (K,), of the classes in the loss
+    Attributes:
+        predicted: Answers per class, (K,).
+        targets: Targets per class, (K,).
+        largest: The largest of ``predicted`` and of ``targets`` in a step, (2,).
+        loss: Cross-entropies in nats, and what they are divided by, (2,).
+        masses: Targets per class as the loss smooths and mixes them, without and with the weights
+            of the classes, (2, K).
+    """
+
+    predicted: Tensor
+    targets: Tensor
+    largest: Tensor
+    loss: Tensor
+    masses: Tensor
+
+    def flatten(self) -> Tensor:
+        """Return all numbers as (4K + 4,)."""
+        return torch.cat([value.flatten() for value in vars(self).values()])
+
+    @classmethod
+    def unflatten(cls, numbers: Tensor) -> 'Seen':
+        classes = len(numbers) // 4 - 1
+        *parts, masses = numbers.split([classes, classes, 2, 2, 2 * classes])
+        return cls(*parts, masses.view(2, -1))
 
 
 @dataclass
-class WatchedHead:
-    """A module that is called once a step or more, and what its call says."""
+class WatchedHead(ABC):
+    """A head that chooses among classes, and how to listen to it from outside.
 
-    name: str  # in the config
-    unit: str  # of what is classified, in the plural
+    Attributes:
+        name: The config key.
+        unit: What is classified, in the plural.
+        module: The module that is called in each step.
+        labelled: The targets are labels of a data set, not tokens.
+    """
+
+    name: str
+    unit: str
     module: nn.Module
-    is_loss: bool
+    labelled = True
+
+    @abstractmethod
+    def watch(self, see: Callable[[Seen | None], None]) -> Callable[[], None]:
+        """Call ``see`` with what each call of the head says, until the returned function is called."""
+
+
+class LossHead(WatchedHead):
+    """A head of mmpretrain or mmseg, read at the softmax loss that it calls."""
+
+    def watch(self, see: Callable[[Seen | None], None]) -> Callable[[], None]:
+        def listen(module, args, kwargs, output):
+            see(self.read(*args[:2], **kwargs))
+
+        return self.module.register_forward_hook(listen, with_kwargs=True).remove
 
     @torch.no_grad()
-    def read(self, args: tuple, kwargs: dict, output) -> Seen | None:
-        """From one call of the module; None if it isn't a choice among two or more classes."""
-        logits = (args[0] if self.is_loss else output).detach()
+    def read(self, logits: Tensor, targets: Tensor, **kwargs) -> Seen | None:
+        """Return what a call of the loss says; None unless it is a choice among classes."""
+        logits = logits.detach()
         if logits.ndim not in (2, 4) or logits.shape[1] < 2 or not logits.numel():
             return None
         classes = logits.shape[1]
-        if not self.is_loss:
-            return Seen(logits[:: math.ceil(len(logits) / _most_rows(classes))].float())
-        targets = args[1]
         if logits.ndim == 4:
-            step = math.ceil(math.sqrt(logits[:, 0].numel() / _most_rows(classes)))
+            step = math.ceil(math.sqrt(logits[:, 0].numel() / _max_rows(classes)))
             grid = (..., slice(step // 2, None, step), slice(step // 2, None, step))
             logits, targets = logits[grid].movedim(1, -1), targets[grid]
             if targets.ndim == 4:
                 targets = targets.movedim(1, -1)
             logits, targets = logits.flatten(0, 2), targets.flatten(0, 2)
-        stride = math.ceil(len(logits) / _most_rows(classes))
+        stride = math.ceil(len(logits) / _max_rows(classes))
         logits, targets = logits[::stride].float(), targets[::stride]
         if not targets.is_floating_point():
             ids = targets.flatten()  # (N,), or mmpretrain's (N, 1)
@@ -60,19 +103,57 @@ class WatchedHead:
         smooth = getattr(self.module, 'smooth_label', None)
         smoothed = smooth(targets.float()) if smooth is not None else targets.float()
         weights = getattr(getattr(self.module, 'ce', self.module), 'class_weight', None)
-        if weights is not None:
-            weights = logits.new_tensor(weights)
-        return Seen(logits, targets.float(), smoothed * targets.sum(1, keepdim=True), weights)
+        weights = logits.new_ones(classes) if weights is None else logits.new_tensor(weights)
+        asked = targets.float().sum(1)
+        return _sums(logits, targets.float(), smoothed * asked[:, None], weights)
+
+
+class TokenHead(WatchedHead):
+    """The MIMHead of a masked image model, read at its ``loss``."""
+
+    labelled = False
+
+    def watch(self, see: Callable[[Seen | None], None]) -> Callable[[], None]:
+        head, loss = self.module, self.module.loss
+
+        def watched(features: Tensor, targets: Tensor, **extras: Tensor) -> dict[str, Tensor]:
+            losses = loss(features, targets, **extras)
+            see(self.read(features, targets, losses))
+            return losses
+
+        head.loss = watched  # of this object alone
+        return partial(delattr, head, 'loss')
+
+    @torch.no_grad()
+    def read(self, features: Tensor, targets: Tensor, losses: dict[str, Tensor]) -> Seen | None:
+        """Return what a call of ``loss`` says: answers of some rows, targets and loss of all."""
+        if not len(features):
+            return None
+        classes = self.module.predict(features[:1]).shape[-1]
+        logits = self.module.predict(features[:: math.ceil(len(features) / _max_rows(classes))])
+        predicted = torch.bincount(logits.argmax(-1), minlength=classes).float()
+        counts = torch.bincount(targets, minlength=classes).float()
+        loss = losses.get('cross_entropy')
+        if loss is None:
+            loss = sum(value.mean() for name, value in losses.items() if 'loss' in name)
+        sums = torch.stack([loss.float() * len(targets), counts.sum()])
+        is_used = sums.isfinite().all()  # else the batch is left out
+        return Seen(
+            predicted,
+            counts,
+            torch.stack([predicted.max(), counts.max()]),
+            torch.where(is_used, sums, 0.0),
+            torch.where(is_used, counts, 0.0).expand(2, -1),
+        )
 
 
 def watched_head(model: nn.Module) -> WatchedHead | None:
-    """The head of a masked image model, classifier or segmentor, if it chooses among classes."""
-    head = getattr(model, 'head', None)
-    if hasattr(model, 'usage_counts') and hasattr(model, 'tokenizer'):
-        proj = getattr(head, 'proj', None)
-        if getattr(head, 'vocab_size', None) is None or not isinstance(proj, nn.Module):
+    """Return the head of a masked image model, classifier or segmentor, if it chooses classes."""
+    if isinstance(model, TokenSource):
+        heads = [(name, head) for name, head in model.named_children() if isinstance(head, MIMHead)]
+        if not heads or model.vocab_size is None:
             return None
-        return WatchedHead('model.head', 'masked patches', proj, is_loss=False)
+        return TokenHead(f'model.{heads[0][0]}', 'masked patches', heads[0][1])
     for name, key, unit in (
         ('decode_head', 'loss_decode', 'pixels'),
         ('head', 'loss_module', 'images'),
@@ -83,9 +164,33 @@ def watched_head(model: nn.Module) -> WatchedHead | None:
         for one in loss if isinstance(loss, nn.ModuleList) else [loss]:
             sigmoid = getattr(getattr(one, 'ce', one), 'use_sigmoid', False)
             if type(one).__name__ in SOFTMAX_LOSSES and not sigmoid:
-                return WatchedHead(f'model.{name}', unit, one, is_loss=True)
+                return LossHead(f'model.{name}', unit, one)
     return None
 
 
-def _most_rows(classes: int) -> int:
-    return max(min(MOST_ROWS, MOST_LOGITS // classes), 1)
+def _sums(logits: Tensor, targets: Tensor, smoothed: Tensor, weights: Tensor) -> Seen:
+    """Add up rows.
+
+    Args:
+        logits: (N, K)
+        targets: (N, K), rows of mass 1, or 0 where nothing is asked.
+        smoothed: (N, K), what the loss makes of them.
+        weights: (K,), of the classes in the loss.
+    """
+    predicted = torch.zeros_like(weights).index_add_(0, logits.argmax(1), targets.sum(1))
+    counts = targets.sum(0)
+    mass = smoothed * weights
+    losses = -(mass * logits.log_softmax(1)).sum(1)
+    is_used = losses.isfinite()  # else the batch is left out
+    mass = mass * is_used[:, None]
+    return Seen(
+        predicted,
+        counts,
+        torch.stack([predicted.max(), counts.max()]),
+        torch.stack([torch.where(is_used, losses, 0.0).sum(), mass.sum()]),
+        torch.stack([(smoothed * is_used[:, None]).sum(0), mass.sum(0)]),
+    )
+
+
+def _max_rows(classes: int) -> int:
+    return max(min(MAX_ROWS, MAX_LOGITS // classes), 1)

@@ -1,17 +1,16 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from mmengine.model import is_model_wrapper
+import torch.nn as nn
 
 
-def names_of(model) -> dict[int, str]:
-    """``id`` of each parameter of the model -> its name, without that of a DDP wrapper."""
-    model = model.module if is_model_wrapper(model) else model
+def names_of(model: nn.Module) -> dict[int, str]:
+    """Return the name of each parameter of the model by the parameter's ``id``."""
     return {id(parameter): name for name, parameter in model.named_parameters()}
 
 
 def grouped(names: Iterable[str], among: Iterable[str]) -> list[str]:
-    """Parameters in few words: a module in the place of all that it has ``among`` them.
+    """Name parameters in few words: a module stands for all that it has ``among`` them.
 
     ``['a.x', 'a.y', 'b.x']`` among ``['a.x', 'a.y', 'b.x', 'b.y']`` are
     ``['a (2 tensors)', 'b.x']``.

@@ -1,6 +1,7 @@
 import time
 
 from mmengine.hooks import IterTimerHook
+from mmengine.runner import EpochBasedTrainLoop
 
 from beit_mm.registry import HOOKS
 
@@ -9,21 +10,25 @@ from beit_mm.registry import HOOKS
 class EtaTimerHook(IterTimerHook):
     """IterTimerHook whose ETA includes the validations to come, once it has seen one.
 
-    The rest takes the mean time of a step in this process times the steps left, and the mean
-    time of a validation times the validations left. Saving counts into the steps.
+    The ETA is the mean time of a step in this process times the steps left, and the mean time of a
+    validation times the validations left. Saving counts as a part of the steps.
     """
+
+    def __init__(self):
+        super().__init__()
+        self.validation_times: list[float] | None = None  # of this training
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
-        self.validation_times: list[float] = []
+        self.validation_times = []
 
     def before_val(self, runner) -> None:
         self.validation_start = time.time()
 
     def after_val(self, runner) -> None:
-        if hasattr(self, 'validation_times'):
+        if self.validation_times is not None:
             self.validation_times.append(time.time() - self.validation_start)
-            self.t = time.time()  # the next step doesn't wait for this
+            self.t = time.time()  # a validation is no part of the next step's time
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
@@ -35,8 +40,8 @@ class EtaTimerHook(IterTimerHook):
     @staticmethod
     def validations_left(runner) -> int:
         loop = runner.train_loop
-        by_iter = loop.max_epochs == 1 and not hasattr(loop, 'run_epoch')
-        # the validation after this step, or this epoch, is still to come
+        by_iter = not isinstance(loop, EpochBasedTrainLoop)
+        # The validation after this step, or this epoch, is still to come.
         done, end = (runner.iter, loop.max_iters) if by_iter else (runner.epoch, loop.max_epochs)
         interval, begin = loop.val_interval, loop.val_begin
         first = max(done // interval + 1, -(-begin // interval))

@@ -9,17 +9,19 @@ from mmengine.dist import all_reduce, get_comm_device, get_world_size
 from mmengine.hooks import Hook
 
 from beit_mm.contracts.runner_access import at_update_boundary
+from beit_mm.engine.hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from beit_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
 class GracefulStopHook(Hook):
-    """At SIGTERM or Ctrl-C: save after the next update of the weights, say so, and exit.
+    """Save after the next update of the weights and exit, at SIGTERM or Ctrl-C.
 
     All processes stop after the same step, whichever of them the signal reached. A second signal
-    ends the process at once. During a validation, the stop waits for its end and one more update.
+    ends the process at once. A stop during a validation waits for its end and one more update.
 
     Args:
+        signals: Names of the signals.
         exit_status: 75 is EX_TEMPFAIL of sysexits.h: run the same command with --resume.
     """
 
@@ -49,7 +51,7 @@ class GracefulStopHook(Hook):
 
     def _note(self, number: int, frame) -> None:
         self._received = number
-        self._restore()  # a second one ends the process
+        self._restore()  # a second signal ends the process
         name = signal.Signals(number).name
         # Workers that got the signal too are no reason to fail before the save.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -73,8 +75,9 @@ class GracefulStopHook(Hook):
 
     def _stop(self, runner) -> None:
         self._restore()
-        saves = [hook.save_now for hook in runner.hooks if hasattr(hook, 'save_now')]
-        done = ', '.join(save(runner) for save in saves) or 'nothing: no AtomicCheckpointHook'
+        savers = [hook for hook in runner.hooks if isinstance(hook, AtomicCheckpointHook)]
+        done = ', '.join(hook.save_now(runner) for hook in savers)
+        done = done or 'nothing: no AtomicCheckpointHook'
         runner.logger.warning(
             f'{signal.Signals(self._received).name} after iteration {runner.iter + 1}: '
             f'saved {done}; exiting with status {self.exit_status}. Go on with --resume'
@@ -83,8 +86,8 @@ class GracefulStopHook(Hook):
         raise SystemExit(self.exit_status)
 
     def data_failed(self, runner, error: Exception) -> None:
-        """A hook point of the resumable loops, between two steps: workers that the signal ended."""
+        """Save when the signal has ended the data workers, between two steps of a resumable loop."""
         if self._received is not None and self._complete and get_world_size() == 1:
             loop = runner.train_loop
-            loop._iter -= 1  # hooks count the step that is done as the current one
+            loop._iter -= 1  # for hooks the step that is done is the current one
             self._stop(runner)

@@ -1,21 +1,22 @@
 from mmengine.hooks import Hook
 
+from beit_mm.contracts import UserError
 from beit_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
 class WorkerTimeoutHook(Hook):
-    """A data worker that hangs ends the run with an error, instead of keeping it for ever.
+    """End a run whose data worker hangs with an error, by a ``timeout`` of the data loaders.
 
-    It sets the ``timeout`` of each data loader that has workers and no timeout of its own.
+    A data loader without workers, or with a timeout of its own, stays as it is.
 
     Args:
-        seconds: That a batch may take, the start of the workers included.
+        seconds: Time that a batch may take, the start of the workers included.
     """
 
     def __init__(self, seconds: float = 600):
         if seconds <= 0:
-            raise ValueError(f'WorkerTimeoutHook.seconds={seconds}: expected more than 0')
+            raise UserError(f'WorkerTimeoutHook.seconds={seconds}: expected more than 0')
         self.seconds = seconds
 
     def before_train(self, runner) -> None:

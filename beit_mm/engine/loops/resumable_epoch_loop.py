@@ -1,5 +1,6 @@
 from mmengine.runner import EpochBasedTrainLoop
 
+from beit_mm.contracts import UserError
 from beit_mm.engine.loops.resumable_loop import ResumableLoop
 from beit_mm.registry import LOOPS
 
@@ -8,14 +9,12 @@ from beit_mm.registry import LOOPS
 class ResumableEpochLoop(ResumableLoop, EpochBasedTrainLoop):
     """EpochBasedTrainLoop that goes on within an epoch, see ResumableLoop.
 
-    A validation that was due at the checkpoint is made first, since it may have been cut off.
+    A validation that was due at the checkpoint is repeated first, since it may have been cut off.
 
     Raises:
-        ValueError: Resumed with other samples per iteration or another size of the data, so that
-            an epoch would have another number of iterations than the schedules were made for.
+        UserError: It is resumed with other samples per iteration or another size of the data, so
+            that an epoch would have another number of iterations than the schedules were made for.
     """
-
-    offset = 0  # samples of the epoch that are done, by all processes
 
     def run(self):
         self.runner.call_hook('before_train')
@@ -53,7 +52,7 @@ class ResumableEpochLoop(ResumableLoop, EpochBasedTrainLoop):
     def _resume(self) -> None:
         self.sampler.seed = self.seed
         if changes := self.changes():
-            raise ValueError(
+            raise UserError(
                 f'Cannot resume at iteration {self._iter} (epoch {self._epoch}): '
                 f'{", and ".join(changes)}. Epochs would have another number of iterations than '
                 'schedules and counters were made for. Set them back (fewer processes with a '

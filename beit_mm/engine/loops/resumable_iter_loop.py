@@ -8,12 +8,10 @@ from beit_mm.registry import LOOPS
 class ResumableIterLoop(ResumableLoop, IterBasedTrainLoop):
     """IterBasedTrainLoop that goes on at the very sample where it was, see ResumableLoop.
 
-    It runs through the epochs without a break. With another batch size or number of processes
-    it goes on at the same sample, with a warning. A validation that was due at the checkpoint is
-    made first, since it may have been cut off.
+    It runs through the epochs without a break. With another batch size or number of processes it
+    goes on at the same sample, with a warning. A validation that was due at the checkpoint is
+    repeated first, since it may have been cut off.
     """
-
-    offset = 0  # samples that are done since the beginning, by all processes
 
     def run(self):
         self.runner.call_hook('before_train')

@@ -10,24 +10,34 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from beit_mm.contracts import UserError
+from beit_mm.datasets.samplers import ResumableSampler
+
 TRAINING, VALIDATION = 0, 1  # two streams of random numbers
 
 
 class ResumableLoop:
-    """What both training loops need to go on bit-identically from any update; mixed in first.
+    """Base of both training loops: go on bit-identically from any update. It is mixed in first.
 
-    Random numbers are functions of counters, not of history: each training step seeds the
-    process by (seed, iteration), each sample by its place (ResumableSampler, SeededDataset), each
-    validation by the seed. So no state of a generator has to be saved, by any process, and a
-    resumed run needs nothing of what ran before it. ``randomness.diff_rank_seed=True`` gives
-    each process its own numbers in a step.
+    Random numbers are functions of counters, not of history. Each training step seeds the process
+    by (seed, iteration), each sample is seeded by its place (ResumableSampler, SeededDataset), each
+    validation by the seed. So no state of a generator has to be saved.
+    ``randomness.diff_rank_seed=True`` gives each process its own numbers in a step.
+
+    Attributes:
+        offset: Samples that are done by all processes: of the epoch, or since the beginning in a
+            loop of iterations.
+        batch_start: Epoch and offset at which the current batch begins.
     """
+
+    offset: int = 0
+    batch_start: tuple[int, int] = (0, 0)
 
     def __init__(self, runner, dataloader: dict | DataLoader, *args, **kwargs):
         super().__init__(runner, _with_seeded_samples(dataloader), *args, **kwargs)
-        self.sampler = getattr(self.dataloader, 'sampler', None)
-        if self.dataloader.batch_size is None or not hasattr(self.sampler, 'indices_of'):
-            raise ValueError(
+        self.sampler = self.dataloader.sampler
+        if self.dataloader.batch_size is None or not isinstance(self.sampler, ResumableSampler):
+            raise UserError(
                 f'train_cfg.type={type(self).__name__} needs train_dataloader.sampler=dict('
                 f"type='beit_mm.ResumableSampler', shuffle=True) and no batch_sampler, got "
                 f'{type(self.sampler).__name__}; change the sampler, or take the loop of the '
@@ -37,16 +47,16 @@ class ResumableLoop:
 
     @property
     def samples_per_iter(self) -> int:
-        """Of all processes together."""
+        """Return the samples of an iteration, of all processes together."""
         return self.dataloader.batch_size * get_world_size()
 
     @property
     def seed(self) -> int:
-        """The runner's, which a checkpoint may have restored after the loop was built."""
+        """Return the runner's seed, which a checkpoint may restore after the loop was built."""
         return _seed_of(self.runner)
 
     def state_dict(self) -> dict:
-        """For the checkpoint: where the next batch begins."""
+        """Return where the next batch begins, for a checkpoint."""
         return dict(
             loop=type(self).__name__,
             offset=self.offset,
@@ -58,7 +68,7 @@ class ResumableLoop:
         self.saved = dict(state)
 
     def batch_indices(self, start: tuple[int, int] | None = None) -> list[int]:
-        """This process's samples of the batch that began at ``start``: the current one."""
+        """Return this process's samples of the batch that began at ``start``, or of the current one."""
         epoch, offset = start or self.batch_start
         return self.sampler.indices_of(epoch, offset, self.dataloader.batch_size)
 
@@ -68,12 +78,12 @@ class ResumableLoop:
 
     def validate(self) -> None:
         seed_validation(self.runner)
-        # as after the step before, also where the run was resumed in between
+        # As after the step before, also where the run was resumed in between.
         self.runner.message_hub.update_info('iter', self._iter - 1)
         self.runner.val_loop.run()
 
     def batches(self) -> Iterator[Any]:
-        """From where the sampler starts; hooks hear of data that failed (``data_failed``)."""
+        """Yield batches from where the sampler starts; call the hooks' ``data_failed`` on an error."""
         iterator = iter(self.dataloader)
         while True:
             try:
@@ -86,7 +96,7 @@ class ResumableLoop:
             yield batch
 
     def changes(self) -> list[str]:
-        """What differs from the run that wrote the checkpoint, in words."""
+        """Return in words what differs from the run that wrote the checkpoint."""
         saved = self.saved or {}
         words = dict(
             samples_per_iter='train_dataloader.batch_size times processes',
@@ -110,14 +120,14 @@ def _with_seeded_samples(dataloader: dict | DataLoader) -> dict | DataLoader:
     config['dataset'] = dict(type='beit_mm.SeededDataset', dataset=config['dataset'])
     config.setdefault('worker_init_fn', dict(type='beit_mm.ignore_interrupt'))
     if not config.get('num_workers'):
-        config.pop('timeout', None)  # PyTorch refuses it where there is no worker to wait for
+        config.pop('timeout', None)  # PyTorch refuses these without workers
         config.pop('persistent_workers', None)
         config.pop('prefetch_factor', None)
     return config
 
 
 def seed_validation(runner: Runner) -> None:
-    """Each validation draws the same random numbers, masks for example, and so does a test."""
+    """Seed a validation or test: each draws the same random numbers, for masks for example."""
     _seed_all(_seed_of(runner), VALIDATION)
 
 
@@ -127,7 +137,7 @@ def _seed_of(runner: Runner) -> int:
 
 
 def _seed_all(*numbers: int) -> None:
-    """Python, numpy and torch on every device that is in use, from a hash of ``numbers``."""
+    """Seed Python, numpy and torch on every device in use from a hash of ``numbers``."""
     words = np.random.SeedSequence(numbers).generate_state(4)
     seed = (int(words[0]) << 32) | int(words[1])
     random.seed(seed)

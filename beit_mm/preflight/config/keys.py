@@ -47,8 +47,8 @@ PLAIN_DICTS = {
 # MMEngine's, and those of configs/_base_/runtime.
 DEFAULT_HOOKS = {
     *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
-    *('load_report', 'dataset_check', 'non_finite_guard', 'zero_gradient_guard', 'run_record'),
-    *('frozen_weights_guard', 'constant_prediction_guard', 'chance_loss_guard', 'graceful_stop'),
+    *('load_report', 'dataset_check', 'non_finite_guard', 'update_guard', 'prediction_guard'),
+    *('run_record', 'graceful_stop'),
     *('worker_timeout', 'codebook_guard'),
 }
 # DefaultOptimWrapperConstructor

@@ -9,12 +9,10 @@ default_hooks = dict(
     load_report=dict(type='beit_mm.LoadReportHook'),
     dataset_check=dict(type='beit_mm.DatasetCheckHook'),
     non_finite_guard=dict(type='beit_mm.NonFiniteGuardHook'),
-    zero_gradient_guard=dict(  # nothing is masked any more
-        type='beit_mm.ZeroGradientGuardHook', ignore=['backbone.mask_token']
+    update_guard=dict(  # nothing is masked any more
+        type='beit_mm.UpdateGuardHook', ignore=['backbone.mask_token']
     ),
-    frozen_weights_guard=dict(type='beit_mm.FrozenWeightsGuardHook'),
-    constant_prediction_guard=dict(type='beit_mm.ConstantPredictionGuardHook'),
-    chance_loss_guard=dict(type='beit_mm.ChanceLossGuardHook'),
+    prediction_guard=dict(type='beit_mm.PredictionGuardHook'),
     graceful_stop=dict(type='beit_mm.GracefulStopHook'),
     worker_timeout=dict(type='beit_mm.WorkerTimeoutHook'),
     run_record=dict(type='beit_mm.RunRecordHook'),

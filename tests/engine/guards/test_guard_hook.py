@@ -9,7 +9,7 @@ from small_runs import small_run, told
 
 from beit_mm.engine.guards.guard_hook import GuardHook, Symptom
 
-KINDS = ('ZeroGradient', 'FrozenWeights', 'ConstantPrediction', 'ChanceLoss')
+KINDS = ('Update', 'Prediction')
 
 
 class Runner:
@@ -27,7 +27,9 @@ class Scripted(GuardHook):
 
     def check(self, runner):
         found = self.script.pop(0)
-        return found and {key: Symptom(key, 'Look', size) for key, size in found.items()}
+        if found is not None:
+            found = {key: Symptom(key, 'Look', size) for key, size in found.items()}
+        return dict(scripted=found)
 
 
 def steps_told(script):
@@ -54,9 +56,21 @@ def test_symptom__is_told_again_when_it_has_grown_by_half():
     ]
 
 
+def test_checks__age_by_their_own_judgments():
+    """One that is too early to judge forgets nothing while another one judges."""
+    runner, guard = Runner(), Scripted([])
+    symptom = Symptom('a', 'Look')
+    guard.report(runner, 'Step 1', dict(slow=dict(a=symptom)))
+    for _ in range(3):
+        guard.report(runner, 'Step 2', dict(slow=None, fast={}))
+    guard.report(runner, 'Step 3', dict(slow=dict(a=symptom)))
+    assert len(runner.written) == 1
+
+
 def test_message__has_each_advice_once_and_few_symptoms():
     runner = Runner()
-    Scripted([]).tell(runner, 'Step 1', {str(i): Symptom(f's{i}', 'Look up') for i in range(11)})
+    found = {str(i): Symptom(f's{i}', 'Look up') for i in range(11)}
+    Scripted([]).report(runner, 'Step 1', dict(scripted=found))
     assert runner.written == [
         'Step 1: s0; s1; s2; s3; s4; s5; s6; s7; and 3 more. Look up. (Scripted, docs/health.md)'
     ]

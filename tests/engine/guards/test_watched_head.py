@@ -11,18 +11,17 @@ from mmpretrain.structures import DataSample
 from mmseg.models.decode_heads import FCNHead
 from mmseg.structures import SegDataSample
 
-from beit_mm.engine.guards.watched_head import watched_head
+from beit_mm.contracts import MIMHead, TokenSource
+from beit_mm.engine.guards.watched_head import Seen, watched_head
 
 
 def read(model, call):
     """All that the watched module's calls say during ``call``."""
     head, seen = watched_head(model), []
-    hook = head.module.register_forward_hook(
-        lambda module, args, kwargs, output: seen.append(head.read(args, kwargs, output)),
-        with_kwargs=True,
-    )
+    stop = head.watch(seen.append)
     result = call()
-    hook.remove()
+    stop()
+    call()  # is not seen
     return head, seen, result
 
 
@@ -34,9 +33,7 @@ def holder(**parts):
 
 
 def mean_loss(seen):
-    weights = torch.ones(seen.logits.shape[1]) if seen.weights is None else seen.weights
-    mass = seen.smoothed * weights
-    return -(mass * seen.logits.log_softmax(1)).sum() / mass.sum()
+    return seen.loss[0] / seen.loss[1]
 
 
 @pytest.mark.parametrize(
@@ -50,14 +47,15 @@ def test_classifier(loss):
     torch.manual_seed(0)
     head = LinearClsHead(5, 8, loss=dict(loss, _scope_='mmpretrain'))
     samples = [DataSample().set_gt_label(label) for label in (3, 0, 4, 4)]
-    watched, (seen,), losses = read(
-        holder(head=head), lambda: head.loss((torch.randn(4, 8),), samples)
-    )
+    feats = torch.randn(4, 8)
+    watched, (seen,), losses = read(holder(head=head), lambda: head.loss((feats,), samples))
     assert (watched.name, watched.unit) == ('model.head', 'images')
     assert torch.allclose(mean_loss(seen), losses['loss'])
-    assert torch.equal(seen.targets.argmax(1), torch.tensor([3, 0, 4, 4]))
-    assert torch.equal(seen.targets.sum(1), torch.ones(4))
-    assert not seen.logits.requires_grad
+    answers = head.fc(feats).argmax(1)
+    assert seen.predicted.tolist() == torch.bincount(answers, minlength=5).tolist()
+    assert seen.targets.tolist() == [1, 0, 0, 1, 2]
+    assert seen.largest.tolist() == [seen.predicted.max(), 2]
+    assert not seen.loss.requires_grad
 
 
 def test_classifier__mixed_labels():
@@ -67,9 +65,10 @@ def test_classifier__mixed_labels():
     )
     scores = torch.rand(4, 5).softmax(1)
     samples = [DataSample().set_gt_score(score) for score in scores]
-    _, (seen,), losses = read(holder(head=head), lambda: head.loss((torch.randn(4, 8),), samples))
-    assert torch.equal(seen.targets, scores)
-    assert torch.allclose(seen.smoothed, 0.9 * scores + 0.1 / 5)
+    feats = torch.randn(4, 8)
+    _, (seen,), losses = read(holder(head=head), lambda: head.loss((feats,), samples))
+    assert torch.allclose(seen.targets, scores.sum(0))
+    assert torch.allclose(seen.masses[0], (0.9 * scores + 0.1 / 5).sum(0))
     assert torch.allclose(mean_loss(seen), losses['loss'])
 
 
@@ -104,41 +103,77 @@ def test_segmentor__ignored_pixels_and_weights(weights):
     torch.manual_seed(0)
     watched, seen, loss, labels = segmentation(16, weights)
     assert (watched.name, watched.unit) == ('model.decode_head', 'pixels')
-    assert len(seen.logits) == labels.numel()
-    assert torch.equal(seen.targets.sum(1) == 0, labels.flatten() == 255)
+    asked = torch.bincount(labels[labels != 255], minlength=3)
+    assert torch.equal(seen.targets, asked.float())
+    assert seen.predicted.sum() == asked.sum()
+    scale = torch.ones(3) if weights is None else torch.tensor(weights)
+    assert torch.allclose(seen.masses, torch.stack([asked, asked * scale]))
     assert torch.allclose(mean_loss(seen), loss, rtol=1e-5)
 
 
 def test_segmentor__of_many_pixels_a_grid():
     torch.manual_seed(0)
     _, seen, loss, _ = segmentation(200)
-    assert 2000 < len(seen.logits) <= 4096
+    assert 0.7 * 2000 < seen.predicted.sum() <= 4096  # a quarter is ignored
     assert torch.allclose(mean_loss(seen), loss, rtol=0.05)
 
 
-def masked_image_model(classes, rows):
-    proj = nn.Linear(2, classes)
-    head = holder(proj=proj)
-    head.vocab_size = classes
-    model = holder(tokenizer=nn.Identity(), head=head)
-    model.usage_counts = lambda: torch.ones(classes)
-    return read(model, lambda: proj(torch.randn(rows, 2)))
+class Head(MIMHead):
+    """What the contract asks for; ``aim`` is what its loss is called."""
+
+    def __init__(self, classes, loss='loss'):
+        super().__init__()
+        self.fc, self.name = nn.Linear(2, classes), loss
+
+    def loss(self, features, targets):
+        return {self.name: F.cross_entropy(self.predict(features), targets)}
+
+    def predict(self, features):
+        return self.fc(features)
 
 
-def test_masked_image_model__rows_are_limited_by_the_vocabulary():
-    watched, (seen,), logits = masked_image_model(6, 50)
-    assert torch.equal(seen.logits, logits) and seen.targets is None and not watched.is_loss
-    _, (seen,), logits = masked_image_model(8192, 2000)
-    assert seen.logits.numel() <= 2**22 and 400 < len(seen.logits) <= 512
-    assert watched.read((torch.zeros(0, 2),), {}, torch.zeros(0, 6)) is None
+class Masked(nn.Module, TokenSource):
+    def __init__(self, head, vocab_size):
+        super().__init__()
+        self.vocab_size, self.token_head = vocab_size, head
+
+
+@pytest.mark.parametrize('name', ['loss', 'loss_mim', 'cross_entropy'])
+def test_masked_image_model__rows_are_limited_by_the_vocabulary(name):
+    torch.manual_seed(0)
+    head, feats, targets = Head(6, name), torch.randn(50, 2), torch.randint(6, (50,))
+    watched, (seen,), losses = read(Masked(head, 6), lambda: head.loss(feats, targets))
+    assert watched.name == 'model.token_head' and not watched.labelled
+    answers = torch.bincount(head.predict(feats).argmax(1), minlength=6)
+    assert torch.equal(seen.predicted, answers.float())
+    assert torch.equal(seen.targets, torch.bincount(targets, minlength=6).float())
+    assert torch.allclose(mean_loss(seen), losses[name]) and seen.loss[1] == 50
+    assert torch.equal(seen.masses, seen.targets.expand(2, -1))
+    big, feats, targets = Head(8192), torch.randn(2000, 2), torch.randint(8192, (2000,))
+    _, (seen,), losses = read(Masked(big, 8192), lambda: big.loss(feats, targets))
+    assert 400 < seen.predicted.sum() <= 512
+    assert seen.targets.sum() == 2000 and torch.allclose(mean_loss(seen), losses['loss'])
+    assert watched.read(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long), {}) is None
+
+
+def test_masked_image_model__a_batch_that_is_left_out():
+    watched = watched_head(Masked(Head(6), 6))
+    losses = dict(loss=torch.tensor(torch.nan))
+    seen = watched.read(torch.randn(5, 2), torch.zeros(5, dtype=torch.long), losses)
+    assert seen.loss.tolist() == [0, 0] and seen.masses.sum() == 0 and seen.targets.sum() == 5
+
+
+def test_numbers__round_trip():
+    parts = (torch.rand(3), torch.rand(3), torch.rand(2), torch.rand(2), torch.rand(2, 3))
+    again = Seen.unflatten(Seen(*parts).flatten())
+    for value, part in zip(vars(again).values(), parts, strict=True):
+        assert torch.equal(value, part)
 
 
 def test_nothing_to_watch():
     assert watched_head(holder(encoder=nn.Linear(2, 2))) is None
-    regression = holder(tokenizer=nn.Identity(), head=holder(proj=nn.Linear(2, 2)))
-    regression.head.vocab_size = None
-    regression.usage_counts = lambda: None
-    assert watched_head(regression) is None
+    assert watched_head(Masked(Head(2), None)) is None  # continuous targets
+    assert watched_head(Masked(nn.Linear(2, 2), 2)) is None
     many = LinearClsHead(
         5, 8, loss=dict(type='CrossEntropyLoss', use_sigmoid=True, _scope_='mmpretrain')
     )
@@ -152,12 +187,12 @@ def test_read__keeps_the_training_as_it_is():
     logits = torch.arange(12.0).view(4, 3)
     loss = nn.CrossEntropyLoss()
     head = watched_head(holder(head=holder(loss_module=loss)))
-    seen = head.read((logits, torch.tensor([0, 1, 2, 0])), {}, None)
+    seen = head.read(logits, torch.tensor([0, 1, 2, 0]))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.allclose(mean_loss(seen), F.cross_entropy(logits, torch.tensor([0, 1, 2, 0])))
 
 
 def test_read__an_ignored_id_may_be_a_class():
     head = watched_head(holder(head=holder(loss_module=nn.CrossEntropyLoss())))
-    seen = head.read((torch.zeros(3, 3), torch.tensor([0, 1, -1])), dict(ignore_index=1), None)
-    assert seen.targets.sum(1).tolist() == [1, 0, 0]
+    seen = head.read(torch.zeros(3, 3), torch.tensor([0, 1, -1]), ignore_index=1)
+    assert seen.targets.tolist() == [1, 0, 0]

@@ -1,15 +1,20 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from small_runs import small_run, told, train
 
-from beit_mm.engine import ConstantPredictionGuardHook, UnhealthyTrainingError
-from beit_mm.engine.guards import constant_prediction_guard_hook
-from beit_mm.engine.guards.watched_head import Seen
+from beit_mm.engine import PredictionGuardHook, UnhealthyTrainingError
+from beit_mm.engine.guards.chance_loss import ChanceLoss
+from beit_mm.engine.guards.constant_prediction import ConstantPrediction
+from beit_mm.engine.guards.watched_head import LossHead, Seen
 
-GUARD = dict(type='beit_mm.ConstantPredictionGuardHook', interval=20, grace=10)
+GUARD = dict(type='beit_mm.PredictionGuardHook', interval=20, grace=10)
 BLIND = dict(type='PointClassifier', broken='blind')
+
+
+@pytest.fixture(autouse=True)
+def no_chance(monkeypatch):
+    """A loss at chance has its own tests."""
+    monkeypatch.setattr(ChanceLoss, 'judge', lambda *args: None)
 
 
 def test_blind_head__is_told_with_names_and_shares(tmp_path):
@@ -45,7 +50,7 @@ def test_constant_targets__are_said_to_be_the_cause(tmp_path):
 def test_grace__and_the_warm_up_before_it(tmp_path):
     """A tenth of the run after it, by default."""
     schedule = [dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=40)]
-    guard = dict(type='beit_mm.ConstantPredictionGuardHook', interval=10)
+    guard = dict(type='beit_mm.PredictionGuardHook', interval=10)
     run = train(tmp_path, guard, steps=100, model=BLIND, param_scheduler=schedule)
     (message,) = told(run)
     assert 'Step 60: ' in message  # looks at 51, 52, ..., 60
@@ -79,11 +84,11 @@ def test_other_steps__have_no_hook(tmp_path):
     assert hooked == list(range(10, 101, 10))
 
 
-def judged(predicted, targets, **settings):
-    guard = ConstantPredictionGuardHook(**settings)
-    guard.head = type('Head', (), dict(name='model.head', unit='pixels', is_loss=True))
-    both = (torch.tensor([*counts, 0.5 * sum(counts)]) for counts in (predicted, targets))
-    return guard._judge(*both)
+def judged(predicted, targets, others=0.01):
+    counts = torch.tensor([predicted, targets])
+    seen = Seen(*counts, 0.5 * counts.sum(1), torch.zeros(2), torch.zeros(2, 2))
+    head = LossHead('model.head', 'pixels', torch.nn.Identity())
+    return ConstantPrediction(others).judge(head, seen)
 
 
 def test_rule__others_have_almost_nothing_and_much_less_than_in_the_targets():
@@ -96,34 +101,15 @@ def test_rule__others_have_almost_nothing_and_much_less_than_in_the_targets():
     assert not judged([15.0, 0.0], [8.0, 7.0])  # too few to tell
 
 
-def test_measure__counts_what_is_asked_alone():
-    logits = torch.tensor([[3.0, 1.0], [0.0, 2.0], [0.0, 9.0]])
-    targets = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 0.0]])  # the last one is ignored
-    counts = ConstantPredictionGuardHook().measure(Seen(logits, targets))
-    assert counts.tolist() == [[1.0, 1.0, 1.0], [1.5, 0.5, 1.5]]
-
-
 def test_stop(tmp_path):
     with pytest.raises(UnhealthyTrainingError, match='Step 40: model.head answers'):
         train(tmp_path, dict(GUARD, action='stop'), model=BLIND)
 
 
-@pytest.mark.parametrize('wrong', [dict(others=0.0), dict(others=1.0), dict(grace=-1)])
+@pytest.mark.parametrize(
+    'wrong', [dict(others=0.0), dict(others=1.0), dict(grace=-1), dict(min_gap=1.0)]
+)
 def test_arguments__named_in_errors(wrong):
     ((name, value),) = wrong.items()
-    with pytest.raises(ValueError, match=f'ConstantPredictionGuardHook.{name}={value}'):
-        ConstantPredictionGuardHook(**wrong)
-
-
-def test_targets_of_a_masked_image_model__are_those_of_all_processes(monkeypatch):
-    """This one's are one class, the other's another: neither is constant, the answers are."""
-    monkeypatch.setattr(constant_prediction_guard_hook, 'over_processes', lambda t: t + t.flip(0))
-    guard = ConstantPredictionGuardHook()
-    guard.head = SimpleNamespace(is_loss=False, name='model.head', unit='masked patches')
-    predicted = torch.tensor([100.0, 0.0, 100.0])
-    monkeypatch.setattr(guard, 'seen_by_all', lambda: [torch.stack([predicted, 0 * predicted])])
-    model = SimpleNamespace(usage_counts=lambda: torch.tensor([100.0, 0.0]))
-    dataset = SimpleNamespace(metainfo={})
-    runner = SimpleNamespace(model=model, train_dataloader=SimpleNamespace(dataset=dataset))
-    (symptom,) = guard.check(runner).values()
-    assert 'answers class 0 for 100.00% of 100 masked patches' in symptom.text
+    with pytest.raises(ValueError, match=f'PredictionGuardHook.{name}={value}'):
+        PredictionGuardHook(**wrong)

@@ -1,70 +1,53 @@
 import torch
 from mmengine.hooks import ParamSchedulerHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
-from beit_mm.contracts.runner_access import optim_wrappers
-from beit_mm.engine.guards.guard_hook import LOOKS, GuardHook, Symptom, is_positive, over_processes
+from beit_mm.contracts import TrainingState
+from beit_mm.contracts.runner_access import model_of, optim_wrappers
+from beit_mm.engine.guards.guard_hook import MIN_SAMPLES, Symptom, is_positive, over_processes
 from beit_mm.engine.guards.schedules import is_moving, lr_schedulers
 from beit_mm.engine.guards.weight_names import grouped, names_of
-from beit_mm.registry import HOOKS
 
 
-@HOOKS.register_module()
-class FrozenWeightsGuardHook(GuardHook):
-    """Tells of a training that changes nothing: by its learning rate, its optimizer or its steps.
-
-    - trainable weights that are in no group of the optimizer, or groups of weights that the model
-      hasn't got (before the first step as well);
-    - a learning rate of 0 in all iterations since the last check, of all groups or of some, while
-      iterations are left: a schedule that is over, or never began;
-    - a learning rate that stays the same while a schedule is at work that moves it;
-    - no update since the last check, or updates that left each weight as it was.
-
-    At least ten iterations are judged together.
+class WeightChanges(TrainingState):
+    """Find weights that no update changes, and why, for UpdateGuardHook.
 
     Args:
-        interval: Iterations between two checks.
-        action: ``warn``, ``stop`` or ``off``.
-
-    Raises:
-        UnhealthyTrainingError: With action='stop'.
+        interval: Iterations between two judgments.
     """
 
-    def __init__(self, interval: int = 100, action: str = 'warn'):
-        super().__init__(interval, action)
+    def __init__(self, interval: int):
+        self.interval = interval
         self._rates: list[float] = []  # of the groups, in the latest iteration
         self._changed = 0  # the iteration in which they became these
-        self._ever = False  # above 0
-        self._sums: Tensor | None = None  # of the weights at the last check
+        self._ever = False  # whether one was above 0
+        self._sums: Tensor | None = None  # of the weights at the last judgment
+        self._handles: list = []
         self._begin_again()
 
     def _begin_again(self) -> None:
-        self._iters, self._updates = 0, 0  # since the last check
-        self._highest: list[float] = []
+        self._iters, self._updates = 0, 0  # since the last judgment
+        self._highest: list[float] = []  # rate of each group since then
 
-    def before_train(self, runner) -> None:
-        self._handles = []
-        if self.action == 'off':
-            return
-        self._names = names_of(runner.model)
+    def start(self, runner) -> None:
+        self._names = names_of(model_of(runner))
         if self._sums is None:
-            self._sums = self._fingerprint(runner)
+            self._sums = _checksums(runner)
         self._handles = [
             wrapper.optimizer.register_step_pre_hook(self._count)
             for wrapper in optim_wrappers(runner)
         ]
-        self.tell(runner, 'At the start', self._members(runner))
 
-    def after_train(self, runner) -> None:
+    def stop(self) -> None:
         for handle in self._handles:
             handle.remove()
 
     def _count(self, optimizer, args, kwargs) -> None:
         self._updates += 1
 
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def note_rates(self, runner) -> None:
+        """Remember the learning rates of an iteration."""
         rates = [group['lr'] for group in _groups(runner)]
         if not any(isinstance(rate, torch.Tensor) for rate in rates):
             if rates != self._rates:
@@ -74,16 +57,16 @@ class FrozenWeightsGuardHook(GuardHook):
             self._highest = [max(pair) for pair in zip(rates, self._highest, strict=True)]
             self._ever |= any(map(is_positive, rates))
         self._iters += 1
-        super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
-    def check(self, runner) -> dict[str, Symptom] | None:
-        if self._iters < LOOKS:
+    def judge(self, runner) -> dict[str, Symptom] | None:
+        """Return the symptoms, None before there are ten iterations."""
+        if self._iters < MIN_SAMPLES:
             return None
-        self._names = names_of(runner.model)
-        sums, before = self._fingerprint(runner), self._sums
+        self._names = names_of(model_of(runner))
+        sums, before = _checksums(runner), self._sums
         changed = sums.new_ones(()) if sums.shape != before.shape else (sums != before.to(sums))
         changed = bool(over_processes(changed.any().float(), 'max'))
-        symptoms = {**self._members(runner), **self._rate(runner)}
+        symptoms = {**self.find_misplaced(runner), **self._judge_rates(runner)}
         accumulated = max(w._accumulative_counts for w in optim_wrappers(runner))
         if not self._updates and self._iters >= 2 * accumulated:
             symptoms['updates'] = Symptom(
@@ -103,7 +86,8 @@ class FrozenWeightsGuardHook(GuardHook):
         self._begin_again()
         return symptoms
 
-    def _members(self, runner) -> dict[str, Symptom]:
+    def find_misplaced(self, runner) -> dict[str, Symptom]:
+        """Find weights outside of the optimizer, and in it some that are not the model's."""
         inside = {id(p) for group in _groups(runner) for p in group['params']}
         names = {id(p): self._names[id(p)] for p in _trainable(runner)}
         symptoms = {}
@@ -123,7 +107,7 @@ class FrozenWeightsGuardHook(GuardHook):
             )
         return symptoms
 
-    def _rate(self, runner) -> dict[str, Symptom]:
+    def _judge_rates(self, runner) -> dict[str, Symptom]:
         left = runner.max_iters - runner.iter - 1
         if left <= 0 or len(self._highest) != len(_groups(runner)):
             return {}
@@ -163,28 +147,16 @@ class FrozenWeightsGuardHook(GuardHook):
         return symptoms
 
     def _should_have_moved(self, scheduler, runner) -> bool:
-        """Whether the schedule has been at work for long enough since the rate last changed."""
+        """Return whether the schedule has been at work for long enough since the last change."""
         unit = len(runner.train_dataloader) if scheduler.by_epoch else 1
         if _has_no_epochs(scheduler, runner):
-            return runner.iter - self._changed >= max(self.interval, LOOKS) - 1
+            return runner.iter - self._changed >= max(self.interval, MIN_SAMPLES) - 1
         now, since = runner.iter // unit, max(self._changed // unit, scheduler.begin)
-        patience = 2 if scheduler.by_epoch else max(self.interval, LOOKS) - 1
+        patience = 2 if scheduler.by_epoch else max(self.interval, MIN_SAMPLES) - 1
         return now < scheduler.end - 1 and now - since >= patience and is_moving(scheduler)
-
-    @torch.no_grad()
-    def _fingerprint(self, runner) -> Tensor:
-        """Two numbers of each trainable tensor (2, P) that change when it does."""
-        tensors = [p.detach().float() for p in _trainable(runner)]
-        if not tensors:
-            return torch.zeros(2, 0)
-        device = tensors[0].device
-        sums = torch.stack([t.sum().to(device) for t in tensors])
-        norms = torch.stack([torch.linalg.vector_norm(t).to(device) for t in tensors])
-        return torch.stack([sums, norms])
 
     def training_state(self) -> dict:
         return dict(
-            super().training_state(),
             rates=list(self._rates),
             changed=self._changed,
             ever=self._ever,
@@ -195,7 +167,6 @@ class FrozenWeightsGuardHook(GuardHook):
         )
 
     def load_training_state(self, state: dict) -> None:
-        super().load_training_state(state)
         self._rates, self._changed = list(state['rates']), state['changed']
         self._ever, self._sums = state['ever'], state['sums']
         self._iters, self._updates = state['iters'], state['updates']
@@ -216,7 +187,7 @@ def _why_frozen(scheduler, runner) -> str:
 
 
 def _has_no_epochs(scheduler, runner) -> bool:
-    """Counts them in a loop that has none, so it stays at its beginning."""
+    """Return whether the schedule counts epochs in a loop that has none, and so never moves."""
     return scheduler.by_epoch and not isinstance(runner.train_loop, EpochBasedTrainLoop)
 
 
@@ -225,5 +196,16 @@ def _groups(runner) -> list[dict]:
 
 
 def _trainable(runner) -> list[Tensor]:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return [p for p in model.parameters() if p.requires_grad]
+    return [p for p in model_of(runner).parameters() if p.requires_grad]
+
+
+@torch.no_grad()
+def _checksums(runner) -> Tensor:
+    """Return two numbers of each trainable tensor, (2, P), that change when it does."""
+    tensors = [p.detach().float() for p in _trainable(runner)]
+    if not tensors:
+        return torch.zeros(2, 0)
+    device = tensors[0].device
+    sums = torch.stack([t.sum().to(device) for t in tensors])
+    norms = torch.stack([torch.linalg.vector_norm(t).to(device) for t in tensors])
+    return torch.stack([sums, norms])

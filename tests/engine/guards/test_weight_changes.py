@@ -5,10 +5,10 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from small_runs import small_run, told, train
 
-from beit_mm.engine import FrozenWeightsGuardHook, UnhealthyTrainingError
-from beit_mm.engine.guards import frozen_weights_guard_hook
+from beit_mm.engine import UpdateGuardHook, UnhealthyTrainingError
+from beit_mm.engine.guards import weight_changes
 
-GUARD = dict(type='beit_mm.FrozenWeightsGuardHook', interval=20)
+GUARD = dict(type='beit_mm.UpdateGuardHook', interval=20)
 
 
 def scheduled(kind, **settings):
@@ -145,7 +145,7 @@ def test_stop(tmp_path):
 def test_handles__are_given_back(tmp_path):
     run = train(tmp_path, GUARD)
     assert run.optim_wrapper.optimizer._optimizer_step_pre_hooks == {}
-    assert FrozenWeightsGuardHook().interval == 100
+    assert UpdateGuardHook().interval == 100
 
 
 def test_rate_of_zero__of_weights_that_are_frozen_on_purpose(tmp_path):
@@ -166,5 +166,5 @@ def test_rate_of_zero__of_weights_that_are_frozen_on_purpose(tmp_path):
 
 def test_updates__that_change_something_in_another_process(tmp_path, monkeypatch):
     """All judge alike, so a shard that stays as it was is no symptom by itself."""
-    monkeypatch.setattr(frozen_weights_guard_hook, 'over_processes', lambda t, how: t * 0 + 1)
+    monkeypatch.setattr(weight_changes, 'over_processes', lambda t, how: t * 0 + 1)
     assert told(train(tmp_path, GUARD, optim_wrapper=optim(lr=1e-12))) == []
