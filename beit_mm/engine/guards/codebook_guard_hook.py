@@ -96,7 +96,7 @@ class CodebookGuardHook(Hook, TrainingState):
         if not isinstance(model, TokenSource):
             raise UserError(
                 f'CodebookGuardHook: {type(model).__name__} makes no tokens (it is no '
-                'beit_mm.contracts.TokenSource); it watches tokenizers and masked image models, set '
+                'TokenSource); it watches tokenizers and masked image models, set '
                 'default_hooks=dict(codebook_guard=None), or remove it from custom_hooks'
             )
         self._window = None

@@ -124,5 +124,5 @@ def over_processes(tensor: Tensor, how: str = 'sum') -> Tensor:
 
 
 def is_positive(rate) -> bool:
-    """Return whether a learning rate is above 0; one in a tensor is, since reading it would sync."""
+    """Return whether a learning rate is above 0; a tensor is not read, which would sync."""
     return isinstance(rate, torch.Tensor) or rate > 0

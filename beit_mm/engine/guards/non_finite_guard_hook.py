@@ -178,7 +178,7 @@ def _is_finite(value) -> bool:
 
 
 def _check_state(runner, step: int) -> None:
-    """Refuse to go on when the forward pass has made a buffer, such as a running mean, non-finite."""
+    """Refuse to go on with buffers, such as running means, that are not finite."""
     if name := first_non_finite(runner.model.state_dict()):
         raise NonFiniteError(
             f'Iteration {step}: {name} of the model is not finite, so the training cannot go '

@@ -64,7 +64,7 @@ class WatchedHead(ABC):
 
     @abstractmethod
     def watch(self, see: Callable[[Seen | None], None]) -> Callable[[], None]:
-        """Call ``see`` with what each call of the head says, until the returned function is called."""
+        """Call ``see`` with what each call of the head says; return a function that ends it."""
 
 
 class LossHead(WatchedHead):

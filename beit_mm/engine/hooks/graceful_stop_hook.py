@@ -86,7 +86,7 @@ class GracefulStopHook(Hook):
         raise SystemExit(self.exit_status)
 
     def data_failed(self, runner, error: Exception) -> None:
-        """Save when the signal has ended the data workers, between two steps of a resumable loop."""
+        """Save when the signal has ended the data workers between two steps."""
         if self._received is not None and self._complete and get_world_size() == 1:
             loop = runner.train_loop
             loop._iter -= 1  # for hooks the step that is done is the current one

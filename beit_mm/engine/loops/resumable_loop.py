@@ -68,7 +68,7 @@ class ResumableLoop:
         self.saved = dict(state)
 
     def batch_indices(self, start: tuple[int, int] | None = None) -> list[int]:
-        """Return this process's samples of the batch that began at ``start``, or of the current one."""
+        """Return this process's samples of the batch that began at ``start``; None: now."""
         epoch, offset = start or self.batch_start
         return self.sampler.indices_of(epoch, offset, self.dataloader.batch_size)
 
@@ -83,7 +83,7 @@ class ResumableLoop:
         self.runner.val_loop.run()
 
     def batches(self) -> Iterator[Any]:
-        """Yield batches from where the sampler starts; call the hooks' ``data_failed`` on an error."""
+        """Yield batches from where the sampler starts; errors go to ``data_failed``."""
         iterator = iter(self.dataloader)
         while True:
             try:

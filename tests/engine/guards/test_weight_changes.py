@@ -5,7 +5,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from small_runs import small_run, told, train
 
-from beit_mm.engine import UpdateGuardHook, UnhealthyTrainingError
+from beit_mm.engine import UnhealthyTrainingError, UpdateGuardHook
 from beit_mm.engine.guards import weight_changes
 
 GUARD = dict(type='beit_mm.UpdateGuardHook', interval=20)

@@ -12,10 +12,8 @@ import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
 
-from beit_mm.engine import CodebookGuardHook, CollapsedCodebookError
 from beit_mm.models import DVAETokenizer, ResidualVQTokenizer, VQVAETokenizer
 from beit_mm.models.layers.binary_code_entropy import binary_code_entropies
-from beit_mm.models.layers.chance_level import ChanceLevel
 from beit_mm.models.layers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
 
 SIZES = dict(vocab_size=16, stride=4, width=8, num_blocks=1)
@@ -68,20 +66,6 @@ def started(kind, images, **kwargs) -> nn.Module:
     return model
 
 
-def guarded(counts: list) -> dict:
-    model = nn.Module()
-    model.usage_counts = lambda: torch.tensor(counts)
-    logged = {}
-    hub = SimpleNamespace(update_scalar=lambda name, value: logged.setdefault(name, value))
-    runner = SimpleNamespace(model=model, iter=0, message_hub=hub)
-    hook = CodebookGuardHook(min_perplexity=1.5, grace=0, action='stop', interval=1)
-    try:
-        hook.after_train_iter(runner, 0)
-    except CollapsedCodebookError:
-        logged['stopped'] = True
-    return logged
-
-
 def entropies(logits, processes: int) -> dict:
     logits = logits.clone().requires_grad_()
     position, batch = binary_code_entropies(logits)
@@ -96,12 +80,6 @@ def usage_term(logits, processes: int) -> dict:
     missing = model._missing_usage((logits @ WIDER).log_softmax(-1)[:, None, None])
     (missing / processes).backward()  # their losses are averaged
     return dict(missing=missing.detach(), gradient=logits.grad)
-
-
-def logged(parts: list) -> list[dict]:
-    """The figures of some steps, of targets and of the losses that predict them."""
-    chance = ChanceLevel(6, window=2)
-    return [chance(ids, loss) for ids, loss in parts]
 
 
 def streams() -> list:
@@ -142,8 +120,6 @@ def worker(rank: int, folder) -> None:
     result['entropies'] = entropies(logits, 2)
     result['usage_term'] = usage_term(logits, 2)
 
-    result['logged'] = logged(torch.load(folder / 'predicted.pth')[rank])
-
     kmeans = MiniBatchKMeans(5, 4, start_vectors=100)
     result['fitted'] = []
     for batch in streams()[rank]:
@@ -151,7 +127,6 @@ def worker(rank: int, folder) -> None:
         result['fitted'].append(kmeans.fitted)
     result['kmeans'] = kmeans.state_dict()
 
-    result['guard'] = [guarded([[9, 0, 0], [0, 9, 0]][rank]), guarded([9, 0, 0])]
     torch.save(result, folder / f'rank{rank}.pth')
     dist.destroy_process_group()
 
@@ -165,13 +140,6 @@ def ranks(tmp_path_factory):
     torch.save(images, folder / 'images.pth')
     logits = 3 * torch.randn(sum(VECTORS), 5)
     torch.save(logits, folder / 'logits.pth')
-    sizes = torch.tensor([[8, 3, 5], [2, 9, 4]])
-    predicted = [
-        [(torch.randint(6, (n,)) // (rank + 1), torch.rand(()) + rank) for n in steps]
-        for rank, steps in enumerate(sizes.tolist())
-    ]
-    predicted[0][2] = (predicted[0][2][0], torch.tensor(torch.nan))  # left out of the loss
-    torch.save(predicted, folder / 'predicted.pth')
     context = torch.multiprocessing.get_context('fork')
     workers = [context.Process(target=worker, args=(rank, folder), daemon=True) for rank in (0, 1)]
     for process in workers:
@@ -181,9 +149,7 @@ def ranks(tmp_path_factory):
         assert process.exitcode == 0
     results = [torch.load(folder / f'rank{rank}.pth') for rank in (0, 1)]
     first, second = results
-    return SimpleNamespace(
-        images=images, logits=logits, predicted=predicted, first=first, second=second
-    )
+    return SimpleNamespace(images=images, logits=logits, first=first, second=second)
 
 
 def assert_equal(ranks, name: str) -> None:
@@ -253,20 +219,6 @@ def test_entropy_of_binary_codes__of_the_joint_batch_though_the_parts_differ_in_
     torch.testing.assert_close(torch.cat(gradients), alone['gradient'])
 
 
-def test_figures_in_the_log__of_the_tokens_of_both(ranks):
-    joint = [
-        (torch.cat([a, b]), (len(a) * x + len(b) * y) / (len(a) + len(b)))
-        for (a, x), (b, y) in zip(*ranks.predicted, strict=True)
-    ]
-    expected = logged(joint)
-    (a, x), (b, y) = ranks.predicted[0][1], ranks.predicted[1][1]
-    c, z = ranks.predicted[1][2]  # the other process has a NaN
-    loss = (len(a) * x + len(b) * y + len(c) * z) / (len(a) + len(b) + len(c))
-    expected[2]['gain_over_unigram'] = 1 - loss / expected[2]['chance']
-    for rank in (ranks.first, ranks.second):
-        torch.testing.assert_close(rank['logged'], expected)
-
-
 def test_kmeans__both_wait_for_the_slower_one_and_have_one_set_of_centers(ranks):
     assert ranks.first['fitted'] == ranks.second['fitted'] == 3 * [False] + 4 * [True]
     assert_equal(ranks, 'kmeans')
@@ -280,11 +232,3 @@ def test_kmeans__both_wait_for_the_slower_one_and_have_one_set_of_centers(ranks)
         alone.fit(torch.cat(parts))
     torch.testing.assert_close(ranks.first['kmeans'], dict(alone.state_dict()))
     assert alone.counts.sum() == 7 * sum(VECTORS)
-
-
-def test_codebook_guard__judges_the_counts_of_both(ranks):
-    for rank in (ranks.first, ranks.second):
-        healthy, collapsed = rank['guard']
-        assert healthy['train/codebook/codes_used'] == 2  # one in each
-        assert healthy['train/codebook/perplexity'] == pytest.approx(2)
-        assert 'stopped' not in healthy and collapsed['stopped']
