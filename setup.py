@@ -47,6 +47,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11',
     packages=find_packages(include=['beit_mm', 'beit_mm.*']),
+    package_data={'beit_mm.visualization.pages': ['*.jinja']},
     cmdclass={'build_py': build_with_configs},
     # What must be there. requirements/ pins what was tested.
     install_requires=[
@@ -56,6 +57,8 @@ setup(
         'opencv-python',
         'pillow',
         'tifffile',
+        'matplotlib',
+        'jinja2',
         'onedl-mmengine>=0.10.12,<1',
         'onedl-mmcv>=2.3.6,<2.4',
         'onedl-mmpretrain>=1.3.6,<2',

@@ -1,32 +1,45 @@
 from beit_mm.visualization.continued_vis_backend import ContinuedVisBackend
-from beit_mm.visualization.curves import draw_curves, read_scalars
-from beit_mm.visualization.image_grid import (
-    grid,
-    label,
-    mask_patches,
-    paste_patches,
-    segmentation_overlay,
-)
-from beit_mm.visualization.svg_grid import svg_grid
-from beit_mm.visualization.token_pictures import (
+from beit_mm.visualization.figures import (
     code_atlas,
     code_traversal,
+    draw_curves,
+    grid,
+    grid_figure,
     reconstruction_grid,
+    to_svg,
     usage_histogram,
 )
+from beit_mm.visualization.pages import render_page
+from beit_mm.visualization.patches import (
+    constant_ids,
+    mask_patches,
+    most_used,
+    paste_patches,
+    patches_of_code,
+    segmentation_overlay,
+    swapped_ids,
+    to_rgb,
+)
+from beit_mm.visualization.scalars import read_scalars
 
 __all__ = [
     'ContinuedVisBackend',
     'code_atlas',
     'code_traversal',
+    'constant_ids',
     'draw_curves',
     'grid',
-    'label',
+    'grid_figure',
     'mask_patches',
+    'most_used',
     'paste_patches',
+    'patches_of_code',
     'read_scalars',
     'reconstruction_grid',
+    'render_page',
     'segmentation_overlay',
-    'svg_grid',
+    'swapped_ids',
+    'to_rgb',
+    'to_svg',
     'usage_histogram',
 ]

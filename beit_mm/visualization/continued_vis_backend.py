@@ -1,37 +1,36 @@
 import json
 import logging
-import os
 from pathlib import Path
 
 from mmengine.logging import MessageHub, print_log
 from mmengine.visualization import LocalVisBackend
 from mmengine.visualization.vis_backend import force_init_env
 
+from beit_mm.checkpoints.store import write_atomically
 from beit_mm.registry import VISBACKENDS
 
 
 @VISBACKENDS.register_module()
 class ContinuedVisBackend(LocalVisBackend):
-    """LocalVisBackend that also keeps the curves of all runs of a work dir as one.
+    """LocalVisBackend that also keeps the curves of all runs of a work dir in one file.
 
-    ``scalars.jsonl`` in the work dir has one line per logged step: ``kind`` (train or val),
-    ``iter``, and the scalars. What a killed run logged after its last checkpoint goes when the
-    resumed run comes to the same iteration, so each step is there once, in order. A run from the
-    start begins a new curve. Where the disk is full the training goes on, and the curve with it as
-    soon as there is room.
+    Each line of ``scalars.jsonl`` in the work dir is one logged step: ``kind`` (train or val),
+    ``iter`` and the scalars. A resumed run first removes the lines that it will log again, so that
+    each step is there once, in order; a run from the start begins a new file. If the disk is full,
+    training goes on, and lines that could not be written are kept until there is room.
     """
 
     file_name = 'scalars.jsonl'
-    _continued = False
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self._continued = False  # the earlier runs' lines have been cut
         self._pending: list[str] = []  # lines that are not on the disk
 
     def add_scalars(self, scalar_dict: dict, step: int = 0, file_path=None, **kwargs) -> None:
         try:
             super().add_scalars(scalar_dict, step, file_path, **kwargs)
-        except OSError as error:  # the curve below has the same
+        except OSError as error:  # the lines below have the same scalars
             print_log(f'{self._save_dir}: {error}', logger='current', level=logging.ERROR)
         self._continue(scalar_dict)
 
@@ -40,15 +39,13 @@ class ContinuedVisBackend(LocalVisBackend):
         # only the training step's scalars know their iteration
         kind = 'train' if 'iter' in scalar_dict else 'val'
         done = MessageHub.get_current_instance().get_info('iter', -1) + 1
-        iteration = int(scalar_dict.get('iter', done))
+        line = {**scalar_dict, 'kind': kind, 'iter': int(scalar_dict.get('iter', done))}
+        self._pending.append(json.dumps(line, default=lambda value: value.tolist()) + '\n')
         path = Path(self._save_dir).parents[1] / self.file_name
-        scalars = {name: _plain(value) for name, value in scalar_dict.items()}
-        line = {**scalars, 'kind': kind, 'iter': iteration}
-        self._pending.append(json.dumps(line) + '\n')
         try:
             if not self._continued:
                 first = json.loads(self._pending[0])
-                self._drop_after(path, first['iter'], first['kind'])
+                _drop_from(path, first['iter'], first['kind'])
                 self._continued = True
             _append(path, ''.join(self._pending).encode())
             self._pending = []
@@ -59,22 +56,20 @@ class ContinuedVisBackend(LocalVisBackend):
                 level=logging.ERROR,
             )
 
-    @staticmethod
-    def _drop_after(path: Path, iteration: int, kind: str) -> None:
-        """Lines that are about to come again, and one that was cut off."""
-        if not path.is_file():
-            return
-        content = path.read_bytes()
-        lines = [line for line in content.splitlines() if _is_before(line, iteration, kind)]
-        kept = b''.join(line + b'\n' for line in lines)  # the last one may lack its end
-        if kept != content:
-            temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-            temporary.write_bytes(kept)
-            os.replace(temporary, path)
+
+def _drop_from(path: Path, iteration: int, kind: str) -> None:
+    """Remove the lines from a step on, which will be logged again, and a last one that is cut."""
+    if not path.is_file():
+        return
+    content = path.read_bytes()
+    lines = [line for line in content.splitlines() if _is_before(line, iteration, kind)]
+    kept = b''.join(line + b'\n' for line in lines)  # the last one may lack its end
+    if kept != content:
+        write_atomically(path, kept)
 
 
 def _append(path: Path, content: bytes) -> None:
-    """All of it or nothing."""
+    """Write all of ``content`` to the end of the file, or nothing."""
     with path.open('ab', buffering=0) as file:
         size = file.tell()
         try:
@@ -93,7 +88,3 @@ def _is_before(line: bytes, iteration: int, kind: str) -> bool:
         return entry['iter'] < iteration
     except (ValueError, KeyError, TypeError):
         return False
-
-
-def _plain(value):
-    return value.tolist() if hasattr(value, 'tolist') else value

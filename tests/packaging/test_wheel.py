@@ -66,7 +66,7 @@ def names(folder: Path, *patterns: str) -> set[str]:
 
 def test_the_wheel_has_the_package_configs_and_tools_and_no_more(source, wheel):
     inside = {name for name in ZipFile(wheel).namelist() if '.dist-info/' not in name}
-    expected = {f'beit_mm/{name}' for name in names(source / 'beit_mm', '*.py')}
+    expected = {f'beit_mm/{name}' for name in names(source / 'beit_mm', '*.py', '*.jinja')}
     expected |= {f'beit_mm/.mim/configs/{name}' for name in names(source / 'configs', '*.py')}
     tools = names(source / 'tools', '*.py', '*.sh')
     of_a_checkout = {'quickstart.py', 'quickstart.sh', 'make_report.py', 'setup_env.sh'}

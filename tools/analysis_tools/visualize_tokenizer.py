@@ -35,7 +35,7 @@ from beit_mm.cli.run_tool import run_tool  # noqa: E402
 from beit_mm.contracts import UserError  # noqa: E402
 from beit_mm.models import BaseTokenizer  # noqa: E402
 from beit_mm.registry import DATASETS, MODELS  # noqa: E402
-from beit_mm.visualization.token_pictures import (  # noqa: E402
+from beit_mm.visualization import (  # noqa: E402
     code_atlas,
     code_traversal,
     constant_ids,

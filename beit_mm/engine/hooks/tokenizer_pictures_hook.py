@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from beit_mm.registry import HOOKS
-from beit_mm.visualization.token_pictures import reconstruction_grid, to_rgb, usage_histogram
+from beit_mm.visualization import reconstruction_grid, to_rgb, usage_histogram
 
 
 @HOOKS.register_module()

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
 from beit_mm.engine import TokenizerPicturesHook
-from beit_mm.visualization.token_pictures import reconstruction_grid, to_rgb, usage_histogram
+from beit_mm.visualization import reconstruction_grid, to_rgb, usage_histogram
 
 SIZE = 6
 

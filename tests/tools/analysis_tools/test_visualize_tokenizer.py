@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from beit_mm.registry import MODELS
-from beit_mm.visualization.token_pictures import patches_of_code, to_rgb
+from beit_mm.visualization import patches_of_code, to_rgb
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZES = dict(vocab_size=16, stride=4, width=8, num_blocks=1, code_dim=4, logit_scale=3.0)

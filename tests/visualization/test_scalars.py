@@ -1,0 +1,22 @@
+import json
+
+import numpy as np
+
+from beit_mm.visualization import read_scalars
+
+
+def test_scalars_of_several_runs__later_ones_win_and_a_cut_line_is_left_out(tmp_path):
+    runs = {
+        '20260101_000000': [dict(loss=5.0, step=1), dict(loss=4.0, step=2), dict(acc=9.0, step=2)],
+        '20260102_000000': [dict(loss=3.5, step=2), dict(loss=float('nan'), step=3)],
+    }
+    for name, entries in runs.items():
+        folder = tmp_path / name / 'vis_data'
+        folder.mkdir(parents=True)
+        lines = [json.dumps(entry) for entry in entries]
+        (folder / 'scalars.json').write_text('\n'.join(lines) + '\n{"loss": 2.0, "st')
+    steps, values = read_scalars(tmp_path)
+    assert steps == [1, 2, 3]
+    assert values[:2] == [5.0, 3.5] and np.isnan(values[2])
+    assert read_scalars(tmp_path, 'acc') == ([2], [9.0])
+    assert read_scalars(tmp_path / 'nothing') == ([], [])
