@@ -137,12 +137,6 @@ class MaskedImageModel(BaseModel, TokenSource):
             for name, value in self.head.loss(rows, targets, **extras).items()
         }
 
-    def usage_counts(self) -> Tensor | None:
-        """Return counts (V,) of the latest targets."""
-        if self.latest_ids is None:
-            return None if self.vocab_size is None else torch.zeros(self.vocab_size).long()
-        return torch.bincount(self.latest_ids, minlength=self.vocab_size)
-
     def train(self, mode: bool = True) -> 'MaskedImageModel':
         super().train(mode)
         self.tokenizer.eval()
