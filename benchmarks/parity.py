@@ -29,11 +29,11 @@ from mmengine.registry import PARAM_SCHEDULERS  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import beit_mm  # noqa: E402, F401  (before mmpretrain)
+from beit_mm.contracts.positions import resize_table, table_length  # noqa: E402
 from beit_mm.datasets.transforms import BlockwiseMask, TwoViewResizedCrop  # noqa: E402
 from beit_mm.engine.optim_wrappers import BEiTOptimWrapperConstructor  # noqa: E402
 from beit_mm.models.backbones import BEiTEncoder  # noqa: E402
 from beit_mm.models.heads import VisualTokenHead  # noqa: E402
-from beit_mm.models.layers.rel_pos_bias import resize_table, table_length  # noqa: E402
 from beit_mm.models.necks import MaskedPatchNeck, PatchMeanNeck  # noqa: E402
 from beit_mm.models.tokenizers import DALLETokenizer  # noqa: E402
 

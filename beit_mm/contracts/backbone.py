@@ -19,6 +19,9 @@ class Backbone(BaseModule):
         rel_pos: Relative position bias of the attention: ``shared`` by all blocks, ``per_layer`` or
             None. One that is shared is returned beside the outputs by
             ``forward(..., return_bias=True)``.
+        grid: Patches (h, w) that its positions are made for; None where it has no such positions.
+        pretrained_grid: Patches (h, w) of the checkpoint, where the config says so.
+        rel_pos_resize: How tables of relative positions are resized, see ``resize_table``.
         adapt_channels: How a checkpoint for images with other channels is loaded; None refuses it.
     """
 
@@ -30,6 +33,9 @@ class Backbone(BaseModule):
     out_indices: tuple[int, ...] | list[int] = (-1,)
     out_type: str = 'tokens'
     rel_pos: str | None = None
+    grid: tuple[int, int] | None = None
+    pretrained_grid: tuple[int, int] | None = None
+    rel_pos_resize: str = 'geometric'
     adapt_channels = None
 
     @abstractmethod

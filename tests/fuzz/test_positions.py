@@ -4,8 +4,13 @@ import torch
 from fuzzing import prop, seeds
 from hypothesis import strategies as st
 
-from beit_mm.models.backbones.beit_encoder import resize_pos_embed
-from beit_mm.models.layers.rel_pos_bias import gather_bias, resize_table, table_length
+from beit_mm.contracts.positions import (
+    relative_position_index,
+    resize_pos_embed,
+    resize_table,
+    table_length,
+)
+from beit_mm.models.layers.rel_pos_bias import gather_bias
 
 grids = st.tuples(st.integers(1, 16), st.integers(1, 16))
 methods = st.sampled_from(['geometric', 'bicubic'])
@@ -57,7 +62,7 @@ def test_pos_embed__identity_and_constants(source, target, seed):
 @prop(few=30, grid=st.tuples(st.integers(1, 6), st.integers(1, 6)), seed=seeds)
 def test_bias__depends_on_the_offset_alone(grid, seed):
     h, w = grid
-    bias = gather_bias(table(grid, seed), grid)[0]
+    bias = gather_bias(table(grid, seed), relative_position_index(grid))[0]
     patches = bias[:, 1:, 1:].unflatten(1, grid).unflatten(3, grid)  # heads, y, x, y', x'
     for dy in range(-1, 2):
         for dx in range(-1, 2):

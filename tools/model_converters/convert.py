@@ -40,8 +40,7 @@ from beit_mm.checkpoints import (  # noqa: E402
 from beit_mm.checkpoints.layouts.names import note_pooling  # noqa: E402
 from beit_mm.cli.run_tool import run_tool  # noqa: E402
 from beit_mm.contracts import UserError  # noqa: E402
-from beit_mm.models.backbones.beit_encoder import resize_pos_embed  # noqa: E402
-from beit_mm.models.layers.rel_pos_bias import Grid, resize_table  # noqa: E402
+from beit_mm.contracts.positions import Grid, resize_pos_embed, resize_table  # noqa: E402
 from references import Sizes, hf_settings, outputs_of  # noqa: E402
 
 TASKS = ('pretrain', 'classification', 'segmentation', 'backbone')

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from beit_mm.checkpoints import write_weights
 from beit_mm.contracts import UserError
+from beit_mm.contracts.positions import relative_position_index, square_grid, table_length
 from beit_mm.models.backbones.beit_encoder import BEiTEncoder
-from beit_mm.models.layers.rel_pos_bias import relative_position_index, square_grid, table_length
 
 Outputs = dict[str, Tensor]
 TABLE = 'relative_position_bias_table'

@@ -12,6 +12,7 @@ from beit_mm.checkpoints import (
     read_description,
     weights_of,
 )
+from beit_mm.checkpoints.adapt_beit import resize_positions
 from beit_mm.checkpoints.description import (
     Difference,
     StageMismatchError,
@@ -19,6 +20,7 @@ from beit_mm.checkpoints.description import (
     here_of,
     tokenizer_of,
 )
+from beit_mm.contracts import Backbone
 from beit_mm.contracts.digest import weights_sha256
 from beit_mm.contracts.load_report import some
 from beit_mm.registry import HOOKS
@@ -190,12 +192,12 @@ def _resize_positions(model: nn.Module, checkpoint: dict) -> None:
     backbone = getattr(model, 'backbone', None)
     found = (description_of(checkpoint) or {}).get('backbone', {})
     size, state = found.get('img_size'), checkpoint.get('state_dict')
-    if not hasattr(backbone, 'resize_positions') or not isinstance(state, dict):
+    if not isinstance(backbone, Backbone) or not isinstance(state, dict):
         return
     if found.get('patch_size') != backbone.patch_size or not isinstance(size, list):
         return
     if len(size) == 2 and all(type(side) is int and side > 0 for side in size):
-        backbone.resize_positions(state, 'backbone.', size)
+        resize_positions(backbone, state, 'backbone.', size)
 
 
 def _is_chosen(tokenizer: nn.Module) -> bool:

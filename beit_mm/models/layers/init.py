@@ -3,7 +3,7 @@ from torch import Tensor
 
 
 def truncated_normal_(tensor: Tensor, std: float = 0.02) -> Tensor:
-    """Normal(0, std) truncated at one sigma, as BEiT draws every weight.
+    """Fill with Normal(0, std) truncated at one sigma, as BEiT draws every weight.
 
     What is left has a standard deviation of 0.54 * std: 0.0108 for std = 0.02
     (unilm beit/modeling_pretrain.py, ``trunc_normal_``).
@@ -12,7 +12,10 @@ def truncated_normal_(tensor: Tensor, std: float = 0.02) -> Tensor:
 
 
 def init_linear_and_norm(module: nn.Module, std: float = 0.02) -> None:
-    """For ``Module.apply``: truncated normal weights, zero biases, LayerNorm at 1 and 0."""
+    """Draw truncated normal weights and set biases to 0, LayerNorms to 1 and 0.
+
+    Made for ``Module.apply``.
+    """
     if isinstance(module, (nn.Linear, nn.Conv2d)):
         truncated_normal_(module.weight, std)
         if module.bias is not None:

@@ -1,81 +1,64 @@
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
 
-Make = Callable[[], Tensor]
+Grid = tuple[int, int]
 
 
 class PositionCache:
-    """What was made of an encoder's position tables, kept while the tables hold the same values.
+    """Attention biases, kept as long as the tables they were made of hold the same values.
 
-    The values themselves are compared, once per forward and for all tables together. The version
-    counters of tensors are no substitute: a fused optimizer's step leaves them as they are, and
-    so does writing through ``.data``, as MMEngine's EMAHook does.
-
-    Nothing is kept where a gradient to the tables is recorded, nor while the model is compiled,
-    exported, traced or captured as a CUDA graph. A copy of a model, or one that is read from a
-    file, starts with an empty cache.
+    The values themselves are compared. The version counters of tensors are no substitute: a fused
+    optimizer's step leaves them as they are, and so does writing through ``.data``, as MMEngine's
+    EMAHook does.
 
     Args:
-        max_bytes: Most that is kept. Whatever does not fit beside the entries of its own grid is
-            made each time; entries of other grids give way. 0 keeps nothing.
+        max_bytes: Most that is kept. A bias that does not fit beside those of its own grid is made
+            each time; biases of other grids give way. 0 keeps nothing.
     """
 
     def __init__(self, max_bytes: int):
         self.max_bytes = max_bytes
-        self.clear()
-
-    def clear(self) -> None:
-        self._seen: Tensor | None = None
-        self._entries: dict[tuple, Tensor] = {}
+        self._seen: dict[Hashable, Tensor] = {}
+        self._biases: dict[tuple[Hashable, Grid], Tensor] = {}
 
     @property
     def num_bytes(self) -> int:
-        return sum(entry.nbytes for entry in self._entries.values())
+        return sum(bias.nbytes for bias in self._biases.values())
 
-    def open(self, tables: Sequence[Tensor]) -> Callable[[tuple[Hashable, ...], Make], Tensor]:
-        """For one forward: a function of a key, whose first item is the grid, and of ``make``."""
-        if not tables or self.max_bytes <= 0 or _is_recorded(tables):
-            return lambda key, make: make()
+    def get(self, owner: Hashable, table: Tensor, grid: Grid, make: Callable[[], Tensor]) -> Tensor:
+        """Return the bias of ``table`` for ``grid``, from ``make`` where none is kept.
+
+        A table of other values than the last one of ``owner`` takes that one's place.
+        """
+        if self.max_bytes <= 0:
+            return make()
+        # What is kept serves a later forward that records gradients, too, which refuses tensors
+        # of an inference mode.
         with torch.inference_mode(False), torch.no_grad():
-            values = torch.cat([table.detach().flatten() for table in tables])
-            if not _equal(values, self._seen):
-                self.clear()
-                self._seen = values
-        return self._get
+            if not _is_equal(table, self._seen.get(owner)):
+                self._drop([key for key in self._biases if key[0] == owner])
+                self._seen[owner] = table.detach().clone()
+            bias = self._biases.get((owner, grid))
+            if bias is None:
+                bias = make()
+                self._keep((owner, grid), bias)
+        return bias
 
-    def _get(self, key: tuple[Hashable, ...], make: Make) -> Tensor:
-        entry = self._entries.get(key)
-        if entry is None:
-            # Also for a later forward that records gradients, which refuses inference tensors.
-            with torch.inference_mode(False), torch.no_grad():
-                entry = make()
-            self._keep(key, entry)
-        return entry
+    def _keep(self, key: tuple[Hashable, Grid], bias: Tensor) -> None:
+        others = [other for other in self._biases if other[1] != key[1]]
+        while others and self.num_bytes + bias.nbytes > self.max_bytes:
+            self._drop([others.pop(0)])
+        if self.num_bytes + bias.nbytes <= self.max_bytes:
+            self._biases[key] = bias
 
-    def _keep(self, key: tuple[Hashable, ...], entry: Tensor) -> None:
-        for old in [old for old in self._entries if old[0] != key[0]]:
-            if self.num_bytes + entry.nbytes <= self.max_bytes:
-                break
-            self._entries.pop(old, None)
-        if self.num_bytes + entry.nbytes <= self.max_bytes:
-            self._entries[key] = entry
-
-    def __reduce__(self):
-        return type(self), (self.max_bytes,)
+    def _drop(self, keys: list[tuple[Hashable, Grid]]) -> None:
+        for key in keys:
+            self._biases.pop(key, None)
 
 
-def _is_recorded(tables: Sequence[Tensor]) -> bool:
-    return (
-        (torch.is_grad_enabled() and any(table.requires_grad for table in tables))
-        or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or (tables[0].is_cuda and torch.cuda.is_current_stream_capturing())
-    )
-
-
-def _equal(a: Tensor, b: Tensor | None) -> bool:
+def _is_equal(a: Tensor, b: Tensor | None) -> bool:
     return (
         b is not None
         and (a.shape, a.dtype, a.device) == (b.shape, b.dtype, b.device)

@@ -1,151 +1,107 @@
-import math
-from functools import lru_cache
-
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-Grid = tuple[int, int]
-CPU = torch.device('cpu')
-NUM_CLS_ENTRIES = 3  # class token to patches, patches to class token, class token to itself
+from beit_mm.contracts.positions import (
+    Grid,
+    Matrices,
+    geometric_matrices,
+    relative_position_index,
+    resize_table,
+    table_length,
+)
+from beit_mm.models.layers.position_cache import PositionCache
+
+MAX_GRIDS = 8
 
 
-def table_length(grid: Grid) -> int:
-    """Entries of the table of an (h, w) patch grid: (2h-1)(2w-1) offsets, and three for [CLS]."""
-    return (2 * grid[0] - 1) * (2 * grid[1] - 1) + NUM_CLS_ENTRIES
+class RelativePositions:
+    """Reads the tables of relative positions of one encoder, for images of any size.
 
+    The encoder and all of its blocks share one. It keeps what follows from a grid alone and,
+    where no gradient to a table is recorded, the biases (see :class:`PositionCache`). Nothing is
+    kept while a model is compiled, exported, traced or captured as a CUDA graph. A copy of a model,
+    or one that is read from a file, starts with nothing kept.
 
-@lru_cache(maxsize=8)
-@torch.inference_mode(False)  # what is kept must be usable with gradients as well
-def relative_position_index(grid: Grid, device: torch.device = CPU) -> Tensor:
-    """(1 + N, 1 + N) entries of the table, [CLS] first; row = query, column = key."""
-    h, w = grid
-    ys, xs = torch.arange(h, device=device), torch.arange(w, device=device)
-    y, x = torch.meshgrid(ys, xs, indexing='ij')
-    dy = y.flatten()[:, None] - y.flatten() + h - 1  # 0 .. 2h-2
-    dx = x.flatten()[:, None] - x.flatten() + w - 1
-    offsets = (2 * h - 1) * (2 * w - 1)
-    index = torch.empty(1 + h * w, 1 + h * w, dtype=torch.long, device=device)
-    index[1:, 1:] = dy * (2 * w - 1) + dx
-    index[0, :] = offsets
-    index[:, 0] = offsets + 1
-    index[0, 0] = offsets + 2
-    return index
-
-
-def geometric_positions(source: int, target: int) -> Tensor:
-    """Where the 2*source-1 offsets of an axis stand among the offsets of a grid of ``target``.
-
-    The distances from the center are the partial sums of 1, q, q^2, ...; q is found by bisection
-    in [1.01, 1.5] so that the outermost one reaches target - 1. Near offsets so keep their
-    meaning, and far ones are stretched (unilm beit/run_class_finetuning.py).
+    Args:
+        grid: Patches (h, w) that the tables are made for.
+        resize: Method of :func:`resize_table` for other grids.
+        cache_mb: Most megabytes of biases.
     """
-    low, high = 1.01, 1.5
-    while high - low > 1e-6:
-        ratio = (low + high) / 2
-        reach = (1 - ratio ** (source - 1)) / (1 - ratio)
-        low, high = (low, ratio) if reach > target - 1 else (ratio, high)
-    steps = ratio ** torch.arange(source - 1, dtype=torch.float64, device=CPU)
-    distances = steps.cumsum(0)
-    return torch.cat([-distances.flip(0), distances.new_zeros(1), distances])
 
+    def __init__(self, grid: Grid, resize: str = 'geometric', cache_mb: float = 0):
+        self.grid = grid
+        self.resize = resize
+        self.cache = PositionCache(int(cache_mb * 2**20))
+        self._constants: dict[tuple, tuple[Tensor, Matrices | None]] = {}
 
-def cubic_spline_matrix(x: Tensor, t: Tensor) -> Tensor:
-    """(len(t), len(x)) weights: the not-a-knot cubic spline through values at x, read at t.
+    def __reduce__(self):
+        return type(self), (self.grid, self.resize, self.cache.max_bytes / 2**20)
 
-    Outside of x the nearest value counts. Fewer than four points are interpolated linearly.
-    """
-    n = len(x)
-    t = t.clamp(x[0], x[-1])
-    if n == 1:
-        return x.new_ones(len(t), 1)
-    step = x.diff()
-    eye = torch.eye(n, dtype=x.dtype)
-    right = torch.searchsorted(x, t).clamp(1, n - 1)
-    left = right - 1
-    curvature = torch.zeros_like(eye)  # second derivatives at x, as a linear map of the values
-    if n >= 4:
-        system = torch.zeros_like(eye)
-        rows = torch.arange(1, n - 1)
-        system[rows, rows - 1] = step[:-1]
-        system[rows, rows] = 2 * (step[:-1] + step[1:])
-        system[rows, rows + 1] = step[1:]
-        system[0, :3] = torch.stack([step[1], -(step[0] + step[1]), step[0]])
-        system[-1, -3:] = torch.stack([step[-1], -(step[-2] + step[-1]), step[-2]])
-        slopes = (eye[1:] - eye[:-1]) / step[:, None]
-        sides = torch.zeros_like(eye)
-        sides[1:-1] = 6 * (slopes[1:] - slopes[:-1])
-        curvature = torch.linalg.solve(system, sides)
-    h = step[left, None]
-    a, b = (x[right] - t)[:, None], (t - x[left])[:, None]  # distances to the right and left knot
-    return (
-        eye[left] * a / h
-        + eye[right] * b / h
-        + curvature[left] * (a**3 / h - a * h) / 6
-        + curvature[right] * (b**3 / h - b * h) / 6
-    )
+    def new_table(self, num_heads: int) -> nn.Parameter:
+        """Return a table of zeros, (table_length(grid), num_heads)."""
+        return nn.Parameter(torch.zeros(table_length(self.grid), num_heads))
 
+    def bias_of(self, owner: nn.Module, grid: Grid) -> Tensor:
+        """Return the attention bias (1, heads, 1 + N, 1 + N) of the table of ``owner``."""
+        table = owner.relative_position_bias_table
+        if torch.is_grad_enabled() and table.requires_grad or not _may_keep(table):
+            return self._read(table, grid)
+        return self.cache.get(id(owner), table, grid, lambda: self._read(table, grid))
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def _axis_matrix(source: int, target: int) -> Tensor:
-    offsets = torch.arange(-(target - 1), target, dtype=torch.float64, device=CPU)
-    return cubic_spline_matrix(geometric_positions(source, target), offsets)
+    def _read(self, table: Tensor, grid: Grid) -> Tensor:
+        index, matrices = self._constants_of(grid, table)
+        if grid != self.grid:
+            table = resize_table(table, self.grid, grid, self.resize, matrices)
+        return gather_bias(table, index)
 
+    def _constants_of(self, grid: Grid, table: Tensor) -> tuple[Tensor, Matrices | None]:
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return self._make_constants(grid, table)
+        key = (grid, table.device, table.dtype)
+        found = self._constants.get(key)
+        if found is None:
+            with torch.inference_mode(False):  # usable in a forward with gradients as well
+                found = self._make_constants(grid, table)
+            if _may_keep(table) and _may_keep(found[0]):
+                if len(self._constants) == MAX_GRIDS:
+                    self._constants.pop(next(iter(self._constants)))
+                self._constants[key] = found
+        return found
 
-def resize_table(table: Tensor, source: Grid, target: Grid, method: str = 'geometric') -> Tensor:
-    """Table (table_length(source), heads) -> (table_length(target), heads), differentiable.
-
-    ``geometric`` is the original's method (a cubic spline over geometrically spaced offsets, for
-    each axis), ``bicubic`` stretches all offsets alike. The three entries of [CLS] are kept.
-    """
-    if source == target:
-        return table
-    with torch.autocast(table.device.type, enabled=False):  # never in half precision
-        wide = table.to(torch.promote_types(table.dtype, torch.float32))
-        return _resize(wide, source, target, method).to(table.dtype)
-
-
-def _resize(table: Tensor, source: Grid, target: Grid, method: str) -> Tensor:
-    offsets, cls_entries = table[:-NUM_CLS_ENTRIES], table[-NUM_CLS_ENTRIES:]
-    image = offsets.unflatten(0, (2 * source[0] - 1, 2 * source[1] - 1)).permute(2, 0, 1)
-    if method == 'geometric':
-        rows, columns = (
-            _axis_matrix(s, t).to(image.device, image.dtype)
-            for s, t in zip(source, target, strict=True)
-        )
-        image = rows @ image @ columns.T
-    elif method == 'bicubic':
-        size = [2 * t - 1 for t in target]
-        image = nn.functional.interpolate(image[None], size, mode='bicubic', align_corners=False)[0]
-    else:
-        raise ValueError(f"rel_pos_resize={method!r}: expected 'geometric' or 'bicubic'")
-    return torch.cat([image.permute(1, 2, 0).flatten(0, 1), cls_entries])
-
-
-def square_grid(length: int) -> Grid | None:
-    """The square grid whose table has ``length`` entries, None if there is none."""
-    side = math.isqrt(max(length - NUM_CLS_ENTRIES, 0))
-    if side * side != length - NUM_CLS_ENTRIES or side % 2 == 0:
-        return None
-    return (side + 1) // 2, (side + 1) // 2
+    def _make_constants(self, grid: Grid, table: Tensor) -> tuple[Tensor, Matrices | None]:
+        index = relative_position_index(grid, table.device)
+        if grid == self.grid or self.resize != 'geometric':
+            return index, None
+        wide = torch.promote_types(table.dtype, torch.float32)
+        rows, columns = geometric_matrices(self.grid, grid)
+        return index, (rows.to(table.device, wide), columns.to(table.device, wide))
 
 
 class RelPosBias(nn.Module):
-    """Holds the table of a bias that all layers share; zero at the start."""
+    """A table of relative positions that all blocks share; zero at the start."""
 
-    def __init__(self, grid: Grid, num_heads: int):
+    def __init__(self, positions: RelativePositions, num_heads: int):
         super().__init__()
-        self.relative_position_bias_table = nn.Parameter(torch.zeros(table_length(grid), num_heads))
+        self.positions = positions
+        self.relative_position_bias_table = positions.new_table(num_heads)
+
+    def forward(self, grid: Grid) -> Tensor:
+        """Return the attention bias (1, heads, 1 + N, 1 + N) for a grid."""
+        return self.positions.bias_of(self, grid)
 
 
-def gather_bias(table: Tensor, grid: Grid) -> Tensor:
-    """Table (table_length(grid), heads) -> attention bias (1, heads, 1 + N, 1 + N)."""
-    index = relative_position_index(grid, table.device)
+def gather_bias(table: Tensor, index: Tensor) -> Tensor:
+    """Return the attention bias (1, heads, 1 + N, 1 + N) of a table and the index of its grid."""
     bias = table[index.flatten()].unflatten(0, index.shape)
     return bias.permute(2, 0, 1)[None].contiguous()
 
 
-def bias_of_table(table: Tensor, source: Grid, target: Grid, resize: str = 'geometric') -> Tensor:
-    """Table (table_length(source), heads) -> attention bias (1, heads, 1 + N, 1 + N) of target."""
-    return gather_bias(resize_table(table, source, target, resize), target)
+def _may_keep(tensor: Tensor) -> bool:
+    """Whether ``tensor`` is a real one, outside of what only records operations."""
+    return (
+        type(tensor.detach()) is Tensor  # no fake one, of an export for example
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
+    )

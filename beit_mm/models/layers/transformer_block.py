@@ -3,6 +3,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.positions import Grid
+from beit_mm.models.layers.rel_pos_bias import RelativePositions
+
 
 class DropPath(nn.Module):
     """Stochastic depth: drops the residual branch of whole samples, scaling the rest by 1/keep."""
@@ -10,7 +14,7 @@ class DropPath(nn.Module):
     def __init__(self, rate: float = 0.0):
         super().__init__()
         if not 0 <= rate < 1:
-            raise ValueError(f'drop_path={rate}: expected a rate in [0, 1)')
+            raise UserError(f'drop_path={rate}: expected a rate in [0, 1)')
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -30,6 +34,7 @@ class Attention(nn.Module):
     Args:
         attn_drop: Dropout of the attention weights.
         proj_drop: Dropout after the output projection.
+        positions: Gives this layer a table of relative positions of its own, and reads it.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class Attention(nn.Module):
         qkv_bias: bool = True,
         attn_drop: float = 0.0,
         proj_drop: float = 0.0,
+        positions: RelativePositions | None = None,
     ):
         super().__init__()
         self.num_heads = num_heads
@@ -46,11 +52,26 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dims, 3 * dims, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(dims)) if qkv_bias else None
         self.v_bias = nn.Parameter(torch.zeros(dims)) if qkv_bias else None
+        self.positions = positions
+        self.relative_position_bias_table = (
+            None if positions is None else positions.new_table(num_heads)
+        )
         self.proj = nn.Linear(dims, dims)
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(B, N, C) and a bias (1, heads, N, N) of the attention logits -> (B, N, C)."""
+    def forward(self, x: Tensor, bias: Tensor | None = None, grid: Grid | None = None) -> Tensor:
+        """Attend to all tokens.
+
+        Args:
+            x: (B, N, C)
+            bias: Added to the attention logits, (1, heads, N, N).
+            grid: Patches (h, w), for a layer that has a table of its own.
+
+        Returns:
+            (B, N, C)
+        """
+        if self.positions is not None:
+            bias = self.positions.bias_of(self, grid)
         qkv_bias = None
         if self.q_bias is not None:
             qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
@@ -85,6 +106,7 @@ class TransformerBlock(nn.Module):
     Args:
         layer_scale_init: Start of gamma_1 and gamma_2; None or 0 has no LayerScale.
         norm_eps: Of both LayerNorms.
+        positions: See :class:`Attention`.
     """
 
     def __init__(
@@ -99,10 +121,11 @@ class TransformerBlock(nn.Module):
         mlp_drop: float = 0.0,
         drop_path: float = 0.0,
         norm_eps: float = 1e-6,
+        positions: RelativePositions | None = None,
     ):
         super().__init__()
         self.norm1 = nn.LayerNorm(dims, eps=norm_eps)
-        self.attn = Attention(dims, num_heads, qkv_bias, attn_drop, proj_drop)
+        self.attn = Attention(dims, num_heads, qkv_bias, attn_drop, proj_drop, positions)
         self.norm2 = nn.LayerNorm(dims, eps=norm_eps)
         self.mlp = MLP(dims, int(dims * mlp_ratio), mlp_drop)
         self.drop_path = DropPath(drop_path)
@@ -111,9 +134,9 @@ class TransformerBlock(nn.Module):
             self.gamma_1 = nn.Parameter(torch.full((dims,), float(layer_scale_init)))
             self.gamma_2 = nn.Parameter(torch.full((dims,), float(layer_scale_init)))
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
-        x = x + self.drop_path(self._scale(self.attn(self.norm1(x), bias), self.gamma_1))
+    def forward(self, x: Tensor, bias: Tensor | None = None, grid: Grid | None = None) -> Tensor:
+        """Return (B, N, C) of (B, N, C); the other arguments are those of :class:`Attention`."""
+        x = x + self.drop_path(self._scale(self.attn(self.norm1(x), bias, grid), self.gamma_1))
         return x + self.drop_path(self._scale(self.mlp(self.norm2(x)), self.gamma_2))
 
     @staticmethod

@@ -22,9 +22,9 @@ def encoder(rel_pos='per_layer', **kwargs) -> BEiTEncoder:
 
 
 def uncached(model: BEiTEncoder, x):
-    """What a model that keeps nothing says."""
+    """Return the features of a model that keeps nothing."""
     twin = copy.deepcopy(model)
-    twin.position_cache.max_bytes = 0
+    twin.positions.cache.max_bytes = 0
     with torch.no_grad():
         return twin(x)[0]
 
@@ -35,11 +35,11 @@ def gathers(monkeypatch):
     calls = []
     original = rel_pos_bias.gather_bias
 
-    def counted(table, grid):
-        calls.append(grid)
-        return original(table, grid)
+    def counted(table, index):
+        calls.append(index.shape)
+        return original(table, index)
 
-    monkeypatch.setattr('beit_mm.models.backbones.beit_encoder.gather_bias', counted)
+    monkeypatch.setattr(rel_pos_bias, 'gather_bias', counted)
     return calls
 
 
@@ -108,7 +108,7 @@ def test_training__gradients_and_no_entries():
         assert model.pos_embed.grad.any()
     fresh = encoder().train()
     fresh(X)
-    assert fresh.position_cache.num_bytes == 0
+    assert fresh.positions.cache.num_bytes == 0
 
 
 def test_inference_mode_then_gradients():
@@ -120,11 +120,9 @@ def test_inference_mode_then_gradients():
     x = X.clone().requires_grad_()
     model(x)[0].sum().backward()
     assert x.grad.abs().sum() > 0
-    rel_pos_bias.relative_position_index.cache_clear()
-    rel_pos_bias._axis_matrix.cache_clear()
-    with torch.inference_mode():
-        encoder().double()(X.double())
-    encoder().double()(X.double())[0].sum().backward()
+    model.requires_grad_(True)  # index and matrices were kept in inference mode, too
+    model(X)[0].sum().backward()
+    assert model.blocks[0].attn.relative_position_bias_table.grad.any()
 
 
 @pytest.mark.parametrize('twin_of', [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
@@ -133,7 +131,8 @@ def test_copies__start_empty_and_independent(twin_of):
     model = encoder()
     before = model(X)[0]
     twin = twin_of(model)
-    assert twin.position_cache.num_bytes == 0 < model.position_cache.num_bytes
+    assert twin.positions.cache.num_bytes == 0 < model.positions.cache.num_bytes
+    assert all(block.attn.positions is twin.positions for block in twin.blocks)
     assert torch.equal(twin(X)[0], before)
     twin.blocks[0].attn.relative_position_bias_table.add_(1)
     assert not torch.equal(twin(X)[0], before)
@@ -141,41 +140,62 @@ def test_copies__start_empty_and_independent(twin_of):
     assert list(model.state_dict()) == list(twin.state_dict())
 
 
-@torch.no_grad()
 def test_bound__other_grids_give_way_and_the_rest_is_made_each_time():
     made = []
 
-    def make(name, size=1):
-        made.append(name)
-        return torch.zeros(size)
+    def get(owner, grid, size=1):
+        def make():
+            made.append(owner)
+            return torch.zeros(size)
 
-    table = [torch.zeros(3)]
+        cache.get(owner, torch.zeros(3), grid, make)
+
     cache = PositionCache(max_bytes=12)  # three float32 numbers
-    get = cache.open(table)
-    for name in 'aab':
-        get(((1, 1), name), lambda name=name: make(name))
+    for owner in 'aab':
+        get(owner, (1, 1))
     assert made == ['a', 'b'] and cache.num_bytes == 8
-    get(((2, 2), 'c'), lambda: make('c', 2))
-    get(((2, 2), 'd'), lambda: make('d', 2))  # no room beside c, the newer grid is kept
-    get(((2, 2), 'd'), lambda: make('d', 2))
+    get('c', (2, 2), size=2)
+    get('d', (2, 2), size=2)  # no room beside c, the newer grid is kept
+    get('d', (2, 2), size=2)
     assert made == ['a', 'b', 'c', 'd', 'd'] and cache.num_bytes == 8
-    cache.open([torch.ones(3)])
-    assert cache.num_bytes == 0
+    cache.get('c', torch.ones(3), (3, 3), lambda: torch.zeros(1))
+    assert cache.num_bytes == 4  # what was made of the old values of c has gone
 
 
 @torch.no_grad()
 def test_zero_keeps_nothing():
     model = encoder(position_cache_mb=0)
     model(X)
-    assert model.position_cache.num_bytes == 0
+    assert model.positions.cache.num_bytes == 0
+
+
+@pytest.mark.parametrize('size', [(3, 3), (5, 4)])
+def test_constants__are_kept_in_training_for_few_grids(monkeypatch, size):
+    made = []
+    original = rel_pos_bias.relative_position_index
+    monkeypatch.setattr(
+        rel_pos_bias,
+        'relative_position_index',
+        lambda *args: made.append(args[0]) or original(*args),
+    )
+    model = encoder().train()
+    x = torch.randn(1, 3, 8 * size[0], 8 * size[1])
+    for _ in range(2):
+        model(x)
+    assert made == [size]
+    for width in range(1, 2 + rel_pos_bias.MAX_GRIDS):
+        model(torch.randn(1, 3, 8, 8 * width))
+    assert len(model.positions._constants) == rel_pos_bias.MAX_GRIDS
 
 
 @torch.no_grad()
 def test_autocast__positions_are_not_resized_in_half_precision():
-    table = torch.randn(rel_pos_bias.table_length((3, 3)), 2)
-    wanted = rel_pos_bias.bias_of_table(table, (3, 3), (5, 4))
+    model = encoder(abs_pos=False)
+    owner = model.blocks[0].attn
+    wanted = rel_pos_bias.RelativePositions((2, 2)).bias_of(owner, (5, 4))
     with torch.autocast('cpu', torch.bfloat16):
-        assert torch.equal(rel_pos_bias.bias_of_table(table, (3, 3), (5, 4)), wanted)
+        got = rel_pos_bias.RelativePositions((2, 2)).bias_of(owner, (5, 4))
+    assert torch.equal(got, wanted)
 
 
 @torch.no_grad()
@@ -183,3 +203,29 @@ def test_compiled__same_features_in_one_graph():
     model = encoder()
     compiled = torch.compile(model, backend='eager', fullgraph=True)
     assert torch.allclose(compiled(X)[0], model(X)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize('rel_pos', ['shared', 'per_layer'])
+@pytest.mark.parametrize('strict', [False, True])
+@pytest.mark.parametrize('x', [X, X[..., :16, :]], ids=['resized', 'own grid'])
+@torch.no_grad()
+def test_exported_before_the_first_forward__later_forwards_are_real(x, strict, rel_pos):
+    model = encoder(rel_pos)
+    batch = torch.export.Dim('batch', min=1, max=8)
+    example = torch.cat([x, x])
+    shapes = dict(x={0: batch}, mask=None, return_bias=None)
+    program = torch.export.export(
+        model, (example, None, False), dynamic_shapes=shapes, strict=strict
+    )
+    assert type(model(x)[0]) is torch.Tensor and torch.equal(model(x)[0], uncached(model, x))
+    several = torch.cat([x, x + 1, x - 1])  # another batch size than the example
+    torch.testing.assert_close(program.module()(several, None, False)[0], model(several)[0])
+
+
+@torch.no_grad()
+def test_fake_tensors__leave_nothing_behind():
+    model = encoder()
+    before = uncached(model, X)
+    with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True):
+        model(X)
+    assert torch.equal(model(X)[0], before)
