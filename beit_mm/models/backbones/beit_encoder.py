@@ -18,19 +18,17 @@ from beit_mm.registry import MODELS
 class BEiTEncoder(Backbone):
     """The vision Transformer of BEiT (arXiv 2106.08254), one class for all of its tasks.
 
-    Patches, a class token, and where ``mask`` is True the mask embedding instead of the patch;
-    positions as a relative bias of the attention logits (the released models), as absolute
-    embeddings (the paper's section 2.2: ``abs_pos=True, rel_pos=None, layer_scale_init=None``), or
-    both. The state dict has the layout of the original code for every task, so that what was
-    trained as ``backbone`` of one model is loaded into another with ``prefix='backbone.'``. A
-    checkpoint of another image size is resized as it is loaded, a shared table is copied to every
-    layer where ``rel_pos='per_layer'``, and each adaptation is written to the log.
+    A masked patch is replaced by the mask embedding. Positions are a relative bias of the attention
+    logits (the released models), absolute embeddings (the paper's section 2.2: ``abs_pos=True,
+    rel_pos=None, layer_scale_init=None``), or both. The state dict has the layout of the original
+    code for every task, so that the ``backbone`` of one model is loaded into another with
+    ``prefix='backbone.'``; ``beit_mm/checkpoints/adapt_beit.py`` says what is adapted then.
 
     Args:
         arch: Name in ``arch_settings``, or a dict with embed_dims, num_layers, num_heads and,
             if it is not 4, mlp_ratio.
-        img_size: (H, W) or one number that positions are made for. Inputs of any other size that
-            ``patch_size`` divides are accepted; their positions are interpolated.
+        img_size: Image size that positions are made for, (H, W) or one number. For inputs of any
+            other size that ``patch_size`` divides, positions are interpolated.
         out_indices: Layers whose outputs are returned, negative ones counted from the end.
         out_type: ``tokens`` gives (B, 1+N, C) with the class token first, ``featmap`` (B, C, h, w).
         rel_pos: ``shared`` (one table, pre-training), ``per_layer`` (fine-tuning) or None.
@@ -190,10 +188,10 @@ class BEiTEncoder(Backbone):
             )
         x = self.patch_embed['proj'](x).flatten(2).transpose(1, 2)  # (B, N, C)
         cls_token = self.cls_token
-        if mask is None:
+        if mask is None and self.mask_token is not None:  # VQ-KD's encoder has none
             # A gradient of zero: DistributedDataParallel stops at a parameter that has none.
             cls_token = cls_token + 0 * self.mask_token
-        else:
+        if mask is not None:
             if tuple(mask.shape[1:]) != grid:
                 raise UserError(
                     f'The mask is made for {tuple(mask.shape[1:])} patches, but the input has '
@@ -202,9 +200,9 @@ class BEiTEncoder(Backbone):
                 )
             x = torch.where(mask.flatten(1)[..., None], self.mask_token.to(x.dtype), x)
         x = torch.cat([cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
-        return (
-            x if self.pos_embed is None else x + resize_pos_embed(self.pos_embed, self.grid, grid)
-        )
+        if self.pos_embed is None:
+            return x
+        return x + resize_pos_embed(self.pos_embed, self.grid, grid)
 
     def get_layer_depth(self, name: str, prefix: str = '') -> tuple[int, int]:
         """See :class:`Backbone`; L blocks have L + 2 depths."""
