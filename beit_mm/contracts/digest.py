@@ -13,6 +13,21 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from beit_mm.contracts.tensor_names import renamed
+
+# Today's names in state dicts of tokenizers, and those that digests have counted from the start:
+# token caches and checkpoints of before keep their digests.
+FORMER_NAMES = {
+    'initialized': 'initialised',
+    'codebook.initialized': 'codebook.initialised',
+    'quantizer.initialized': 'codebook.initialised',
+    'quantizer.weight': 'codebook.weight',
+    'quantizer.codebook': 'codebook',
+    'quantizer.logit_norm.': 'logit_norm.',
+    'quantizer.vq.': 'quantizer.',
+    'kmeans.centers': 'kmeans.centres',
+}
+
 
 def plain(value: Any) -> Any:
     """Configs as JSON has them: dicts with sorted keys, lists, the text of everything else."""
@@ -63,6 +78,7 @@ def weights_sha256(state: Mapping) -> str:
 
 
 def _update(digest, state: Mapping) -> None:
+    state = {renamed(name, FORMER_NAMES): value for name, value in state.items()}
     for name, value in sorted(state.items()):
         if isinstance(value, Tensor):
             digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())

@@ -21,7 +21,7 @@ class Quantizer(nn.Module):
 
     @abstractmethod
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Quantize in training, float32 whatever autocast says.
+        """Quantize in training. Autocast is off, ``z`` is float32.
 
         Args:
             z: The encoder's output, (B, h, w, in_dims).
@@ -29,6 +29,13 @@ class Quantizer(nn.Module):
         Returns:
             Codes (B, h, w, code_dim) with a gradient to ``z``, token ids (B, h, w), and losses and
             values for the log beside the reconstruction.
+        """
+
+    def start_step(self, rows: list[Tensor]) -> None:
+        """Prepare a training step, before the encoder runs; a quantizer may reset dead codes here.
+
+        Args:
+            rows: Parameters of encoder and decoder with a row for each of the quantizer's inputs.
         """
 
     @abstractmethod

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.load_report import check_load
+from beit_mm.contracts.tensor_names import rename_tensors
 from beit_mm.contracts.token_source import TokenSource
 from beit_mm.registry import MODELS
 
@@ -97,9 +98,12 @@ class Tokenizer(Target, TokenSource):
 
     Attributes:
         can_decode: :meth:`decode` is there.
+        renamed_tensors: Names of tensors in state dicts of earlier versions, and today's; a name
+            that ends with a point stands for all that begin with it.
     """
 
     can_decode: bool = False
+    renamed_tensors: Mapping[str, str] = {}
 
     def __init__(
         self,
@@ -109,14 +113,17 @@ class Tokenizer(Target, TokenSource):
         init_cfg: dict | None = None,
     ):
         super().__init__(data_preprocessor, init_cfg)
-        for name, value, least in (('vocab_size', vocab_size, 2), ('stride', stride, 1)):
-            if not isinstance(value, Integral) or value < least:
-                raise UserError(
-                    f'{type(self).__name__}.{name}={value!r}: expected an integer >= {least}'
-                )
+        check_integers(type(self).__name__, 2, vocab_size=vocab_size)
+        check_integers(type(self).__name__, 1, stride=stride)
         self.vocab_size = int(vocab_size)
         self.stride = int(stride)
         self._range_checked = False
+
+    def usage_counts(self) -> Tensor | None:
+        """Return counts (V,) of the latest training step; hooks should read ``latest_ids``."""
+        if self.latest_ids is None:
+            return None
+        return torch.bincount(self.latest_ids.flatten(), minlength=self.vocab_size)
 
     def decode(self, ids: Tensor) -> Tensor:
         """Return images (B, C, h*stride, w*stride), nominally in [0, 1], of ids (B, h, w)."""
@@ -157,6 +164,7 @@ class Tokenizer(Target, TokenSource):
         return dict(tensor=self.encode, loss=self.loss, predict=self.predict)[mode](inputs)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        rename_tensors(state_dict, prefix, self.renamed_tensors)
         # Encoder, decoder and the like are loaded as a whole or not at all. As a part of another
         # model a tokenizer may be absent: it has its own checkpoint then.
         check_load(self, state_dict, prefix, parts=True, may_be_absent=bool(prefix))
@@ -203,3 +211,10 @@ class Tokenizer(Target, TokenSource):
                 f'{height} x {width} pixels (height x width); resize or crop them to a multiple '
                 f'of {self.stride} in the data pipeline, or change stride'
             )
+
+
+def check_integers(owner: str, least: int, **values: int) -> None:
+    """Raise a UserError unless all arguments ``values`` of ``owner`` are integers >= ``least``."""
+    for name, value in values.items():
+        if not isinstance(value, Integral) or value < least:
+            raise UserError(f'{owner}.{name}={value!r}: expected an integer >= {least}')

@@ -13,9 +13,8 @@ _base_ = [
 ]
 
 model = dict(
-    type='LFQTokenizer',
+    type='BSQTokenizer',
     bits=8,
-    spherical=True,
     in_channels=3,
     stride=8,
     width=128,

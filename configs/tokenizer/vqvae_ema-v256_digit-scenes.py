@@ -20,7 +20,7 @@ model = dict(
     stride=8,
     width=128,
     num_blocks=2,
-    beta=0.25,
+    commitment_weight=0.25,
     decay=0.95,  # a codebook for 400 steps, not for 100 epochs
     reset_dead_codes=dict(interval=50),
 )

@@ -20,10 +20,9 @@ model = dict(
     stride=4,
     width=128,
     num_blocks=2,
-    beta=0.25,
+    commitment_weight=0.25,
     decay=0.99,
     # A window of 50 steps has 409,600 tokens, 50 for each code.
-    usage_window=50,
     reset_dead_codes=dict(share=0.05, min_tokens=10, interval=100),
 )
 val_evaluator = dict(vocab_size=8192)

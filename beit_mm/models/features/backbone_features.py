@@ -1,28 +1,30 @@
+from mmengine.model import BaseModule
 from torch import Tensor
 
+from beit_mm.contracts import UserError
 from beit_mm.models.features.frozen_features import FrozenFeatures
 from beit_mm.registry import MODELS
 
 
 @MODELS.register_module()
 class BackboneFeatures(FrozenFeatures):
-    """Any registered backbone as a teacher: this package's own, or ``mmpretrain.X``.
+    """Features of any registered backbone: this package's own, or ``mmpretrain.X``.
 
     ``backbone=dict(type='beit_mm.BEiTEncoder', out_type='featmap', init_cfg=dict(type='Pretrained',
-    ...))`` distils what an earlier training learned, without any download.
+    ...))`` takes what an earlier training learned, without any download.
 
     Args:
         backbone: Its ``forward`` gives feature maps (B, dims, h, w), a tuple of them or one. The
             weights are those of its ``init_cfg``.
-        output: Which one of the tuple.
-        kwargs: As :class:`FrozenFeatures`.
+        output: Index into the tuple.
+        kwargs: See :class:`FrozenFeatures`.
     """
 
     def __init__(self, backbone: dict, dims: int, output: int = -1, **kwargs):
         super().__init__(dims, **kwargs)
         self.output = output
         self.backbone = MODELS.build(backbone)
-        if hasattr(self.backbone, 'init_weights'):
+        if isinstance(self.backbone, BaseModule):
             self.backbone.init_weights()
         self.freeze()
 
@@ -30,7 +32,7 @@ class BackboneFeatures(FrozenFeatures):
         outputs = self.backbone(images)
         features = outputs[self.output] if isinstance(outputs, (tuple, list)) else outputs
         if features.ndim != 4:
-            raise ValueError(
+            raise UserError(
                 f'{self.name}: the backbone gives {tuple(features.shape)}, expected a feature map '
                 "(B, dims, h, w); most Transformers do with teacher.backbone.out_type='featmap'"
             )

@@ -16,7 +16,7 @@ class CLIPFeatures(HFFeatures):
 
     Args:
         model: ``openai/clip-vit-base-patch16`` in the paper.
-        kwargs: As :class:`HFFeatures`.
+        kwargs: See :class:`HFFeatures`.
     """
 
     model_class = 'CLIPVisionModelWithProjection'

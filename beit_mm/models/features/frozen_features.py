@@ -2,28 +2,29 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+
+from beit_mm.contracts import FeatureExtractor, UserError
 
 Size = tuple[int, int]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class FrozenFeatures(nn.Module):
-    """A frozen model whose patch features a tokenizer learns to reconstruct (BEiT v2).
+class FrozenFeatures(FeatureExtractor):
+    """Base of pretrained, frozen models whose patch features a tokenizer learns from (BEiT v2).
 
-    A subclass gives :meth:`featmap`; images, sizes and grids are seen to here. It has its weights
-    when it is built, no gradients, and stays in eval mode.
+    A subclass defines :meth:`featmap` and calls :meth:`freeze` at the end of its ``__init__``. It
+    has its weights when it is built, no gradients, and stays in eval mode.
 
     Args:
         dims: Channels of the features.
-        mean, std: Of the teacher's own normalization, for pixels in [0, 1].
-        input_size: (H, W) or one number that images are resized to for the teacher (bicubic,
-            antialiased). None gives them as they come.
-        interpolate: Resize features of another grid than the tokenizer's (bilinear). Off, that is
-            an error.
+        mean, std: Of the model's own normalization, for pixels in [0, 1].
+        input_size: (H, W) or one number that images are resized to (bicubic, antialiased). None
+            takes them as they are.
+        interpolate: Resize features of another grid than the tokenizer's (bilinear); without it
+            they are an error.
     """
 
     def __init__(
@@ -43,42 +44,37 @@ class FrozenFeatures(nn.Module):
 
     @abstractmethod
     def featmap(self, images: Tensor) -> Tensor:
-        """Normalized images (B, C, H, W) -> patch features (B, dims, h, w)."""
+        """Return patch features (B, dims, h, w) of normalized images (B, C, H, W)."""
 
     @torch.no_grad()
     def forward(self, images: Tensor, grid: Size | None = None) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, N, dims), row by row, of the patches of ``grid`` (h, w).
-
-        Raises:
-            ValueError: The teacher has other channels or, without ``interpolate``, another grid.
-        """
         if self.input_size is not None and tuple(images.shape[-2:]) != self.input_size:
             images = F.interpolate(images, self.input_size, mode='bicubic', antialias=True)
             images = images.clamp(0, 1)
         features = self.featmap((images - self.mean) / self.std)  # (B, dims, h, w)
         if features.shape[1] != self.dims:
-            raise ValueError(
+            raise UserError(
                 f'teacher.dims={self.dims}, but {self.name} gives {features.shape[1]} channels; '
                 f'set teacher.dims={features.shape[1]}, or choose another output'
             )
         own = tuple(features.shape[-2:])
         if grid is not None and own != tuple(grid):
             if not self.interpolate:
-                raise ValueError(
+                raise UserError(
                     f'The teacher {self.name} has {own[0]} x {own[1]} patches of images of '
                     f'{images.shape[-2]} x {images.shape[-1]} pixels (height x width), the '
                     f'tokenizer {grid[0]} x {grid[1]}; change teacher.input_size, or set '
                     'teacher.interpolate=True'
                 )
             features = F.interpolate(features.float(), tuple(grid), mode='bilinear')
-        return features.flatten(2).transpose(1, 2)
+        return features.permute(0, 2, 3, 1)
 
     @property
     def name(self) -> str:
         return type(self).__name__
 
     def freeze(self) -> None:
-        """For the end of a subclass's ``__init__``."""
+        """Switch off gradients and training mode."""
         self.requires_grad_(False)
         self.eval()
 

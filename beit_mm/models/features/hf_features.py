@@ -1,22 +1,23 @@
 from torch import Tensor
 
+from beit_mm.contracts import MissingPackageError, UserError
 from beit_mm.models.features.frozen_features import FrozenFeatures, as_size
 from beit_mm.registry import MODELS
 
 
 @MODELS.register_module()
 class HFFeatures(FrozenFeatures):
-    """A vision Transformer of Hugging Face's transformers, which must be installed.
+    """Features of a vision Transformer of Hugging Face's transformers, which must be installed.
 
-    Its ``last_hidden_state``, without the class token and whatever else precedes the patches: for
-    ViT, DINO and DINOv2 models that is after the last norm.
+    They are the ``last_hidden_state`` of the patches: for ViT, DINO and DINOv2 models that is
+    after the last norm.
 
     Args:
         model: Name on the hub or a local folder, as ``from_pretrained`` takes it.
         config: A dict with ``model_type`` and more, or a configuration, for random weights instead
             of ``model``.
         input_size: By default the model's own ``image_size``.
-        kwargs: As :class:`FrozenFeatures`.
+        kwargs: See :class:`FrozenFeatures`.
     """
 
     model_class = 'AutoModel'
@@ -25,12 +26,12 @@ class HFFeatures(FrozenFeatures):
         try:
             import transformers
         except ImportError as error:
-            raise ImportError(
+            raise MissingPackageError(
                 f'teacher.type={type(self).__name__} needs transformers: pip install transformers, '
                 'or choose another teacher.type'
             ) from error
         if (model is None) == (config is None):
-            raise ValueError(
+            raise UserError(
                 f'teacher: {type(self).__name__} takes either model, the weights to load, or '
                 'config, for random ones'
             )
@@ -55,13 +56,13 @@ class HFFeatures(FrozenFeatures):
         return self.patches(self.tokens(images), images)
 
     def tokens(self, images: Tensor) -> Tensor:
-        """Normalized images -> the model's last hidden state, at any size."""
+        """Return the last hidden state of normalized images of any size."""
         other_size = tuple(images.shape[-2:]) != as_size(self.vit.config.image_size)
         options = dict(interpolate_pos_encoding=True) if other_size else {}
         return self.vit(pixel_values=images, **options).last_hidden_state
 
     def patches(self, tokens: Tensor, images: Tensor) -> Tensor:
-        """Tokens (B, ... + N, C) -> (B, C, h, w) of the last N."""
+        """Return the last N of tokens (B, ... + N, C) as (B, C, h, w)."""
         patch_size = self.vit.config.patch_size
         grid = images.shape[-2] // patch_size, images.shape[-1] // patch_size
         patches = tokens[:, -grid[0] * grid[1] :]

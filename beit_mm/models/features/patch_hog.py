@@ -1,18 +1,19 @@
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from beit_mm.contracts import FeatureExtractor, UserError
 from beit_mm.models.features.patch_pixels import check_patches
 from beit_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class PatchHOG(nn.Module):
+class PatchHOG(FeatureExtractor):
     """Histograms of oriented gradients of a patch (Dalal and Triggs 2005; MaskFeat's targets).
 
-    Central differences, of the channel where they are largest; ``bins`` unsigned orientations,
-    weighted by magnitude, in each of ``cells`` x ``cells`` cells; the whole patch has length 1.
+    Gradients are central differences, of the channel where they are largest. Each of ``cells`` x
+    ``cells`` cells counts ``bins`` unsigned orientations, weighted by magnitude, and the features
+    of a patch, ordered by cell row, cell column and bin, have length 1.
 
     Args:
         cells: Per side of a patch; it has to divide ``patch_size``.
@@ -21,7 +22,7 @@ class PatchHOG(nn.Module):
     def __init__(self, patch_size: int, cells: int = 2, bins: int = 9, in_channels: int = 3):
         super().__init__()
         if patch_size % cells:
-            raise ValueError(
+            raise UserError(
                 f'PatchHOG.cells={cells} does not divide patch_size={patch_size}; choose a divisor'
             )
         self.patch_size = patch_size
@@ -32,7 +33,6 @@ class PatchHOG(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, N, dims), row by row; cell row, column, bin inside."""
         check_patches(self, images, grid)
         dy, dx = torch.zeros_like(images), torch.zeros_like(images)  # 0 at the border
         dy[:, :, 1:-1] = images[:, :, 2:] - images[:, :, :-2]
@@ -45,5 +45,5 @@ class PatchHOG(nn.Module):
         cells = F.avg_pool2d(votes, self.patch_size // self.cells)  # (B, bins, h*cells, w*cells)
         k = self.cells
         patches = cells.unflatten(2, (-1, k)).unflatten(4, (-1, k))  # (B, bins, h, k, w, k)
-        patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+        patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3)  # (B, h, w, dims)
         return patches / (patches.square().sum(-1, keepdim=True) + 1e-10).sqrt()

@@ -1,16 +1,17 @@
 from torch import Tensor
 
+from beit_mm.contracts import MissingPackageError, UserError
 from beit_mm.models.features.frozen_features import FrozenFeatures
 from beit_mm.registry import MODELS
 
 
 @MODELS.register_module()
 class TimmFeatures(FrozenFeatures):
-    """A model of timm, which must be installed: its ``forward_features`` for each patch.
+    """Features of a model of timm, which must be installed: ``forward_features`` of each patch.
 
     ``model='vit_base_patch16_224.dino'`` is the DINO teacher of BEiT v2: patch tokens after the
-    last norm. For ``model='vit_base_patch16_clip_224.openai', project=True`` is CLIP's: timm keeps
-    the projection of these models as their head.
+    last norm. ``model='vit_base_patch16_clip_224.openai', project=True`` is its CLIP teacher: timm
+    keeps the projection of these models as their head.
 
     Args:
         model: Name in timm, with the tag of its weights.
@@ -18,7 +19,7 @@ class TimmFeatures(FrozenFeatures):
         model_kwargs: More arguments of ``timm.create_model``, for example ``checkpoint_path``.
         project: Apply the model's head, a linear layer, to each patch.
         mean, std, input_size: By default the model's own.
-        kwargs: As :class:`FrozenFeatures`.
+        kwargs: See :class:`FrozenFeatures`.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class TimmFeatures(FrozenFeatures):
         try:
             import timm
         except ImportError as error:
-            raise ImportError(
+            raise MissingPackageError(
                 f'teacher.model={model!r} is a model of timm: pip install timm, or choose another '
                 'teacher.type'
             ) from error
@@ -43,7 +44,7 @@ class TimmFeatures(FrozenFeatures):
         if project:
             dims = getattr(vit.head, 'out_features', None)
             if dims is None:
-                raise ValueError(
+                raise UserError(
                     f'teacher.project=True, but the head of {model!r} is no linear layer; leave '
                     'project out, or choose a CLIP model'
                 )

@@ -9,8 +9,8 @@ from beit_mm.models.layers.joint_sum import joint_sum
 def standardize_output_(conv: nn.Conv2d, output: Tensor, std: float) -> None:
     """Shift and scale ``conv`` so that each channel of its ``output`` (B, C, h, w) is (0, std).
 
-    Mean and spread are those over the batches of all processes, of whatever size. A channel that
-    is the same everywhere, as of blank images, says nothing of the scale and keeps its own.
+    Mean and spread are those over the batches of all processes, which may differ in size. A channel
+    that is the same everywhere, as with blank images, keeps its scale.
     """
     output = output.double()
     sums = torch.stack([output.sum((0, 2, 3)), output.square().sum((0, 2, 3))])

@@ -16,7 +16,7 @@ class JointBatchNorm2d(nn.BatchNorm2d):
         super().__init__(num_features, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> the same, in training mean 0 and variance 1 of each channel."""
+        """Standardize (B, C, h, w): in training each channel has mean 0 and variance 1."""
         if not self.training or num_processes() == 1:
             return super().forward(x)
         self._check_input_dim(x)
@@ -25,10 +25,10 @@ class JointBatchNorm2d(nn.BatchNorm2d):
         sums = joint_sum(torch.cat([x.sum(axes), count]))  # (C + 1,)
         count = sums[-1]
         mean = sums[:-1] / count
-        centerd = x - mean.view(shape)
-        var = joint_sum(centerd.square().sum(axes)) / count
+        centered = x - mean.view(shape)
+        var = joint_sum(centered.square().sum(axes)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * count / (count - 1), self.momentum)
-        return centerd * (var + self.eps).rsqrt().view(shape)
+        return centered * (var + self.eps).rsqrt().view(shape)

@@ -10,7 +10,7 @@ def num_processes() -> int:
 
 
 def joint_sum(x: Tensor) -> Tensor:
-    """The sum of all processes' ``x``, in each of them; with one process ``x`` itself.
+    """Return the sum of all processes' ``x``, in each of them; with one process ``x`` itself.
 
     The gradient is that of the sum of all processes' losses.
     """

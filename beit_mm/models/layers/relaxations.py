@@ -1,4 +1,4 @@
-"""One-hot samples of categoricals that a gradient gets through: logits (..., V) -> (..., V)."""
+"""Samples of categoricals that a gradient passes: of logits (..., V), one-hot or nearly so."""
 
 import torch
 import torch.nn.functional as F
@@ -6,17 +6,17 @@ from torch import Tensor
 
 
 def soft(logits: Tensor, temperature: float) -> Tensor:
-    """Gumbel-softmax (arXiv 1611.01144): not one-hot, unbiased for the relaxed objective."""
+    """Sample by Gumbel-softmax (arXiv 1611.01144): not one-hot, unbiased for the relaxed loss."""
     return F.gumbel_softmax(logits, temperature)
 
 
 def straight_through(logits: Tensor, temperature: float) -> Tensor:
-    """Gumbel-softmax whose forward value is its one-hot argmax."""
+    """Sample by Gumbel-softmax, with its one-hot argmax as value."""
     return F.gumbel_softmax(logits, temperature, hard=True)
 
 
 def reinmax(logits: Tensor, temperature: float) -> Tensor:
-    """ReinMax (arXiv 2304.08612, algorithm 2): second-order accurate, no Gumbel noise.
+    """Sample by ReinMax (arXiv 2304.08612, algorithm 2): second-order accurate, no Gumbel noise.
 
     The sample is drawn from softmax(logits) whatever the temperature, which is that of the
     gradient alone; the paper's are 1 or a little more.
@@ -26,10 +26,10 @@ def reinmax(logits: Tensor, temperature: float) -> Tensor:
 
 
 def reinmax_of(sample: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """The value of ``sample`` (..., V), one-hot, with ReinMax's gradient to the logits.
+    """Return ``sample`` (..., V), one-hot, with ReinMax's gradient to the logits.
 
-    2 * that of the softmax shifted half way to the sample, - 1/2 * that of the softmax: Heun's
-    rule in the place of Euler's, which straight-through is.
+    The gradient is 2 * that of the softmax shifted half way to the sample - 1/2 * that of the
+    softmax: Heun's rule in the place of Euler's, which straight-through is.
     """
     probabilities = logits.softmax(-1)
     middle = (sample + (logits / temperature).softmax(-1)) / 2

@@ -3,10 +3,10 @@ from torch import Tensor
 
 
 def neighbor_targets(ids: Tensor, codes: Tensor, temperature: float) -> Tensor:
-    """ids (M,), codes (V, D) -> (M, V): a softmax over the other codes, nearer ones weigh more.
+    """Return a softmax (M, V) over the other codes (V, D) of ids (M,); nearer ones weigh more.
 
     Logits are minus the squared distances over ``temperature`` times their mean over all pairs, so
-    that the temperature means the same for every codebook. The code itself has 0.
+    that the temperature means the same for every codebook. The code itself has probability 0.
     """
     codes = codes.float()
     mean = 2 * codes.var(0, correction=0).sum()  # of the squared distance of two random codes
@@ -16,6 +16,6 @@ def neighbor_targets(ids: Tensor, codes: Tensor, temperature: float) -> Tensor:
 
 
 def sharpened(probabilities: Tensor, temperature: float) -> Tensor:
-    """(M, V) rows of probabilities -> p^(1 / temperature), normalized."""
+    """Return p^(1 / temperature) of rows of probabilities (M, V), normalized."""
     tiny = torch.finfo(probabilities.dtype).tiny
     return (probabilities.clamp(min=tiny).log() / temperature).softmax(-1)

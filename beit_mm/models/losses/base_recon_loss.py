@@ -5,18 +5,19 @@ from torch import Tensor
 
 
 class BaseReconLoss(nn.Module):
-    """How far what a decoder draws is from the image, and what its maps mean.
+    """Base of the distances between a decoder's output and the image.
 
-    ``maps_per_channel`` is the number of decoder maps for each channel of the image: one value, or
-    the parameters of a distribution.
+    Attributes:
+        maps_per_channel: Decoder maps for each channel of the image: one value, or the parameters
+            of a distribution.
     """
 
     maps_per_channel = 1
 
     def image(self, maps: Tensor) -> Tensor:
-        """Decoder maps (B, C * maps_per_channel, H, W) -> images (B, C, H, W), about [0, 1]."""
+        """Return images (B, C, H, W), about [0, 1], of maps (B, C * maps_per_channel, H, W)."""
         return (maps + 1) / 2
 
     @abstractmethod
     def forward(self, maps: Tensor, images: Tensor) -> Tensor:
-        """Decoder maps, images (B, C, H, W) in [0, 1] -> mean over values, a scalar."""
+        """Return the mean over the values of images (B, C, H, W) in [0, 1], a scalar."""

@@ -1,7 +1,10 @@
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.models.layers.dalle_blocks import logit_laplace_nll
+from beit_mm.contracts import UserError
 from beit_mm.models.losses.base_recon_loss import BaseReconLoss
 from beit_mm.registry import MODELS
 
@@ -22,7 +25,7 @@ class LogitLaplaceReconLoss(BaseReconLoss):
     def __init__(self, eps: float = 0.1):
         super().__init__()
         if not 0 < eps < 0.5:
-            raise ValueError(f'LogitLaplaceReconLoss.eps={eps}: expected a number in (0, 0.5)')
+            raise UserError(f'LogitLaplaceReconLoss.eps={eps}: expected a number in (0, 0.5)')
         self.eps = eps
 
     def image(self, maps: Tensor) -> Tensor:
@@ -31,3 +34,14 @@ class LogitLaplaceReconLoss(BaseReconLoss):
 
     def forward(self, maps: Tensor, images: Tensor) -> Tensor:
         return logit_laplace_nll(maps, (1 - 2 * self.eps) * images + self.eps)
+
+
+def logit_laplace_nll(maps: Tensor, x: Tensor) -> Tensor:
+    """Return the mean over values of -log p(x), for x (B, C, H, W) in (0, 1).
+
+    p(x) = exp(-|logit(x) - mu| / b) / (2 b x (1 - x)); maps (B, 2C, H, W) are mu and ln b.
+    """
+    mu, log_scale = maps.float().chunk(2, dim=1)
+    distance = (torch.logit(x) - mu).abs()
+    log_volume = math.log(2) + log_scale + torch.log(x) + F.logsigmoid(-torch.logit(x))
+    return (log_volume + distance * (-log_scale).exp()).mean()

@@ -2,8 +2,10 @@ from collections.abc import Sequence
 
 import torch.nn as nn
 import torch.nn.functional as F
+from mmengine.model import BaseModule
 from torch import Tensor
 
+from beit_mm.contracts import UserError
 from beit_mm.models.losses.base_recon_loss import BaseReconLoss
 from beit_mm.registry import MODELS
 
@@ -22,7 +24,7 @@ class PerceptualReconLoss(BaseReconLoss):
     Args:
         backbone: Any registered one, ``mmpretrain.X`` too, whose ``forward`` gives a feature map
             (B, C, h, w) or a tuple of them. Its weights are those of its ``init_cfg``.
-        pixel_loss: The loss that is added, and what the decoder's maps mean.
+        pixel_loss: Config of the loss that is added; it says what the decoder's maps mean.
         mean, std: Of the backbone's normalization, for pixels in [0, 1].
     """
 
@@ -40,7 +42,7 @@ class PerceptualReconLoss(BaseReconLoss):
         self.weight = weight
         self.mean, self.std = list(mean), list(std)
         backbone = MODELS.build(backbone)
-        if hasattr(backbone, 'init_weights'):
+        if isinstance(backbone, BaseModule):
             backbone.init_weights()
         backbone.requires_grad_(False).eval()  # on its own: mmpretrain's give None
         # Not an attribute that nn.Module registers: no optimizer and no checkpoint has it.
@@ -54,14 +56,14 @@ class PerceptualReconLoss(BaseReconLoss):
         return self.pixel_loss(maps, images) + self.weight * distance
 
     def distance(self, recon: Tensor, images: Tensor) -> Tensor:
-        """Of the features of images (B, C, H, W) in [0, 1]; in [0, 4]."""
+        """Return the distance, in [0, 4], of the features of images (B, C, H, W) in [0, 1]."""
         pairs = zip(self._features(recon), self._features(images), strict=True)
         distances = [(a - b).square().sum(1).mean() for a, b in pairs]
         return sum(distances) / len(distances)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         if images.shape[1] not in (1, len(self.mean)):  # gray images are shown in all channels
-            raise ValueError(
+            raise UserError(
                 f'PerceptualReconLoss: recon_loss.mean and std have {len(self.mean)} values, but '
                 f'the images have {images.shape[1]} channels; give the backbone in_channels='
                 f'{images.shape[1]}, with as many values in mean and std'
@@ -71,7 +73,7 @@ class PerceptualReconLoss(BaseReconLoss):
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         for features in outputs:
             if features.ndim != 4:
-                raise ValueError(
+                raise UserError(
                     f'PerceptualReconLoss: the backbone gives {tuple(features.shape)}, expected '
                     "(B, C, h, w); most Transformers do with recon_loss.backbone.out_type='featmap'"
                 )

@@ -2,89 +2,122 @@ import logging
 import math
 
 import torch
+import torch.nn as nn
 from mmengine.dist import all_reduce
 from mmengine.logging import print_log
 from torch import Tensor
 
+from beit_mm.contracts import TrainingState, UserError
 from beit_mm.contracts.codebook_stats import dead_codes
-from beit_mm.models.layers.code_usage import CodeUsage
-from beit_mm.models.quantizers.ema_codebook import EMACodebook
 
-DEFAULTS = dict(share=0.05, min_tokens=10, interval=100)
+NAME = 'reset_dead_codes'
 
 
-class DeadCodeReset:
-    """When a tokenizer's codes are dead; what becomes of them is the tokenizer's own matter.
+class DeadCodeReset(nn.Module, TrainingState):
+    """Counts the tokens of the latest training steps and says which codes are dead.
+
+    Every ``interval`` steps a code is dead that was used less than ``share`` of the mean of all
+    codes. Only steps since the last reset count, so that new codes are given their time. The
+    quantizer decides what replaces a dead code. Nothing of this is in the state dict.
 
     Args:
-        config: ``dict(share=0.05, min_tokens=10, interval=100)``, any part of it. Each
-            ``interval`` steps a code is dead that was used less than ``share`` of the window's
-            mean, once the window has ``min_tokens`` tokens for each code.
-        owner: Class name for error messages.
+        share: In (0, 1).
+        min_tokens: No code is dead before this many tokens have come for each code.
+        interval: Training steps from one judgement to the next.
+        window: Latest training steps that count.
 
     Raises:
-        ValueError: An unknown key, or a number that would reset_dead_codes nothing or everything.
+        UserError: A number with which no code or every code would be reset.
     """
 
-    def __init__(self, config: dict, owner: str):
-        if unknown := set(config) - set(DEFAULTS):
-            raise ValueError(
-                f'{owner}.reset_dead_codes has {sorted(unknown)}: expected {list(DEFAULTS)}'
-            )
-        config = dict(DEFAULTS, **config)
-        self.share, self.min_tokens = config['share'], config['min_tokens']
-        self.interval = config['interval']
-        self.owner = owner
-        self.warned = False
-        if not 0 < self.share < 1:
-            raise ValueError(
-                f'{owner}.reset_dead_codes.share={self.share}: expected a share in (0, 1)'
-            )
-        if not 0 < self.min_tokens < math.inf:
-            raise ValueError(
-                f'{owner}.reset_dead_codes.min_tokens={self.min_tokens}: expected more than 0'
-            )
-        if not isinstance(self.interval, int) or self.interval < 1:
-            raise ValueError(
-                f'{owner}.reset_dead_codes.interval={self.interval}: expected an integer >= 1'
-            )
+    def __init__(
+        self,
+        vocab_size: int,
+        share: float = 0.05,
+        min_tokens: float = 10,
+        interval: int = 100,
+        window: int = 50,
+    ):
+        super().__init__()
+        if not 0 < share < 1:
+            raise UserError(f'{NAME}.share={share}: expected a share in (0, 1)')
+        if not 0 < min_tokens < math.inf:
+            raise UserError(f'{NAME}.min_tokens={min_tokens}: expected more than 0')
+        for key, value in dict(interval=interval, window=window).items():
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f'{NAME}.{key}={value}: expected an integer >= 1')
+        self.share, self.min_tokens, self.interval = share, min_tokens, interval
+        counts = torch.zeros(window, vocab_size, dtype=torch.long)  # of this process
+        self.register_buffer('counts', counts, persistent=False)
+        self.step = 0
+        self.judged_from = 0  # a step
+        self._has_warned = False
+
+    @classmethod
+    def build(cls, config: dict | None, vocab_size: int) -> 'DeadCodeReset | None':
+        """Return the reset of a config such as ``dict(interval=50)``; None for None."""
+        known = ('share', 'min_tokens', 'interval', 'window')
+        if config is None:
+            return None
+        if unknown := set(config) - set(known):
+            raise UserError(f'{NAME} has {sorted(unknown)}: expected {list(known)}')
+        return cls(vocab_size, **config)
+
+    def count(self, ids: Tensor) -> None:
+        """Add the token ids (...) of a training step."""
+        self.counts[self.step % len(self.counts)] = torch.bincount(
+            ids.flatten(), minlength=self.counts.shape[1]
+        )
+        self.step += 1
 
     @torch.no_grad()
-    def dead(self, usage: CodeUsage) -> tuple[Tensor, Tensor] | None:
-        """Ids of the codes to reset_dead_codes in this step and counts (V,), the same in all processes.
+    def dead(self) -> tuple[Tensor, Tensor] | None:
+        """Return ids of the dead codes and counts (V,), the same in all processes.
 
-        None where there is nothing to do. Else the next judgement begins with this step, so that
-        the new codes get a window of their own. A full window that is too small to tell is named in
-        the log, once.
+        None where this is not the last step of an interval, or no code is dead. Otherwise the next
+        judgement counts from this step on.
         """
-        if (usage.step + 1) % self.interval:
+        if (self.step + 1) % self.interval:
             return None
-        steps = usage.judged()
+        steps = self.judged()
         counts = steps.sum(0)
         all_reduce(counts)
-        full = len(steps) == len(usage.counts) and bool(steps.any(1).all())
-        self._check_window(*usage.counts.shape, full, int(counts.sum()))
+        if len(steps) == len(self.counts) and bool(steps.any(1).all()):
+            self._check_window(int(counts.sum()))
         dead = dead_codes(counts, self.share, self.min_tokens).nonzero().flatten()
         if len(dead) == 0:
             return None
-        usage.judged_from = usage.step
+        self.judged_from = self.step
         return dead, counts
 
-    def replace_dead(self, codebook: EMACodebook, usage: CodeUsage, vectors: Tensor) -> None:
-        """Dead codes go to vectors (..., D) of the batch of all processes."""
-        found = self.dead(usage)
-        if found is not None:
-            codebook.replace(found[0], vectors)
+    def judged(self) -> Tensor:
+        """Return the counts (steps, V) of the window since the last reset."""
+        window = len(self.counts)
+        old = torch.arange(min(max(self.step - window, 0), self.judged_from), self.judged_from)
+        kept = torch.ones(window, dtype=torch.bool)
+        kept[old % window] = False
+        return self.counts[kept.to(self.counts.device)]
 
-    def _check_window(self, steps: int, vocab_size: int, full: bool, tokens: int) -> None:
-        if self.warned or not full or tokens >= self.min_tokens * vocab_size:
+    def training_state(self) -> dict[str, Tensor | int]:
+        counts = self.counts.to(torch.int32).cpu()
+        return dict(counts=counts, step=self.step, judged_from=self.judged_from)
+
+    def load_training_state(self, state: dict[str, Tensor | int]) -> None:
+        if state['counts'].shape == self.counts.shape:  # else a new window begins
+            self.counts.copy_(state['counts'])
+            self.step, self.judged_from = int(state['step']), int(state['judged_from'])
+
+    def _check_window(self, tokens: int) -> None:
+        """Warn once if the full window has too few tokens to judge by."""
+        window, vocab_size = self.counts.shape
+        if self._has_warned or tokens >= self.min_tokens * vocab_size:
             return
-        enough = math.ceil(self.min_tokens * vocab_size / tokens * steps)
+        enough = math.ceil(self.min_tokens * vocab_size / tokens * window)
         print_log(
-            f'{self.owner}.reset_dead_codes never brings a code back: the {steps} steps of usage_window have '
+            f'{NAME} never resets a code: the {window} steps of its window have '
             f'{tokens / vocab_size:.3g} tokens for each of {vocab_size} codes, fewer than '
-            f'reset_dead_codes.min_tokens={self.min_tokens}; set usage_window={enough}',
+            f'{NAME}.min_tokens={self.min_tokens}; set {NAME}.window={enough}',
             logger='current',
             level=logging.WARNING,
         )
-        self.warned = True
+        self._has_warned = True

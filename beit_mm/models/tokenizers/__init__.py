@@ -1,5 +1,5 @@
 from beit_mm.models.tokenizers.autoencoder_tokenizer import AutoencoderTokenizer
-from beit_mm.models.tokenizers.base_tokenizer import BaseTokenizer
+from beit_mm.models.tokenizers.bsq_tokenizer import BSQTokenizer
 from beit_mm.models.tokenizers.dalle_pytorch_tokenizer import DALLEPytorchTokenizer
 from beit_mm.models.tokenizers.dalle_tokenizer import DALLETokenizer
 from beit_mm.models.tokenizers.dvae_tokenizer import DVAETokenizer
@@ -15,7 +15,7 @@ from beit_mm.models.tokenizers.vqvae_tokenizer import VQVAETokenizer
 
 __all__ = [
     'AutoencoderTokenizer',
-    'BaseTokenizer',
+    'BSQTokenizer',
     'DALLEPytorchTokenizer',
     'DALLETokenizer',
     'DVAETokenizer',

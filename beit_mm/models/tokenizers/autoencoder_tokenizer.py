@@ -1,107 +1,166 @@
 import math
-from abc import abstractmethod
+from collections.abc import Mapping
 
 import torch
+import torch.nn as nn
 from torch import Tensor
 
-from beit_mm.models.layers.code_usage import CodeUsage
-from beit_mm.models.layers.conv_block import conv_decoder, conv_encoder
+from beit_mm.contracts import Quantizer, Tokenizer, UserError
 from beit_mm.models.layers.data_init import standardize_output_
-from beit_mm.models.tokenizers.base_tokenizer import BaseTokenizer
-from beit_mm.models.tokenizers.dvae_tokenizer import build_recon_loss
+from beit_mm.registry import MODELS
+
+RECON_LOSSES = dict(mse='MSEReconLoss', l1='L1ReconLoss', smooth_l1='SmoothL1ReconLoss')
 
 
-class AutoencoderTokenizer(BaseTokenizer):
-    """A convolutional encoder, a quantizer, a mirrored decoder; subclasses bring the quantizer.
+@MODELS.register_module()
+class AutoencoderTokenizer(Tokenizer):
+    """An encoder, a quantizer and a decoder, which learn to reconstruct images from tokens.
 
-    The encoder's last layer projects its ``width`` channels to the ``code_dim`` of the codes, and
-    the decoder's first one back: few dimensions keep the whole codebook in use. Values are
-    quantized in float32 whatever autocast says. The pixel mapping x -> 2x - 1 is inside.
+    The quantizer says how many channels it takes and gives; encoder and decoder are told, so that
+    their configs hold sizes of their own alone::
+
+        dict(type='AutoencoderTokenizer',
+             encoder=dict(type='ConvEncoder', width=128),
+             quantizer=dict(type='EMAVectorQuantizer', vocab_size=256, code_dim=16),
+             decoder=dict(type='ConvDecoder', width=128))
+
+    Values are quantized in float32 whatever autocast says.
 
     Args:
-        stride: Pixels per token and side, a power of two.
-        width: Channels on the token grid; each higher resolution has half as many.
-        num_blocks: Residual blocks on the token grid, in the encoder and in the decoder.
-        recon_loss: ``mse``, ``l1``, ``smooth_l1``, or the config of a loss of ``models/losses``.
-        data_init: Standardize each dimension of what is quantized to this standard deviation with
-            the first training batch (of all processes), so that a fresh encoder's vectors are
-            spread over the codes. None keeps them as they are.
-        usage_window: ``codes_used`` and ``perplexity`` describe the tokens of this many latest
-            training steps (of all processes).
+        encoder, decoder: See ``models/autoencoders``; configs or modules.
+        quantizer: A :class:`~beit_mm.contracts.Quantizer`; a config or a module.
+        recon_loss: ``mse``, ``l1``, ``smooth_l1``, or the config of a loss of ``models/losses``,
+            which also says what the decoder's maps mean.
+        data_init: Standardize each channel that is quantized to this standard deviation with the
+            first training batch (of all processes), so that vectors are spread over the codes and
+            every logit has an equal chance. None keeps the random start.
+        pixel_range: Images in [0, 1] are mapped to it for the encoder.
     """
+
+    can_decode = True
+    has_codebook = True
+    renamed_tensors = dict(initialised='initialized')
 
     def __init__(
         self,
-        vocab_size: int,
-        code_dim: int,
+        encoder: dict | nn.Module,
+        quantizer: dict | Quantizer,
+        decoder: dict | nn.Module,
         in_channels: int = 3,
         stride: int = 8,
-        width: int = 64,
-        num_blocks: int = 2,
-        recon_loss: str | dict = 'mse',
+        recon_loss: str | dict | nn.Module = 'mse',
         data_init: float | None = 1.0,
-        usage_window: int = 50,
+        pixel_range: tuple[float, float] = (-1.0, 1.0),
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
-        super().__init__(vocab_size, stride, data_preprocessor, init_cfg)
         name = type(self).__name__
-        if stride < 2 or stride & (stride - 1):
-            raise ValueError(f'{name}.stride={stride}: expected a power of two >= 2')
+        quantizer = _build(quantizer)
+        super().__init__(quantizer.vocab_size, stride, data_preprocessor, init_cfg)
         if data_init is not None and not 0 < data_init < math.inf:
-            raise ValueError(f'{name}.data_init={data_init}: expected a positive number, or None')
+            raise UserError(f'{name}.data_init={data_init}: expected a positive number, or None')
         self.in_channels = in_channels
-        self.code_dim = code_dim
         self.recon_loss = build_recon_loss(recon_loss, name)
-        sizes = dict(stride=stride, width=width, num_blocks=num_blocks)
-        self.encoder = conv_encoder(in_channels, code_dim, **sizes)
-        maps = in_channels * self.recon_loss.maps_per_channel
-        self.decoder = conv_decoder(code_dim, maps, **sizes)
         self.data_init = data_init
-        self.register_buffer('initialized', torch.tensor(data_init is None))
-        self.usage = CodeUsage(vocab_size, usage_window)
+        self.pixel_range = pixel_range
+        maps = in_channels * self.recon_loss.maps_per_channel
+        self.quantizer = quantizer
+        sizes = dict(in_channels=in_channels, out_channels=quantizer.in_dims, stride=stride)
+        self.encoder = _build(encoder, **sizes)
+        sizes = dict(in_channels=quantizer.code_dim, out_channels=maps, stride=stride)
+        self.decoder = _build(decoder, **sizes)
+        if data_init is not None:
+            self.register_buffer('initialized', torch.tensor(False))
 
-    @abstractmethod
-    def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """(B, h, w, D) -> codes with a gradient to z, ids (B, h, w), losses beside the recon."""
+    @classmethod
+    def vocab_size_of(cls, config: Mapping) -> int | None:
+        if 'quantizer' not in config:
+            return super().vocab_size_of(config)
+        with torch.random.fork_rng():  # the same random weights follow whoever asks
+            return MODELS.build(config['quantizer']).vocab_size
 
-    @abstractmethod
-    def ids_of(self, z: Tensor) -> Tensor:
-        """(B, h, w, D) -> ids (B, h, w). Changes nothing."""
-
-    @abstractmethod
-    def codes_of(self, ids: Tensor) -> Tensor:
-        """ids (...) -> codes (..., D)."""
+    @property
+    def has_posterior(self) -> bool:
+        return self.quantizer.has_posterior
 
     def vectors(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> what is quantized, (B, h, w, D)."""
-        self.check_divisible(images)
-        self.check_channels(images)
-        self.check_range(images)
-        return self.encoder(2 * images - 1).float().permute(0, 2, 3, 1)
+        """Return what is quantized, (B, h, w, in_dims) in float32, of images in [0, 1]."""
+        self.check_images(images)
+        low, high = self.pixel_range
+        return self.encoder((high - low) * images + low).float().permute(0, 2, 3, 1)
 
     def encode(self, images: Tensor) -> Tensor:
-        return self.ids_of(self.vectors(images))
+        return self.quantizer.encode(self.vectors(images))
+
+    def posterior(self, images: Tensor) -> Tensor:
+        if not self.has_posterior:
+            return super().posterior(images)
+        return self.quantizer.posterior(self.vectors(images))
 
     def decode(self, ids: Tensor) -> Tensor:
-        return self.recon_loss.image(self._draw(self.codes_of(ids)))
+        return self.recon_loss.image(self.draw(self.quantizer.lookup(ids)))
 
     def code_vectors(self) -> Tensor:
-        """(V, D): codes that are near to each other draw alike."""
-        ids = torch.arange(self.vocab_size, device=next(self.parameters()).device)
-        return self.codes_of(ids)
+        """Return the codes (V, code_dim); near ones draw alike."""
+        ids = torch.arange(self.vocab_size, device=next(self.encoder.parameters()).device)
+        return self.quantizer.lookup(ids)
 
-    def _draw(self, codes: Tensor) -> Tensor:
-        codes = codes.to(next(self.decoder.parameters()).dtype)  # of a model in half precision
-        return self.decoder(codes.permute(0, 3, 1, 2))
+    def draw(self, codes: Tensor) -> Tensor:
+        """Return the decoder's maps (B, M, H, W) of codes (B, h, w, code_dim)."""
+        weight = next(self.decoder.parameters(), codes)
+        return self.decoder(codes.to(weight.dtype).permute(0, 3, 1, 2))
 
     def loss(self, inputs: Tensor) -> dict[str, Tensor]:
-        if self.training and not self.initialized:
-            z = self.vectors(inputs).permute(0, 3, 1, 2)
-            standardize_output_(self.encoder[-1], z, self.data_init)
-            self.initialized.fill_(True)
-        z = self.vectors(inputs)  # (B, h, w, D)
+        if self.training:
+            self._standardize(inputs)
+            self.quantizer.start_step(self.quantized_rows())
+        z = self.vectors(inputs)  # (B, h, w, in_dims)
         with torch.autocast(z.device.type, enabled=False):
-            codes, ids, losses = self.quantize(z)
-        maps = self._draw(codes).float()
-        return dict(loss_recon=self.recon_loss(maps, inputs), **losses, **self.usage(ids))
+            codes, ids, losses = self.quantizer(z)
+        maps = self.draw(codes).float()
+        if self.training:
+            self.latest_ids = ids.detach()
+        return dict(loss_recon=self.recon_loss(maps, inputs), **losses)
+
+    def last_conv(self) -> nn.Conv2d:
+        """Return the encoder's last convolution: what it gives is quantized."""
+        return [part for part in self.encoder.modules() if isinstance(part, nn.Conv2d)][-1]
+
+    def quantized_rows(self) -> list[Tensor]:
+        """Return the parameters with a row for each channel that is quantized."""
+        conv = self.last_conv()
+        return [conv.weight, conv.bias]
+
+    @torch.no_grad()
+    def _standardize(self, images: Tensor) -> None:
+        if self.data_init is None or self.initialized:
+            return
+        z = self.vectors(images).permute(0, 3, 1, 2)
+        standardize_output_(self.last_conv(), z, self.data_init)
+        self.initialized.fill_(True)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        names = f'{prefix}initialized', f'{prefix}initialised'
+        if self.data_init is None:
+            for name in names:
+                state_dict.pop(name, None)
+        elif not any(name in state_dict for name in names):  # what was trained has its spread
+            if any(name.startswith(f'{prefix}encoder.') for name in state_dict):
+                state_dict[names[0]] = torch.tensor(True)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def build_recon_loss(config: str | dict | nn.Module, owner: str) -> nn.Module:
+    """Return the loss of a short name or of a config."""
+    if not isinstance(config, str):
+        return _build(config)
+    if config not in RECON_LOSSES:
+        raise UserError(
+            f'{owner}.recon_loss={config!r}: expected one of {list(RECON_LOSSES)}, or the config '
+            "of a loss such as dict(type='LogitLaplaceReconLoss')"
+        )
+    return MODELS.build(dict(type=f'beit_mm.{RECON_LOSSES[config]}'))
+
+
+def _build(part: dict | nn.Module, **sizes: int) -> nn.Module:
+    return part if isinstance(part, nn.Module) else MODELS.build({**sizes, **part})

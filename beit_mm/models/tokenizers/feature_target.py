@@ -12,29 +12,27 @@ class FeatureTarget(Target):
     """Continuous targets in the place of a tokenizer, for ablations with a FeatureRegressionHead.
 
     ``features=dict(type='PatchPixels', patch_size=16, normalize=True)`` gives the pixel targets of
-    MAE, PatchHOG those of MaskFeat, a teacher its features.
+    MAE, PatchHOG those of MaskFeat.
 
     Args:
         features: As :class:`KMeansTokenizer`'s.
         stride: Pixels per patch and side in the second view.
     """
 
-    vocab_size = None
-
     def __init__(self, features: dict, stride: int, init_cfg: dict | None = None):
         super().__init__(init_cfg=init_cfg)
         self.features = MODELS.build(features).requires_grad_(False).eval()
         self.stride = stride
         self.target_dims = self.features.dims
+        self.in_channels = self.features.in_channels
 
     @classmethod
     def target_dims_of(cls, config: Mapping) -> int:
-        """Return the channels of the features that ``config`` names."""
         with torch.random.fork_rng():  # the same random weights follow whoever asks
             return MODELS.build(config['features']).dims
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, h, w, target_dims), float32."""
+        """Return features (B, h, w, target_dims) in float32 of images (B, C, H, W) in [0, 1]."""
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
-        return self.features(images, grid).float().unflatten(1, grid)
+        return self.features(images, grid).float()

@@ -2,27 +2,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.models.layers.code_usage import CodeUsage
-from beit_mm.models.layers.mini_batch_kmeans import MiniBatchKMeans
-from beit_mm.models.tokenizers.base_tokenizer import BaseTokenizer
+from beit_mm.contracts import Tokenizer, UserError
+from beit_mm.models.tokenizers.mini_batch_kmeans import MiniBatchKMeans
 from beit_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class KMeansTokenizer(BaseTokenizer):
-    """The nearest of V centers of patch features is the token; k-means finds them in one pass.
+class KMeansTokenizer(Tokenizer):
+    """The token of a patch is the nearest of V centers of its features, found by k-means.
 
-    The Runner trains it as any other tokenizer, for one pass over the data. Nothing is
-    differentiated: the loss has a zero gradient, ``lr=0.0`` says so in the config.
+    The Runner trains it as any other tokenizer, for one pass over the data
+    (:class:`MiniBatchKMeans`). Nothing is differentiated: the loss has a zero gradient, and the
+    config should have ``lr=0.0``.
 
     Args:
-        features: Config of ``forward(images in [0, 1], grid) -> (B, N, dims)`` with ``dims``:
-            PatchPixels, PatchHOG, or a teacher such as BackboneFeatures for any registered
-            backbone. They are frozen.
+        features: Config of a :class:`~beit_mm.contracts.FeatureExtractor`, such as PatchPixels,
+            PatchHOG, or BackboneFeatures for any registered backbone. It is frozen.
         unit: Scale the features to unit length first, so that their direction alone counts.
         start_vectors: The k-means++ start waits for this many; None takes 20 for each token.
         seed: Of the start.
     """
+
+    has_codebook = True
+    renamed_tensors = {'kmeans.centres': 'kmeans.centers'}
 
     def __init__(
         self,
@@ -32,15 +34,19 @@ class KMeansTokenizer(BaseTokenizer):
         unit: bool = False,
         start_vectors: int | None = None,
         seed: int = 0,
-        usage_window: int = 50,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(vocab_size, stride, data_preprocessor, init_cfg)
         self.features = MODELS.build(features).requires_grad_(False).eval()
+        self.in_channels = self.features.in_channels
         self.unit = unit
         self.kmeans = MiniBatchKMeans(vocab_size, self.features.dims, start_vectors, seed)
-        self.usage = CodeUsage(vocab_size, usage_window)
+
+    @property
+    def can_decode(self) -> bool:
+        """Return whether the centers are images."""
+        return self.features.can_draw and not self.unit
 
     def train(self, mode: bool = True) -> 'KMeansTokenizer':
         super().train(mode)
@@ -51,16 +57,15 @@ class KMeansTokenizer(BaseTokenizer):
 
     @torch.no_grad()
     def vectors(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, h, w, D)."""
-        self.check_divisible(images)
-        self.check_range(images)
+        """Return the features (B, h, w, D) of images (B, C, H, W) in [0, 1]."""
+        self.check_images(images)
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
-        vectors = self.features(images, grid).float().unflatten(1, grid)
+        vectors = self.features(images, grid).float()
         return F.normalize(vectors, dim=-1) if self.unit else vectors
 
     def encode(self, images: Tensor) -> Tensor:
         if not self.kmeans.fitted:
-            raise ValueError(
+            raise UserError(
                 'KMeansTokenizer has no centers yet: train it for one pass over the data, at '
                 f'least {self.kmeans.start_vectors} patches (start_vectors), and load it with '
                 "init_cfg=dict(type='Pretrained', checkpoint=...)"
@@ -70,16 +75,10 @@ class KMeansTokenizer(BaseTokenizer):
     def decode(self, ids: Tensor) -> Tensor:
         if not self.can_decode:
             return super().decode(ids)
-        return self.features.image(self.code_vectors()[ids].flatten(1, 2), tuple(ids.shape[1:]))
-
-    @property
-    def can_decode(self) -> bool:
-        """Centers that are pixels are images."""
-        plain = not self.unit and not getattr(self.features, 'normalize', False)
-        return plain and hasattr(self.features, 'image')
+        return self.features.image(self.code_vectors()[ids])
 
     def code_vectors(self) -> Tensor:
-        """(V, D)."""
+        """Return the centers (V, D)."""
         return self.kmeans.centers.detach()
 
     def loss(self, inputs: Tensor) -> dict[str, Tensor]:
@@ -90,4 +89,6 @@ class KMeansTokenizer(BaseTokenizer):
         if not self.kmeans.fitted:
             return dict(loss_distortion=zero)
         ids, distances = self.kmeans(vectors)
-        return dict(loss_distortion=zero + distances.mean(), **self.usage(ids))
+        if self.training:
+            self.latest_ids = ids
+        return dict(loss_distortion=zero + distances.mean())

@@ -2,13 +2,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.models.tokenizers.base_tokenizer import BaseTokenizer
+from beit_mm.contracts import Tokenizer
 from beit_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class RandomProjectionTokenizer(BaseTokenizer):
-    """BEST-RQ's quantizer (arXiv 2202.01855): random, fixed, without any training.
+class RandomProjectionTokenizer(Tokenizer):
+    """BEST-RQ's quantizer (arXiv 2202.01855, section 3.1): random, fixed, without any training.
 
     Features are multiplied by a random matrix (Xavier uniform) and normalized; the nearest of V
     random unit vectors is the token. Both are drawn from ``seed`` and are in the state dict.
@@ -18,6 +18,8 @@ class RandomProjectionTokenizer(BaseTokenizer):
             ``dict(type='PatchPixels', normalize=True, ...)`` does for each patch.
         code_dim: The paper's is 16.
     """
+
+    has_codebook = True
 
     def __init__(
         self,
@@ -31,6 +33,7 @@ class RandomProjectionTokenizer(BaseTokenizer):
     ):
         super().__init__(vocab_size, stride, data_preprocessor, init_cfg)
         self.features = MODELS.build(features).requires_grad_(False).eval()
+        self.in_channels = self.features.in_channels
         generator = torch.Generator().manual_seed(seed)
         dims = self.features.dims
         bound = (6 / (dims + code_dim)) ** 0.5
@@ -46,13 +49,12 @@ class RandomProjectionTokenizer(BaseTokenizer):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        self.check_divisible(images)
-        self.check_range(images)
+        self.check_images(images)
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
-        vectors = self.features(images, grid).float() @ self.projection.float()  # (B, N, code_dim)
+        vectors = self.features(images, grid).float() @ self.projection.float()  # (B, h, w, D)
         # The length of a vector changes no argmax, so only the codes have to be unit vectors.
-        return (vectors @ self.codebook.float().T).argmax(-1).unflatten(1, grid)
+        return (vectors @ self.codebook.float().T).argmax(-1)
 
     def code_vectors(self) -> Tensor:
-        """(V, code_dim)."""
+        """Return the codes (V, code_dim)."""
         return self.codebook

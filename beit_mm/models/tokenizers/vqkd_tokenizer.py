@@ -3,50 +3,46 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.models.layers.code_usage import CodeUsage
-from beit_mm.models.quantizers.dead_code_reset import DeadCodeReset
-from beit_mm.models.quantizers.ema_codebook import EMACodebook
-from beit_mm.models.tokenizers.base_tokenizer import BaseTokenizer
+from beit_mm.contracts import FeatureExtractor, Tokenizer, UserError
 from beit_mm.registry import MODELS
 
 TRAINING_ONLY = ('decoder.', 'decode_task_layer.')
 
 
 @MODELS.register_module()
-class VQKDTokenizer(BaseTokenizer):
+class VQKDTokenizer(Tokenizer):
     """The tokenizer of BEiT v2: vector-quantized knowledge distillation (arXiv 2208.06366, 3.1).
 
     A vision Transformer with absolute positions gives each patch a vector of ``code_dim``, whose
     nearest code by cosine is its token. A smaller Transformer reconstructs from the codes what a
-    teacher says of the patches; pixels aren't reconstructed, so there is no ``decode``. The loss is
+    teacher says of the patches; there is no ``decode``, since pixels aren't reconstructed. The
+    loss is
 
-        mean(1 - cos(reconstruction, teacher)) + beta * mean((z - sg(code))^2)
+        mean(1 - cos(reconstruction, teacher)) + commitment_weight * mean((z - sg(code))^2)
 
-    with unit vectors z; the gradient goes straight through the codes, which follow by moving
-    averages (:class:`EMACodebook`). The pixel mapping x -> 2x - 1 is inside.
+    with unit vectors z (:class:`EMAVectorQuantizer`). Images are mapped to [-1, 1] inside.
 
     Without a teacher this is the frozen tokenizer of a pre-training: encoder and codebook alone
-    are built, and what else a checkpoint of the training has is passed over. The teacher itself
-    is no submodule: it moves between devices with the tokenizer, but it is in neither
-    ``parameters()`` nor the state dict, so that no optimizer and no checkpoint has it.
+    are built, and the rest of a training's checkpoint is left out. The teacher is no submodule: it
+    moves between devices with the tokenizer, but it is in neither ``parameters()`` nor the state
+    dict, so that no optimizer and no checkpoint has it.
 
     The names in the state dict are those of the original, but for ``encoder.norm`` and
     ``decoder.norm`` (there ``fc_norm``) and ``codebook.{weight,initialized}`` (there
     ``quantize.embedding.{weight,initted}``).
 
     Args:
-        code_dim: Size of the codes.
         arch, img_size, patch_size, in_channels: Of the encoder, a BEiTEncoder. ``patch_size`` is
             the tokenizer's stride.
         decoder_layers: Blocks of the decoder, which has the encoder's width and heads.
-        teacher: Config of a teacher: ``forward(images in [0, 1], grid) -> (B, N, dims)`` and
-            ``dims``. Needed for training only.
-        beta: Weight of the commitment loss.
-        decay, kmeans_iters: Of the codebook.
-        reset_dead_codes: See VQVAETokenizer; None, as in the paper, lets unused codes be.
-        usage_window: ``codes_used`` and ``perplexity`` describe the tokens of this many latest
-            training steps (of all processes).
+        teacher: Config of a :class:`~beit_mm.contracts.FeatureExtractor`; needed for training only.
+        code_dim, commitment_weight, decay, kmeans_iters, reset_dead_codes: See
+            :class:`EMAVectorQuantizer`.
     """
+
+    has_codebook = True
+    has_posterior = True
+    renamed_tensors = {'codebook.initialised': 'codebook.initialized'}
 
     def __init__(
         self,
@@ -58,25 +54,28 @@ class VQKDTokenizer(BaseTokenizer):
         in_channels: int = 3,
         decoder_layers: int = 3,
         teacher: dict | None = None,
-        beta: float = 1.0,
+        commitment_weight: float = 1.0,
         decay: float = 0.99,
         kmeans_iters: int = 10,
         reset_dead_codes: dict | None = None,
-        usage_window: int = 50,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(vocab_size, patch_size, data_preprocessor, init_cfg)
         self.in_channels = in_channels
-        self.beta = beta
         self.encoder = _vit(arch, img_size, patch_size, in_channels)
         dims = self.encoder.embed_dims
         self.encode_task_layer = _projection(dims, code_dim)
-        self.codebook = EMACodebook(vocab_size, code_dim, decay, kmeans_iters)
-        self.reset_dead_codes = (
-            None
-            if reset_dead_codes is None
-            else DeadCodeReset(reset_dead_codes, type(self).__name__)
+        self.codebook = MODELS.build(
+            dict(
+                type='beit_mm.EMAVectorQuantizer',
+                vocab_size=vocab_size,
+                code_dim=code_dim,
+                commitment_weight=commitment_weight,
+                decay=decay,
+                kmeans_iters=kmeans_iters,
+                reset_dead_codes=reset_dead_codes,
+            )
         )
         # Not an attribute that nn.Module registers: see the docstring.
         self._teacher = () if teacher is None else (MODELS.build(teacher),)
@@ -85,51 +84,43 @@ class VQKDTokenizer(BaseTokenizer):
             arch = dict(arch, num_layers=decoder_layers)
             self.decoder = _vit(arch, self.encoder.grid, 1, code_dim)
             self.decode_task_layer = _projection(dims, self.teacher.dims)
-            self.usage = CodeUsage(vocab_size, usage_window)
 
     @property
-    def teacher(self) -> nn.Module | None:
+    def teacher(self) -> FeatureExtractor | None:
         return self._teacher[0] if self._teacher else None
 
     def encode(self, images: Tensor) -> Tensor:
         return self.codebook.encode(self.vectors(images))
 
-    def posterior(self, images: Tensor, temperature: float = 0.1) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, h, w, V): softmax of the cosines over ``temperature``."""
-        return self.codebook.posterior(self.vectors(images), temperature)
+    def posterior(self, images: Tensor) -> Tensor:
+        """Return the softmax (B, h, w, V) of the cosines over a temperature of 0.1."""
+        return self.codebook.posterior(self.vectors(images))
 
     def code_vectors(self) -> Tensor:
-        """(vocab_size, code_dim), of unit length."""
+        """Return the codes (V, code_dim), of unit length."""
         return self.codebook.weight
 
     def vectors(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, h, w, code_dim), before normalization; as the weights."""
-        self.check_divisible(images)
-        self.check_channels(images)
-        self.check_range(images)
+        """Return vectors (B, h, w, code_dim), not normalized, in the precision of the weights."""
+        self.check_images(images)
         features = self.encoder(2 * images - 1)[0].permute(0, 2, 3, 1)  # (B, h, w, C)
         with torch.autocast(images.device.type, enabled=False):
             return self.encode_task_layer(features.to(self.encode_task_layer[0].weight.dtype))
 
     def loss(self, inputs: Tensor) -> dict[str, Tensor]:
         if self.teacher is None:
-            raise ValueError(
+            raise UserError(
                 'model.teacher is None, so VQKDTokenizer has nothing to learn from; set it to a '
                 "dict such as dict(type='CLIPFeatures', model=...)"
             )
-        z = self.vectors(inputs)
-        if self.training and self.reset_dead_codes:
-            self.reset_dead_codes.replace_dead(self.codebook, self.usage, z.detach())
-        codes, ids, commitment = self.codebook(z)
-        decoded = self.decoder(codes.permute(0, 3, 1, 2))[0].flatten(2).transpose(1, 2)
-        features = self.decode_task_layer(decoded)  # (B, N, dims of the teacher)
+        codes, ids, losses = self.codebook(self.vectors(inputs))
+        decoded = self.decoder(codes.permute(0, 3, 1, 2))[0].permute(0, 2, 3, 1)
+        features = self.decode_task_layer(decoded)  # (B, h, w, dims of the teacher)
         target = self.teacher(inputs, grid=tuple(ids.shape[1:]))
         similarity = F.cosine_similarity(features.float(), target.float(), dim=-1)
-        return dict(
-            loss_recon=(1 - similarity).mean(),
-            loss_commit=self.beta * commitment,
-            **self.usage(ids),
-        )
+        if self.training:
+            self.latest_ids = ids
+        return dict(loss_recon=(1 - similarity).mean(), **losses)
 
     def _apply(self, fn, *args, **kwargs):
         for teacher in self._teacher:  # .to(), .cuda(), .half()
@@ -145,7 +136,7 @@ class VQKDTokenizer(BaseTokenizer):
 
 
 def _vit(arch: str | dict, img_size, patch_size: int, in_channels: int) -> nn.Module:
-    """A Transformer of the original's VQ-KD, with its own way to draw the weights."""
+    """Return a Transformer of VQ-KD, with weights drawn as the original code does."""
     vit = MODELS.build(
         dict(
             type='beit_mm.BEiTEncoder',

@@ -10,10 +10,12 @@ param_scheduler = [
 custom_hooks = [
     dict(
         type='AttributeScheduleHook',
-        schedules=dict(
+        schedules={
             # DALL-E anneals to 1/16 by a cosine as well, over a twentieth of its updates.
-            temperature=dict(type='cosine', start=1.0, end=1 / 16, begin=0, num_steps=360),
-        ),
+            'quantizer.temperature': dict(
+                type='cosine', start=1.0, end=1 / 16, begin=0, num_steps=360
+            ),
+        },
     ),
 ]
 train_cfg = dict(type='beit_mm.ResumableIterLoop', max_iters=400, val_interval=400)

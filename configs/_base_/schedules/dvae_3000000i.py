@@ -10,10 +10,10 @@ param_scheduler = [
 custom_hooks = [
     dict(
         type='AttributeScheduleHook',
-        schedules=dict(
-            temperature=dict(type='cosine', start=1.0, end=1 / 16, num_steps=150_000),
-            kl_weight=dict(type='cosine', start=0.0, end=6.6 / 192, num_steps=5_000),
-        ),
+        schedules={
+            'quantizer.temperature': dict(type='cosine', start=1.0, end=1 / 16, num_steps=150_000),
+            'quantizer.kl_weight': dict(type='cosine', start=0.0, end=6.6 / 192, num_steps=5_000),
+        },
     ),
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.001),
 ]

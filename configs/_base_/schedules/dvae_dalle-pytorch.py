@@ -6,10 +6,12 @@ param_scheduler = [dict(type='StepLR', step_size=100, gamma=0.98, by_epoch=False
 custom_hooks = [
     dict(
         type='AttributeScheduleHook',
-        schedules=dict(
+        schedules={
             # The factors compound: 0.5 after 11,800 steps.
-            temperature=dict(type='compound', start=1.0, end=0.5, rate=1e-6, step_size=100),
-        ),
+            'quantizer.temperature': dict(
+                type='compound', start=1.0, end=0.5, rate=1e-6, step_size=100
+            ),
+        },
     ),
 ]
 train_cfg = dict(type='beit_mm.ResumableIterLoop')

@@ -10,7 +10,9 @@ param_scheduler = [
 custom_hooks = [
     dict(
         type='AttributeScheduleHook',
-        schedules=dict(temperature=dict(type='cosine', start=1.0, end=1 / 16, num_steps=9_000)),
+        schedules={
+            'quantizer.temperature': dict(type='cosine', start=1.0, end=1 / 16, num_steps=9_000)
+        },
     ),
 ]
 train_cfg = dict(type='beit_mm.ResumableIterLoop', max_iters=10_000)

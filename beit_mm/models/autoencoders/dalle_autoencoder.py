@@ -3,8 +3,10 @@ from collections import OrderedDict
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from torch import Tensor
+
+from beit_mm.contracts import UserError
+from beit_mm.registry import MODELS
 
 
 class FullPrecisionConv2d(nn.Conv2d):
@@ -43,33 +45,60 @@ class DALLEBlock(nn.Module):
         return self.id_path(x) + self.gain * self.res_path(x)
 
 
-def dalle_encoder(in_channels: int, vocab_size: int, width: int, num_blocks: int) -> nn.Sequential:
-    """Mapped images (B, C, H, W) -> logits (B, V, H/8, W/8); four groups, three max poolings."""
-    widths = [width, 2 * width, 4 * width, 8 * width]
-    layers = OrderedDict(input=FullPrecisionConv2d(in_channels, width, 7, padding=3))
-    before = width
-    for group, channels in enumerate(widths, start=1):
-        blocks = _group(before, channels, (3, 3, 3, 1), num_blocks)
-        if group < 4:
-            blocks['pool'] = nn.MaxPool2d(2)
-        layers[f'group_{group}'] = nn.Sequential(blocks)
-        before = channels
-    layers['output'] = _output(before, vocab_size)
-    return _initialized(nn.Sequential(OrderedDict(blocks=nn.Sequential(layers))))
+@MODELS.register_module()
+class DALLEEncoder(nn.Sequential):
+    """DALL-E's encoder (arXiv 2102.12092, appendix A): (B, C, H, W) -> logits (B, V, H/8, W/8).
 
+    A 7x7 convolution, four groups of residual blocks with three max poolings between them, and a
+    1x1 convolution. The first and the last convolution run in float32.
 
-class DALLEDecoder(nn.Module):
-    """Codebook entries (B, D, h, w) -> maps (B, out_channels, 8h, 8w).
-
-    The original's first layer is a 1x1 convolution of the one-hot tokens; its weight and bias are
-    the codebook. It is kept as ``blocks.input`` and looked up by the tokenizer.
+    Args:
+        width: Channels at full resolution; they double in each group.
+        num_blocks: Residual blocks in each group.
     """
 
     def __init__(
-        self, vocab_size: int, code_dim: int, out_channels: int, width: int, num_blocks: int
+        self, in_channels: int, out_channels: int, stride: int = 8, width: int = 256, num_blocks=2
+    ):
+        check_stride(stride)
+        layers = OrderedDict(input=FullPrecisionConv2d(in_channels, width, 7, padding=3))
+        before = width
+        for group, factor in enumerate((1, 2, 4, 8), start=1):
+            blocks = _group(before, factor * width, (3, 3, 3, 1), num_blocks)
+            if group < 4:
+                blocks['pool'] = nn.MaxPool2d(2)
+            layers[f'group_{group}'] = nn.Sequential(blocks)
+            before = factor * width
+        layers['output'] = _output(before, out_channels)
+        super().__init__(OrderedDict(blocks=nn.Sequential(layers)))
+        _initialize(self)
+
+
+@MODELS.register_module()
+class DALLEDecoder(nn.Module):
+    """DALL-E's decoder: tokens (B, V, h, w), one-hot or mixed -> maps (B, out_channels, 8h, 8w).
+
+    Its first layer is a 1x1 convolution of the tokens, whose weight and bias make the codebook.
+    Groups of residual blocks with nearest upsampling follow, and a 1x1 convolution.
+
+    Args:
+        in_channels: The vocabulary.
+        code_dim: Channels after the first layer.
+        width: Channels at full resolution; the first group has eight times as many.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 8,
+        width: int = 256,
+        num_blocks: int = 2,
+        code_dim: int = 128,
     ):
         super().__init__()
-        layers = OrderedDict(input=FullPrecisionConv2d(vocab_size, code_dim, 1))
+        check_stride(stride)
+        layers = OrderedDict(input=FullPrecisionConv2d(in_channels, code_dim, 1))
         before = code_dim
         for group, factor in enumerate((8, 4, 2, 1), start=1):
             blocks = _group(before, factor * width, (1, 3, 3, 3), num_blocks)
@@ -79,16 +108,22 @@ class DALLEDecoder(nn.Module):
             before = factor * width
         layers['output'] = _output(before, out_channels)
         self.blocks = nn.Sequential(layers)
-        _initialized(self)
+        _initialize(self)
 
     @property
     def codebook(self) -> Tensor:
-        """(V, D)."""
+        """Return the first layer as codes (V, code_dim)."""
         conv = self.blocks.input
         return conv.weight.flatten(1).T + conv.bias
 
-    def forward(self, codes: Tensor) -> Tensor:
-        return self.blocks[1:](codes)
+    def forward(self, tokens: Tensor) -> Tensor:
+        codes = tokens.permute(0, 2, 3, 1) @ self.codebook  # (B, h, w, code_dim)
+        return self.blocks[1:](codes.permute(0, 3, 1, 2))
+
+
+def check_stride(stride: int) -> None:
+    if stride != 8:
+        raise UserError(f'model.stride={stride}: DALLEEncoder and DALLEDecoder have stride 8')
 
 
 def _group(before: int, channels: int, kernels: tuple[int, ...], num_blocks: int) -> OrderedDict:
@@ -104,21 +139,9 @@ def _output(channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict(relu=nn.ReLU(), conv=conv))
 
 
-def _initialized(module: nn.Module) -> nn.Module:
-    """Weights Normal(0, 1/sqrt(fan_in)), biases 0."""
+def _initialize(module: nn.Module) -> None:
+    """Draw weights from Normal(0, 1/sqrt(fan_in)); biases are 0."""
     for conv in module.modules():
         if isinstance(conv, nn.Conv2d):
             nn.init.normal_(conv.weight, std=1 / math.sqrt(conv.weight[0].numel()))
             nn.init.zeros_(conv.bias)
-    return module
-
-
-def logit_laplace_nll(maps: Tensor, x: Tensor) -> Tensor:
-    """Mean over values of -log p(x) for x in (0, 1) and maps (mu, ln b) (DALL-E, appendix A.3).
-
-    p(x) = exp(-|logit(x) - mu| / b) / (2 b x (1 - x)); maps (B, 2C, H, W), x (B, C, H, W).
-    """
-    mu, log_scale = maps.float().chunk(2, dim=1)
-    distance = (torch.logit(x) - mu).abs()
-    log_volume = math.log(2) + log_scale + torch.log(x) + F.logsigmoid(-torch.logit(x))
-    return (log_volume + distance * (-log_scale).exp()).mean()

@@ -3,22 +3,23 @@ import torch.distributed as dist
 import torch.nn as nn
 from torch import Tensor
 
+from beit_mm.contracts import TrainingState
 from beit_mm.models.layers.joint_sum import num_processes
 
 CHUNK_ELEMENTS = 2**24  # distances that are computed at a time
 
 
-class MiniBatchKMeans(nn.Module):
+class MiniBatchKMeans(nn.Module, TrainingState):
     """k-means in one pass over a stream of batches (Sculley 2010), from a k-means++ start.
 
-    The first ``start_vectors`` vectors are collected and the centers drawn from them; from then on
+    The first ``start_vectors`` vectors are collected and the centers drawn from them. From then on
     each batch moves the centers to the running mean of all vectors that ever chose them. Draws
     come from ``seed`` alone: the same stream gives the same centers. With several processes each
     waits until all of them have ``start_vectors``, the start is drawn from the first one's, and the
     sums are those of all.
 
-    A checkpoint made while the start waits has the centers that its first process would start
-    with, since the data may end there; a resumed run goes on waiting (``training_state``).
+    A state dict of a module that still collects holds the centers that its first process would
+    start with, since the data may end there. A resumed run goes on collecting.
 
     Args:
         start_vectors: None takes 20 for each center.
@@ -39,7 +40,7 @@ class MiniBatchKMeans(nn.Module):
 
     @torch.no_grad()
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors (..., D) -> ids (...), squared distances (...). Changes nothing."""
+        """Return ids (...) and squared distances (...) of vectors (..., D); changes nothing."""
         flat = z.float().flatten(0, -2)
         centers = self.centers.float()  # those of a model in half precision
         rows = max(CHUNK_ELEMENTS // len(centers), 1)
@@ -49,7 +50,7 @@ class MiniBatchKMeans(nn.Module):
 
     @torch.no_grad()
     def fit(self, z: Tensor) -> None:
-        """One more batch of vectors (..., D)."""
+        """Add a batch of vectors (..., D)."""
         flat = z.detach().float().flatten(0, -2)
         if not self.fitted:
             self.waiting.append(flat)
@@ -60,7 +61,7 @@ class MiniBatchKMeans(nn.Module):
 
     @torch.no_grad()
     def start(self) -> None:
-        """Draw the centers from the vectors that have come, if they were too few until now."""
+        """Draw the centers from the vectors collected so far, if there are none yet."""
         if not self.waiting:
             return
         flat, self.waiting = torch.cat(self.waiting), []
@@ -88,7 +89,7 @@ class MiniBatchKMeans(nn.Module):
         return kmeans_plus_plus(z, len(self.centers), generator)
 
     def _enough(self) -> bool:
-        """Whether every process has its vectors: they start in the same step or wait for ever."""
+        """Return whether all processes have enough; they have to start in the same step."""
         enough = torch.tensor(sum(map(len, self.waiting)) >= self.start_vectors)
         if num_processes() > 1:
             enough = enough.int().to(self.centers.device)
@@ -108,7 +109,7 @@ class MiniBatchKMeans(nn.Module):
 
 
 def kmeans_plus_plus(z: Tensor, number: int, generator: torch.Generator) -> Tensor:
-    """Vectors (M, D) -> ``number`` of them, each drawn by its squared distance to those before."""
+    """Return ``number`` of vectors (M, D), each drawn by its squared distance to those before."""
     first = torch.randint(len(z), (1,), generator=generator).item()
     chosen = [first]
     nearest = _squared_distances(z, z[first : first + 1])[:, 0]
