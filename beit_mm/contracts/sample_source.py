@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
 
@@ -25,9 +26,14 @@ class SampleSource(Dataset):
 
 
 class WrappedSource(SampleSource):
-    """A data set around another one, ``self.dataset``, of which everything else is asked."""
+    """A data set around another one, ``self.dataset``, of which everything else is asked.
 
-    dataset: Dataset
+    Args:
+        dataset: A data set or its config, which is built in the current default scope.
+    """
+
+    def __init__(self, dataset: dict | Dataset):
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
