@@ -5,5 +5,9 @@ from beit_mm.registry import FUNCTIONS
 
 @FUNCTIONS.register_module()
 def ignore_interrupt(worker_id: int) -> None:
-    """For ``worker_init_fn``: Ctrl-C reaches workers too; the main process alone answers it."""
+    """Ignore Ctrl-C, which reaches workers too (``worker_init_fn``); the main process answers it.
+
+    Args:
+        worker_id: Not used.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -7,7 +7,8 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from beit_mm.datasets.named_errors import BadImageError, image_error
+from beit_mm.contracts import MissingFileError, SampleSource, UserError
+from beit_mm.datasets.named_errors import BadImageError, run_transforms
 from beit_mm.registry import DATASETS
 
 IMAGE_EXTENSIONS = (
@@ -17,12 +18,12 @@ IMAGE_EXTENSIONS = (
 
 
 @DATASETS.register_module()
-class UnlabelledImageFolder(BaseDataset):
+class UnlabelledImageFolder(SampleSource, BaseDataset):
     """All images below a folder, however nested, without annotations.
 
     A sample enters the pipeline as dict(img_path, sample_idx). Samples are sorted by their path
-    relative to ``data_root``, so their order is the same on every file system. Hidden files and
-    folders are left out, other files are ignored and counted in the log; links are followed.
+    relative to ``data_root``, so that their order is the same on every file system. Hidden files
+    and folders are left out, other files are ignored and counted in the log, links are followed.
 
     An image that the pipeline cannot read or process stops the training with an error that names
     it. It is not silently replaced by another one.
@@ -32,8 +33,8 @@ class UnlabelledImageFolder(BaseDataset):
         pipeline: Transforms, beginning with LoadImageFromFile.
         extensions: File names with these endings are images, in lower or upper case.
         recursive: Look into the folders below ``data_root`` too.
-        file_list: A text file with one image path per line, relative to ``data_root``, to use just
-            these, in this order. The path of the file itself is relative to ``data_root`` too.
+        file_list: A text file with one image path per line, to use just these, in this order. Its
+            own path and those in it are relative to ``data_root``.
         indices: Use the first ``indices`` images (the last, if negative), or those at these
             positions.
         max_refetch: How often another random image is taken where the pipeline returns None, as
@@ -41,13 +42,13 @@ class UnlabelledImageFolder(BaseDataset):
         metainfo, test_mode, lazy_init, serialize_data: As in mmengine's BaseDataset.
 
     Raises:
-        BadImageError: A sample's image is bad; RuntimeError: a transform has a defect.
-        FileNotFoundError: ``data_root``, ``file_list`` or an image named in it does not exist.
-        ValueError: There are no images.
+        BadImageError: The image of a sample is bad; RuntimeError: a transform has a defect.
+        MissingFileError: ``data_root``, ``file_list`` or an image named in it does not exist.
+        UserError: There are no images.
     """
 
     METAINFO = dict(dataset_type='unlabelled_image_folder')
-    names_errors = True  # DatasetCheckHook needn't see to it
+    names_errors = True
 
     def __init__(
         self,
@@ -65,12 +66,12 @@ class UnlabelledImageFolder(BaseDataset):
     ):
         extensions = (extensions,) if isinstance(extensions, str) else tuple(extensions)
         if not extensions:
-            raise ValueError(
+            raise UserError(
                 'UnlabelledImageFolder.extensions is empty; name the endings of your images, '
                 "for example ('.jpg', '.png'), or leave it out"
             )
         if indices == 0 or (isinstance(indices, Sequence) and not indices):
-            raise ValueError(
+            raise UserError(
                 f'UnlabelledImageFolder.indices={indices!r} selects no image; '
                 'leave it out to use them all'
             )
@@ -91,12 +92,12 @@ class UnlabelledImageFolder(BaseDataset):
     def load_data_list(self) -> list[dict]:
         root = Path(self.data_root)
         if not root.exists():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'UnlabelledImageFolder.data_root={self.data_root!r} does not exist '
                 f'(seen from {os.getcwd()}); set it to the folder with your images'
             )
         if not root.is_dir():
-            raise ValueError(
+            raise UserError(
                 f'UnlabelledImageFolder.data_root={self.data_root!r} is a file; '
                 'set it to the folder with your images'
             )
@@ -115,7 +116,7 @@ class UnlabelledImageFolder(BaseDataset):
             )
         images = sorted(name for name in files if name.lower().endswith(self.extensions))
         if not images:
-            raise ValueError(
+            raise UserError(
                 f'UnlabelledImageFolder.data_root={self.data_root!r} has no images: '
                 f'{len(files)} files seen{"" if self.recursive else " (recursive=False)"}, looked '
                 f'for {", ".join(self.extensions)}; set data_root to the folder with your images, '
@@ -131,7 +132,7 @@ class UnlabelledImageFolder(BaseDataset):
     def _read_list(self, root: Path) -> list[str]:
         path = root / self.file_list
         if not path.is_file():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'UnlabelledImageFolder.file_list={self.file_list!r}: no file {str(path)!r}; '
                 'give its path relative to data_root, or an absolute one'
             )
@@ -141,28 +142,23 @@ class UnlabelledImageFolder(BaseDataset):
             if not name:
                 continue
             if not (root / name).is_file():
-                raise FileNotFoundError(
+                raise MissingFileError(
                     f'{path}, line {number}: no file {name!r} in data_root={self.data_root!r}; '
                     'each line is one image path relative to data_root, without a label'
                 )
             names.append(name)
         if not names:
-            raise ValueError(
+            raise UserError(
                 f'UnlabelledImageFolder.file_list={self.file_list!r}: {path} names no image; '
                 'each line is one image path relative to data_root'
             )
         return names
 
     def prepare_data(self, idx: int) -> Any:
-        """The packed sample; None if it may be replaced by another (``max_refetch``)."""
+        """Return what the pipeline makes of a sample; None if another may take its place."""
         info = self.get_data_info(idx)
         path = info['img_path']
-        try:
-            data = self.pipeline(info)
-        except MemoryError:
-            raise  # the machine's fault
-        except Exception as error:
-            raise image_error(error, path, idx) from error
+        data = run_transforms(self.pipeline, info)
         if data is None:
             if self.max_refetch == 0 or self.test_mode:
                 raise BadImageError(
@@ -178,9 +174,10 @@ class UnlabelledImageFolder(BaseDataset):
 def _walk(
     folder: Path, recursive: bool, broken: list[str], parents: frozenset[str] = frozenset()
 ) -> Iterator[Path]:
-    """All files below ``folder`` that are not hidden. A link back to a parent is not followed.
+    """Yield all files below ``folder`` that are not hidden.
 
-    Links that lead nowhere are added to ``broken``.
+    A link back to one of ``parents`` is not followed. Links that lead nowhere are added to
+    ``broken``.
     """
     real = os.path.realpath(folder)
     if real in parents:

@@ -5,15 +5,17 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from beit_mm.contracts import UserError
 from beit_mm.registry import MODELS
 
 
 @MODELS.register_module()
 class TwoViewDataPreprocessor(BaseDataPreprocessor):
-    """Moves a batch to the device; normalizes ``inputs``, and scales ``token_inputs`` to [0, 1].
+    """Preprocessor that normalizes ``inputs`` and scales ``token_inputs`` to [0, 1].
 
-    The tokenizer owns its pixel mapping, so the second view does not depend on ``mean`` and
-    ``std``. A tokenizer in training takes its ``inputs`` in [0, 1]: ``mean=[0], std=[255]``.
+    It moves the batch to the device. The tokenizer owns its pixel mapping, so the second view does
+    not depend on ``mean`` and ``std``. A tokenizer in training takes its ``inputs`` in [0, 1]:
+    ``mean=[0], std=[255]``.
 
     Args:
         mean, std: In pixel units, one number for each channel or one for all.
@@ -21,8 +23,9 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         bgr_to_rgb: Reverse the channels of both views (OpenCV loads BGR).
 
     Raises:
-        ValueError: mean or std fit neither one channel nor those of the images, or std is 0; a
-            batch that isn't stacked; or values that ``token_scale`` doesn't bring near [0, 1].
+        UserError: ``mean`` and ``std`` fit neither one channel nor those of the images, ``std`` is
+            not positive, a batch is not stacked, or ``token_scale`` does not bring values near
+            [0, 1].
     """
 
     def __init__(
@@ -36,12 +39,12 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         super().__init__(non_blocking)
         mean, std = ([value] if isinstance(value, Real) else list(value) for value in (mean, std))
         if not mean or len(mean) != len(std):
-            raise ValueError(
+            raise UserError(
                 f'data_preprocessor.mean has {len(mean)} values and std has {len(std)}; '
                 'give one for each channel, or one for all'
             )
         if min(std) <= 0 or token_scale <= 0:
-            raise ValueError(
+            raise UserError(
                 f'data_preprocessor: std={std} and token_scale={token_scale} must be positive'
             )
         self.token_scale = token_scale
@@ -50,11 +53,11 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         self.register_buffer('std', torch.tensor(std).float().view(-1, 1, 1), persistent=False)
 
     def token_pixels(self) -> dict[str, float | bool]:
-        """What ``token_inputs`` depend on besides the images; a token cache is tied to it."""
+        """Return what ``token_inputs`` depend on besides the images; for the token cache."""
         return dict(token_scale=float(self.token_scale), bgr_to_rgb=self.bgr_to_rgb)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """``inputs`` (B, C, H, W), ``token_inputs`` (B, C, H', W'), and the rest as it comes."""
+        """Return the batch with its ``inputs`` (B, C, H, W) and ``token_inputs`` (B, C, H', W')."""
         for name in ('inputs', 'token_inputs'):
             self._check_stacked(name, data)
         if 'token_inputs' in data:
@@ -68,12 +71,12 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
     def _channels(self, images: Tensor) -> Tensor:
         channels = images.shape[1]
         if len(self.mean) not in (1, channels):
-            raise ValueError(
+            raise UserError(
                 f'data_preprocessor.mean and std have {len(self.mean)} values, but the images '
                 f'have {channels} channels; give one for each channel, or one for all'
             )
         if self.bgr_to_rgb and channels not in (1, 3):
-            raise ValueError(
+            raise UserError(
                 f'data_preprocessor.bgr_to_rgb=True, but the images have {channels} channels, '
                 'which are neither BGR nor gray; set bgr_to_rgb=False'
             )
@@ -85,12 +88,12 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
     def _check_stacked(name: str, data: dict) -> None:
         value = data.get(name)
         if value is None and name == 'inputs':
-            raise ValueError(
+            raise UserError(
                 f'The batch has {sorted(data)} but no inputs; end the pipeline with PackMIMInputs'
             )
         if value is not None and (not isinstance(value, Tensor) or value.ndim != 4):
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(
+            raise UserError(
                 f'{name} of the batch is {found}, expected one tensor (B, C, H, W); set '
                 "collate_fn=dict(type='default_collate') in the dataloader"
             )
@@ -98,7 +101,7 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
     def _check_token_scale(self, images: Tensor) -> None:
         # uint8 can't be far off. Twice the scale leaves room for the overshoot of a resize filter.
         if images.is_floating_point() and images.max() > 2 * self.token_scale:
-            raise ValueError(
+            raise UserError(
                 f'data_preprocessor.token_scale={self.token_scale:g}, but token_inputs reach '
                 f'{images.max().item():g}; set it to the largest value that a pixel can have, '
                 '65535 for 16-bit images'

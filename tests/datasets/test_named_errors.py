@@ -6,10 +6,14 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from mmcv.transforms import Compose as mmcv_compose
+from mmengine.dataset import Compose
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
-from beit_mm.datasets.named_errors import BadImageError, NamedErrors
+from beit_mm.contracts import FileReader, UserError
+from beit_mm.datasets.named_errors import BadImageError, NamedErrors, run_transforms
+from beit_mm.datasets.transforms import LoadSegmentationMask
 from beit_mm.engine import DatasetCheckHook
 
 LOAD = dict(type='LoadImageFromFile')
@@ -99,3 +103,56 @@ def test_other_errors(root):
     with pytest.raises(RuntimeError, match=r"image 'x\.png' \(sample 3\): KeyError: 'y'") as error:
         named(dict(img_path='x.png', sample_idx=3, error=KeyError('y')))
     assert not isinstance(error.value, BadImageError)
+
+
+class Reads(FileReader):
+    def __call__(self, info):
+        raise info['error']
+
+
+def test_who_failed_decides__and_not_what_it_called():
+    """A reader is to blame for any error, another transform for all but a UserError."""
+
+    def result_of(transform, error, **info):
+        with pytest.raises(RuntimeError) as raised:
+            run_transforms(transform, dict(img_path='x.png', sample_idx=3, error=error, **info))
+        assert raised.value.__cause__ is error
+        return type(raised.value), str(raised.value)
+
+    advice = '; repair or remove the file, tools/check_dataset.py finds all such'
+    image = "image 'x.png' (sample 3): "
+    for pipeline in (Reads(), Compose([dict, Reads()]), mmcv_compose([Compose([Reads()])])):
+        expected = BadImageError, f'{image}ValueError: broken{advice}'
+        assert result_of(pipeline, ValueError('broken')) == expected
+    assert result_of(Reads(), UserError('x.png is cut')) == (
+        BadImageError,
+        f'{image}x.png is cut{advice}',
+    )
+    for pipeline in (fails, Compose([fails]), Compose([Compose([dict, fails]), Reads()])):
+        assert result_of(pipeline, UserError('too small')) == (BadImageError, f'{image}too small')
+        expected = RuntimeError, f'{image}ValueError: a defect'
+        assert result_of(pipeline, ValueError('a defect')) == expected
+
+
+def test_result__is_that_of_the_pipeline_and_none_ends_it():
+    seen = []
+
+    def add(info):
+        seen.append(info['img_path'])
+        return dict(info, img_path=info['img_path'] + '+')
+
+    steps = [add, Compose([add, add])]
+    assert NamedErrors(Compose(steps))(dict(img_path='x')) == dict(img_path='x+++')
+    assert seen == ['x', 'x+', 'x++']
+    seen.clear()
+    assert (
+        NamedErrors(Compose([add, Compose([lambda info: None]), add]))(dict(img_path='x')) is None
+    )
+    assert seen == ['x']
+
+
+def test_mask_of_ours__is_a_file_that_was_read(root):
+    load = LoadSegmentationMask(num_classes=2)
+    info = dict(img_path='x.png', seg_map_path=str(root / 'gone.png'), sample_idx=3)
+    with pytest.raises(BadImageError, match=r"'x\.png' \(sample 3\).*gone\.png.*repair or remove"):
+        run_transforms(load, info)

@@ -2,6 +2,7 @@ import pickle
 
 import pytest
 
+from beit_mm.contracts import UserError
 from beit_mm.datasets.samplers import ResumableSampler, SeededIndex
 
 
@@ -87,7 +88,7 @@ def test_unshuffled__keeps_the_order():
 
 
 def test_empty__is_an_error_and_no_hang():
-    with pytest.raises(ValueError, match='train_dataloader.dataset is empty'):
+    with pytest.raises(UserError, match='train_dataloader.dataset is empty'):
         ResumableSampler([])
 
 

@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset, ConcatDataset
 from mmengine.registry import TRANSFORMS
 from torch.utils.data import DataLoader
 
+from beit_mm.contracts import UserError
 from beit_mm.datasets import SeededDataset, SkipBadSamples, TooManyBadSamplesError
 from beit_mm.datasets.samplers import SeededIndex
 
@@ -132,9 +133,9 @@ def test_record__names_each_sample_once(tmp_path, workers, capfd):
 
 
 def test_evaluation__is_refused():
-    with pytest.raises(ValueError, match='Numbers with test_mode=True; an evaluation needs every'):
+    with pytest.raises(UserError, match='Numbers with test_mode=True; an evaluation needs every'):
         SkipBadSamples(ConcatDataset([Numbers(), Numbers(test_mode=True)]))
-    with pytest.raises(ValueError, match='both None'):
+    with pytest.raises(UserError, match='both None'):
         skipping(max_count=None, max_share=None)
 
 

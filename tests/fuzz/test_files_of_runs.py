@@ -9,13 +9,8 @@ from fuzzing import mutated, prop
 from hypothesis import strategies as st
 from mmengine.logging import MessageHub
 
-from beit_mm.datasets.token_cache.cache_files import (
-    TokenCache,
-    TokenCacheError,
-    TokenCacheWriter,
-    describe,
-    row_type,
-)
+from beit_mm.datasets import TokenCache, TokenCacheError, TokenCacheWriter
+from beit_mm.datasets.token_cache.cache_files import describe, row_type
 from beit_mm.visualization import ContinuedVisBackend
 
 NAMES = [f'{i}.png' for i in range(5)]

@@ -3,6 +3,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
+from beit_mm.contracts import UserError
 from beit_mm.models import TwoViewDataPreprocessor
 from beit_mm.registry import MODELS
 
@@ -55,7 +56,7 @@ def test_channel_flip__leaves_gray_alone_and_refuses_four_channels():
     flipping = TwoViewDataPreprocessor([0.0], [255.0], bgr_to_rgb=True)
     gray = batch_of(1)
     close(flipping(gray)['inputs'], gray['inputs'].numpy() / 255)
-    with pytest.raises(ValueError, match='have 4 channels.* set bgr_to_rgb=False'):
+    with pytest.raises(UserError, match='have 4 channels.* set bgr_to_rgb=False'):
         flipping(batch_of(4))
 
 
@@ -65,7 +66,7 @@ def test_token_scale__of_16_bit_images():
     out = TwoViewDataPreprocessor([0.0], [65535.0], token_scale=65535)(batch)
     close(out['token_inputs'], batch['token_inputs'].numpy() / 65535)
     assert out['token_inputs'].max() == 1
-    with pytest.raises(ValueError, match='token_scale=255, but .* 65535; .*65535 for 16-bit'):
+    with pytest.raises(UserError, match='token_scale=255, but .* 65535; .*65535 for 16-bit'):
         TwoViewDataPreprocessor([0.0], [65535.0])(batch)
 
 
@@ -109,20 +110,20 @@ def test_state_dict__is_empty():
 )
 def test_arguments__named_in_errors(wrong, message):
     settings = dict(type='TwoViewDataPreprocessor', mean=[0.0], std=[255.0])
-    with pytest.raises(ValueError, match=f'data_preprocessor.*{message}'):
+    with pytest.raises(UserError, match=f'data_preprocessor.*{message}'):
         MODELS.build(dict(settings, **wrong))
 
 
 def test_batches_that_do_not_fit():
     preprocessor = TwoViewDataPreprocessor([1.0, 2.0], [1.0, 1.0])
-    with pytest.raises(ValueError, match='mean and std have 2 values, .* 3 channels'):
+    with pytest.raises(UserError, match='mean and std have 2 values, .* 3 channels'):
         preprocessor(batch_of(3))
-    with pytest.raises(ValueError, match=r"has \['mask'\] but no inputs; .*PackMIMInputs"):
+    with pytest.raises(UserError, match=r"has \['mask'\] but no inputs; .*PackMIMInputs"):
         preprocessor(dict(mask=torch.ones(1)))
     unstacked = dict(inputs=list(batch_of(2)['inputs']))
-    with pytest.raises(ValueError, match=r"is list, .*collate_fn=dict\(type='default_collate'\)"):
+    with pytest.raises(UserError, match=r"is list, .*collate_fn=dict\(type='default_collate'\)"):
         preprocessor(unstacked)
-    with pytest.raises(ValueError, match=r'token_inputs of the batch is \(2, 3, 2\), expected'):
+    with pytest.raises(UserError, match=r'token_inputs of the batch is \(2, 3, 2\), expected'):
         preprocessor(dict(batch_of(2), token_inputs=torch.zeros(2, 3, 2)))
 
 

@@ -5,46 +5,30 @@ import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
+from beit_mm.contracts import UserError
+from beit_mm.datasets.samplers.seeded_index import SeededIndex
 from beit_mm.registry import DATA_SAMPLERS
-
-
-class SeededIndex(int):
-    """The index of a sample and the seed of its augmentation; to others it is the plain index.
-
-    ``epoch``, where a sampler tells it, is for data sets that have something else in each epoch.
-    """
-
-    def __new__(cls, index: int, seed: int, epoch: int | None = None):
-        self = super().__new__(cls, index)
-        self.seed = seed
-        self.epoch = epoch
-        return self
-
-    def __reduce__(self):
-        return SeededIndex, (int(self), self.seed, self.epoch)
 
 
 @DATA_SAMPLERS.register_module()
 class ResumableSampler(Sampler):
     """Samples whose order and seeds depend on (seed, epoch, place in the epoch) alone.
 
-    Each epoch is another permutation. It can begin at any place without running through those
-    before it; the number of workers doesn't matter, and processes share the places in turn, so
-    that a batch is the same set of samples for one process and for several. For both loops:
-    ``start(endless=True)`` runs through the epochs without a break, otherwise one iteration is
-    what is left of one epoch.
+    Each epoch is another permutation, which can begin at any place without running through those
+    before it. The number of workers does not matter. Processes share the places in turn, so a
+    batch is the same set of samples for one process and for several.
 
     Args:
         seed: The loops set it to the runner's, which may come from a checkpoint.
 
     Raises:
-        ValueError: The data set is empty.
+        UserError: The data set is empty.
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None):
         self.size = len(dataset)
         if self.size == 0:
-            raise ValueError(
+            raise UserError(
                 'train_dataloader.dataset is empty; check its data_root, ann_file and data_prefix'
             )
         self.rank, self.world_size = get_dist_info()
@@ -54,7 +38,13 @@ class ResumableSampler(Sampler):
         self.start()
 
     def start(self, epoch: int = 0, offset: int = 0, endless: bool = False) -> None:
-        """Where the next iteration begins: ``offset`` samples of ``epoch`` are done, by all."""
+        """Set where the next iteration begins.
+
+        Args:
+            offset: Samples of ``epoch`` that all processes together have done.
+            endless: Run through the epochs without a break. Otherwise an iteration is what is
+                left of one epoch.
+        """
         self.epoch, self.offset, self.endless = epoch, offset, endless
 
     def set_epoch(self, epoch: int) -> None:
@@ -62,7 +52,7 @@ class ResumableSampler(Sampler):
             self.start(epoch)
 
     def __len__(self) -> int:
-        """Samples of one process in a whole epoch."""
+        """Return the samples of one process in a whole epoch."""
         return self.per_rank
 
     def __iter__(self) -> Iterator[SeededIndex]:
@@ -80,7 +70,7 @@ class ResumableSampler(Sampler):
             epoch, place = epoch + 1, place + self.world_size * len(places) - end
 
     def order(self, epoch: int) -> np.ndarray:
-        """(size,) the indices in the order of ``epoch``."""
+        """Return the indices (size,) in the order of ``epoch``."""
         if not self.shuffle:
             return np.arange(self.size)
         generator = torch.Generator()
@@ -88,7 +78,7 @@ class ResumableSampler(Sampler):
         return torch.randperm(self.size, generator=generator).numpy()
 
     def seeds(self, epoch: int, places: np.ndarray) -> np.ndarray:
-        """A seed for each place in ``epoch``, 64 bits (the finalizer of SplitMix64)."""
+        """Return a seed of 64 bits for each place in ``epoch`` (the finalizer of SplitMix64)."""
         golden, first, second = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
         state = places.astype(np.uint64) * np.uint64(golden) + np.uint64(
             _mix(self.seed, epoch, stream=1)
@@ -98,7 +88,7 @@ class ResumableSampler(Sampler):
         return state ^ (state >> np.uint64(31))
 
     def indices_of(self, epoch: int, offset: int, count: int) -> list[int]:
-        """This process's ``count`` samples after ``offset`` of ``epoch``, for messages."""
+        """Return this process's ``count`` samples after ``offset`` of ``epoch``, for messages."""
         places = offset + self.rank + self.world_size * np.arange(count)
         if self.endless:
             epochs, places = epoch + places // self.size, places % self.size

@@ -3,22 +3,25 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
 
+from beit_mm.contracts import WrappedSource
 from beit_mm.contracts.digest import tokens_key
-from beit_mm.datasets.token_cache.cache_files import FLIPS, TokenCache, TokenCacheError
+from beit_mm.datasets.named_errors import run_transforms
+from beit_mm.datasets.samplers import SeededIndex
+from beit_mm.datasets.token_cache.cache_files import FLIPS, TokenCacheError
 from beit_mm.datasets.token_cache.seeded_views import SeededViews, geometry
+from beit_mm.datasets.token_cache.token_cache import TokenCache
 from beit_mm.registry import DATASETS
 
 
 @DATASETS.register_module()
-class CachedTokens(Dataset):
+class CachedTokens(WrappedSource):
     """A pre-training data set whose tokens come from a cache instead of the tokenizer.
 
-    Each sample is one of the cached random crops: its crop, flip and jitter are drawn again from
-    the cache's seed, so the encoder's view is that of the cache bit for bit, and the tokenizer's
-    view isn't made. Writes token_ids (h, w) and tokenizer_key for PackMIMInputs. Masks are drawn
-    anew each time.
+    Each sample is one of the cached random crops. Its crop, flip and jitter are drawn again from
+    the seed of the cache, so that the encoder's view is that of the cache bit for bit. The
+    tokenizer's view is not made. Masks are drawn anew each time. Writes token_ids (h, w) and
+    tokenizer_key for PackMIMInputs.
 
     A sampler that tells the epoch (ResumableSampler) goes through the virtual epochs in turn;
     with others, one is drawn for each sample.
@@ -29,32 +32,28 @@ class CachedTokens(Dataset):
         verify: Read the whole cache once to compare its checksums.
 
     Raises:
-        TokenCacheError: The cache isn't whole, is of another pipeline or of other files; or an
-            image or a library has changed so that a view isn't the one that was encoded.
+        TokenCacheError: The cache is not whole, or is of another pipeline or of other files. Or an
+            image or a library has changed, so that a view is not the one that was encoded.
     """
 
     reads_epoch = True
+    names_errors = True
 
     def __init__(self, dataset: Mapping, cache_dir: str, verify: bool = True):
         self.cache = TokenCache(cache_dir, verify)
         self.epochs, seed = self.cache.index['epochs'], self.cache.index['seed']
         self.views = SeededViews(dataset, seed, token_view=False)
+        super().__init__(self.views.dataset)
         self.cache.check(self.views.pipeline, self.views.names())
         self.tokenizer_key = tokens_key(self.cache.index['tokenizer'], self.cache.index['pixels'])
 
-    def __len__(self) -> int:
-        return len(self.views)
-
     def __getitem__(self, index: int) -> Any:
-        epoch = getattr(index, 'epoch', None)
+        epoch = index.epoch if isinstance(index, SeededIndex) else None
         epoch = random.randrange(self.epochs) if epoch is None else epoch % self.epochs
-        results = self.sample(epoch, int(index))
-        for transform in self.views.finish:
-            results = transform(results)
-        return results
+        return run_transforms(self.views.finish, self.sample(epoch, int(index)))
 
     def sample(self, epoch: int, index: int) -> dict:
-        """View and tokens of a sample in a virtual epoch, before the mask."""
+        """Return view and tokens of a sample in a virtual epoch, before the mask."""
         results = self.views.view(epoch, index)
         row = self.cache[epoch * len(self) + index]
         self._check_view(results, row)
@@ -63,6 +62,7 @@ class CachedTokens(Dataset):
         return results
 
     def _check_view(self, results: Mapping, row: np.void) -> None:
+        """Raise a TokenCacheError unless the view is the one that was encoded."""
         crop, flip, crc = geometry(results)
         stored = tuple(row['crop'].tolist()), int(row['flip'])
         if (crop, flip) != stored:
@@ -77,8 +77,3 @@ class CachedTokens(Dataset):
             f'{self.cache.folder}: image {results["img_path"]!r} has {what}; the file, or a '
             'library that loads, jitters or resizes it, has changed: make the cache again'
         )
-
-    def __getattr__(self, name: str) -> Any:
-        if name == 'views':  # not there yet, while it is unpickled
-            raise AttributeError(name)
-        return getattr(self.views.dataset, name)

@@ -6,37 +6,37 @@ from copy import copy
 
 import numpy as np
 import torch
+from mmengine.dataset import Compose
 from mmengine.registry import DATASETS as ALL_DATASETS
-from torch.utils.data import Dataset
 
+from beit_mm.contracts import UserError
 from beit_mm.contracts.digest import plain
-from beit_mm.datasets.named_errors import BadImageError, image_error
-from beit_mm.datasets.samplers.resumable_sampler import SeededIndex
-from beit_mm.datasets.seeded_dataset import SeededDataset
+from beit_mm.datasets.named_errors import BadImageError, run_transforms
+from beit_mm.datasets.samplers import SeededIndex
 from beit_mm.datasets.token_cache.cache_files import FLIPS
 from beit_mm.datasets.transforms import BasePatchMask, PackMIMInputs, TwoViewResizedCrop
 
 VIEWS = 2  # a stream of random numbers of its own beside the sampler's
 
 
-class SeededViews(Dataset):
+class SeededViews:
     """The random views of a pre-training data set, as a function of (seed, epoch, sample).
 
-    The pipeline is cut in two before its mask: the first part, whose config is ``pipeline``, loads,
-    jitters, flips and crops; ``finish`` are the transforms of the other, which masks and packs.
+    The pipeline is cut in two before its mask. The first part loads, jitters, flips and crops;
+    ``pipeline`` is its config. ``finish`` masks and packs.
 
     Args:
         dataset: The config of a data set with a pipeline, as pre-training has it.
         token_view: Make the tokenizer's view; without it all random numbers are the same.
 
     Raises:
-        ValueError: The config has no pipeline with a TwoViewResizedCrop that has a ``token_size``.
+        UserError: The config has no pipeline with a TwoViewResizedCrop that has a ``token_size``.
     """
 
     def __init__(self, dataset: Mapping, seed: int, token_view: bool = True):
         configs = dataset.get('pipeline') if isinstance(dataset, Mapping) else None
         if not configs:
-            raise ValueError(
+            raise UserError(
                 'train_dataloader.dataset has no pipeline of its own; tokens are cached for a data '
                 'set with one, for example an UnlabelledImageFolder, not for a wrapper'
             )
@@ -44,25 +44,24 @@ class SeededViews(Dataset):
         transforms = list(self.dataset.pipeline.transforms)
         last = (BasePatchMask, PackMIMInputs)
         cut = next((i for i, t in enumerate(transforms) if isinstance(t, last)), len(transforms))
-        self.transforms, self.finish = transforms[:cut], transforms[cut:]
-        self.pipeline = plain(list(configs)[:cut])
-        self.seed = seed
-        crops = [t for t in self.transforms if isinstance(t, TwoViewResizedCrop) and t.token_size]
-        if not crops:
-            raise ValueError(
+        first = transforms[:cut]
+        if not any(isinstance(t, TwoViewResizedCrop) and t.token_size for t in first):
+            raise UserError(
                 'train_dataloader.dataset.pipeline has no TwoViewResizedCrop with a token_size '
                 'before its mask; there is no view for the tokenizer to cache'
             )
         if not token_view:
-            self.transforms = [_without_token_view(t) for t in self.transforms]
-        self._seeded = SeededDataset(_Views(self.dataset, self.transforms))
+            first = [_without_token_view(transform) for transform in first]
+        self.first, self.finish = Compose(first), Compose(transforms[cut:])
+        self.pipeline = plain(list(configs)[:cut])
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def names(self) -> list[str]:
-        """Paths of the images below the data set's ``data_root``."""
-        root = getattr(self.dataset, 'data_root', '') or ''
+        """Return the paths of the images below the data set's ``data_root``."""
+        root = getattr(self.dataset, 'data_root', '') or ''  # not every data set has one
         paths = [self.dataset.get_data_info(i)['img_path'] for i in range(len(self))]
         return [os.path.relpath(p, root) if root and p.startswith(root) else p for p in paths]
 
@@ -71,44 +70,30 @@ class SeededViews(Dataset):
         return int(sequence.generate_state(1, np.uint64)[0])
 
     def view(self, epoch: int, index: int) -> dict:
-        """What the pipeline has made before the mask. The generators are left as they were."""
+        """Return what the pipeline makes before the mask. The generators are left as they were."""
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()
         try:
-            return self._seeded[SeededIndex(index, self.view_seed(epoch, index))]
+            SeededIndex(index, self.view_seed(epoch, index)).seed_generators()
+            info = self.dataset.get_data_info(index)
+            path = info['img_path']
+            results = run_transforms(self.first, info)
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
             torch.set_rng_state(states[2])
-
-
-class _Views(Dataset):
-    def __init__(self, dataset: Dataset, transforms: list):
-        self.dataset, self.transforms = dataset, transforms
-
-    def __getitem__(self, index: int) -> dict:
-        results = self.dataset.get_data_info(index)
-        path = results['img_path']
-        for transform in self.transforms:
-            try:
-                results = transform(results)
-            except Exception as error:
-                raise image_error(error, path, index) from error
-            if results is None:
-                raise BadImageError(
-                    f'image {path!r} (sample {index}): the pipeline returned None; '
-                    'repair or remove the file'
-                )
+        if results is None:
+            raise BadImageError(
+                f'image {path!r} (sample {index}): the pipeline returned None; repair or remove '
+                'the file'
+            )
         return results
 
 
 def geometry(results: Mapping) -> tuple[tuple[int, ...], int, int]:
-    """Crop, flip (a place in FLIPS) and CRC-32 of the encoder's view."""
+    """Return crop, flip (a place in FLIPS) and CRC-32 of the encoder's view."""
     flip = (results.get('flip_direction') or 'horizontal') if results.get('flip') else 'none'
-    return tuple(results['crop']), FLIPS.index(flip), view_crc(results['img'])
-
-
-def view_crc(img: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(img))
+    crc = zlib.crc32(np.ascontiguousarray(results['img']))
+    return tuple(results['crop']), FLIPS.index(flip), crc
 
 
 def _without_token_view(transform):

@@ -3,6 +3,7 @@ import random
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from beit_mm.contracts import UserError
 from beit_mm.registry import TRANSFORMS
 
 
@@ -23,7 +24,7 @@ class BandJitter(BaseTransform):
     def __init__(self, brightness: float = 0.4, contrast: float = 0.4, per_band: bool = False):
         for name, value in (('brightness', brightness), ('contrast', contrast)):
             if not 0 <= value <= 1:
-                raise ValueError(f'BandJitter.{name}={value!r}: expected a number in [0, 1]')
+                raise UserError(f'BandJitter.{name}={value!r}: expected a number in [0, 1]')
         self.brightness = brightness
         self.contrast = contrast
         self.per_band = per_band

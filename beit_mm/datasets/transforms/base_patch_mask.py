@@ -5,11 +5,15 @@ from numbers import Integral, Real
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from beit_mm.contracts import UserError
+from beit_mm.datasets.transforms.arguments import check_pair
+
 
 class BasePatchMask(BaseTransform):
-    """Which patches the encoder must not see. Writes mask (h, w) bool, True = masked.
+    """Base of the transforms that choose the patches which the encoder must not see.
 
-    A subclass draws one mask in :meth:`sample`; it is called once per image.
+    Writes mask (h, w) bool, True = masked. A subclass draws one mask in :meth:`sample`, which is
+    called once per image.
 
     Args:
         grid: Patches per image as (h, w), or one number for a square: image size / patch size.
@@ -25,43 +29,35 @@ class BasePatchMask(BaseTransform):
         mask_ratio: float | None = None,
     ):
         self.name = type(self).__name__
-        self.grid = self._check_grid(grid)
+        self.grid = check_pair(
+            f'{self.name}.grid',
+            grid,
+            'a pair (h, w) of them; set it to image size / patch size, for example (14, 14) for '
+            '224 / 16',
+        )
         self.num_masked = self._check_num_masked(num_masked, mask_ratio)
-
-    def _check_grid(self, grid) -> tuple[int, int]:
-        pair = (grid, grid) if isinstance(grid, Integral) else grid
-        if (
-            not isinstance(pair, Sequence)
-            or len(pair) != 2
-            or not all(isinstance(side, Integral) and side > 0 for side in pair)
-        ):
-            raise ValueError(
-                f'{self.name}.grid={grid!r}: expected a positive integer or a pair (h, w) of them; '
-                'set it to image size / patch size, for example (14, 14) for 224 / 16'
-            )
-        return int(pair[0]), int(pair[1])
 
     def _check_num_masked(self, num_masked, mask_ratio) -> int:
         h, w = self.grid
         if (num_masked is None) == (mask_ratio is None):
-            raise ValueError(
+            raise UserError(
                 f'{self.name}: num_masked={num_masked} and mask_ratio={mask_ratio}; '
                 'give exactly one of the two'
             )
         if num_masked is not None:
             if not isinstance(num_masked, Integral) or not 0 < num_masked <= h * w:
-                raise ValueError(
+                raise UserError(
                     f'{self.name}.num_masked={num_masked!r}: grid={self.grid} has {h * w} patches; '
                     f'set num_masked to an integer in [1, {h * w}]'
                 )
             return int(num_masked)
         if not isinstance(mask_ratio, Real) or not 0 < mask_ratio <= 1:
-            raise ValueError(
+            raise UserError(
                 f'{self.name}.mask_ratio={mask_ratio!r}: expected a number in (0, 1]; '
                 'give num_masked instead if you mean a number of patches'
             )
         if round(mask_ratio * h * w) == 0:
-            raise ValueError(
+            raise UserError(
                 f'{self.name}.mask_ratio={mask_ratio}: less than half a patch of grid={self.grid}; '
                 f'set it to at least {1 / (h * w):.4f}'
             )
@@ -69,7 +65,7 @@ class BasePatchMask(BaseTransform):
 
     @abstractmethod
     def sample(self) -> np.ndarray:
-        """Draw one mask: (h, w) bool."""
+        """Draw one mask (h, w) bool, True = masked."""
 
     def transform(self, results: dict) -> dict:
         results['mask'] = self.sample()

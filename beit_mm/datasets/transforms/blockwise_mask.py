@@ -1,10 +1,12 @@
 import math
 import random
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
+from beit_mm.contracts import UserError
+from beit_mm.datasets.transforms.arguments import check_range
 from beit_mm.datasets.transforms.base_patch_mask import BasePatchMask
 from beit_mm.registry import TRANSFORMS
 
@@ -15,17 +17,17 @@ TRIES_PER_BLOCK = 10
 class BlockwiseMask(BasePatchMask):
     """Mask rectangular blocks until ``num_masked`` patches are hidden (BEiT paper, Section 2.3).
 
-    Writes mask (h, w) bool, True = masked. A block has an area uniform in [min_block, what is
-    still missing], an aspect ratio log-uniform in ``ratio``, and any position inside the grid, its
-    last row and column included. Of a block that overlaps earlier ones only the new patches
-    count, and a block with too many of them is drawn again; after ten draws without success no
-    more blocks are placed. On a 14 x 14 grid with 75 patches that leaves 74.5 masked on average
-    and exactly 75 in two masks of three.
+    Writes mask (h, w) bool, True = masked. The area of a block is uniform in [min_block, what is
+    still missing], its aspect ratio log-uniform in ``ratio``. It can have any position inside the
+    grid, last row and column included. Where it overlaps earlier blocks, only the new patches
+    count. A block with too many of them is drawn again; after ten draws without success no more
+    blocks are placed. On a 14 x 14 grid with 75 patches, that leaves 74.5 masked on average and
+    exactly 75 in two masks of three.
 
     Args:
         grid, num_masked, mask_ratio: As in :class:`BasePatchMask`.
         mode: 'at_most' stops there, as the first version of BEiT does. 'exactly' then masks
-            single random patches until there are ``num_masked``, as BEiT v2 does.
+            single random patches until ``num_masked`` are masked, as BEiT v2 does.
         min_block: Patches in the smallest block. The last blocks may be smaller.
         max_block: Patches in the largest block; None is ``num_masked``.
         ratio: Range of block height / block width.
@@ -43,35 +45,26 @@ class BlockwiseMask(BasePatchMask):
     ):
         super().__init__(grid, num_masked, mask_ratio)
         if mode not in ('at_most', 'exactly'):
-            raise ValueError(f"{self.name}.mode={mode!r}: expected 'at_most' or 'exactly'")
+            raise UserError(f"{self.name}.mode={mode!r}: expected 'at_most' or 'exactly'")
         h, w = self.grid
         # A block spans neither all rows nor all columns, unless there is just one.
         self.limits = max(h - 1, 1), max(w - 1, 1)
         largest = self.limits[0] * self.limits[1]
         if not isinstance(min_block, Integral) or not 0 < min_block <= largest:
-            raise ValueError(
+            raise UserError(
                 f'{self.name}.min_block={min_block!r}: grid={self.grid} takes blocks of up to '
                 f'{self.limits[0]} x {self.limits[1]} patches; set min_block to an integer in '
                 f'[1, {largest}]'
             )
         if max_block is not None and (not isinstance(max_block, Integral) or max_block < min_block):
-            raise ValueError(
+            raise UserError(
                 f'{self.name}.max_block={max_block!r} is below min_block={min_block}; '
                 'raise it, lower min_block, or set it to None for num_masked'
-            )
-        if (
-            not isinstance(ratio, Sequence)
-            or len(ratio) != 2
-            or not all(isinstance(bound, Real) for bound in ratio)
-            or not 0 < ratio[0] <= ratio[1]
-        ):
-            raise ValueError(
-                f'{self.name}.ratio={ratio!r}: expected (min, max) with 0 < min <= max'
             )
         self.mode = mode
         self.min_block = min_block
         self.max_block = self.num_masked if max_block is None else max_block
-        self.log_ratio = math.log(ratio[0]), math.log(ratio[1])
+        self.log_ratio = tuple(map(math.log, check_range(f'{self.name}.ratio', ratio)))
 
     def sample(self) -> np.ndarray:
         mask = np.zeros(self.grid, dtype=bool)

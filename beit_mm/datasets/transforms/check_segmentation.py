@@ -1,23 +1,24 @@
 from mmcv.transforms import BaseTransform
 
+from beit_mm.contracts import UserError
 from beit_mm.datasets.transforms.load_segmentation_mask import ids_out_of_range
 from beit_mm.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
 class CheckSegmentation(BaseTransform):
-    """Stop at a mask that does not fit its image or the classes; directly after it is loaded.
+    """Stop at a mask that does not fit its image or the classes; stands directly after loading.
 
-    Reads gt_seg_map and ori_shape (the size of the image as it was loaded); changes nothing. What
-    this finds trains silently otherwise: RandomResize and RandomCrop make any two sizes equal, and
-    the metric drops ids that it doesn't know.
+    Reads gt_seg_map and ori_shape (the size of the image as it was loaded); changes nothing.
+    Without this, such a mask trains silently: RandomResize and RandomCrop make any two sizes
+    equal, and the metric drops ids that it does not know.
 
     Args:
         num_classes: Ids must be below it, or ``ignore_index``. None leaves them unchecked.
         ignore_index: The id of pixels that do not count.
 
     Raises:
-        ValueError: The mask is not (H, W), has another size than the image, or ids out of range.
+        UserError: The mask is not (H, W), has another size than the image, or ids out of range.
             The message names the file.
     """
 
@@ -27,22 +28,22 @@ class CheckSegmentation(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         if 'gt_seg_map' not in results:
-            raise ValueError(
+            raise UserError(
                 'CheckSegmentation found no gt_seg_map; place it directly after '
                 'mmseg.LoadAnnotations or beit_mm.LoadSegmentationMask'
             )
         mask = results['gt_seg_map']
         path = results.get('seg_map_path', 'gt_seg_map')
         if mask.ndim != 2:
-            raise ValueError(
+            raise UserError(
                 f'{path} has shape {mask.shape}; a mask is (H, W) with one class id for each '
                 'pixel, not a picture in colors'
             )
         if wrong := other_size(mask.shape, results.get('ori_shape', mask.shape)):
-            raise ValueError(f'{path}: {wrong} ({results.get("img_path", "image")})')
+            raise UserError(f'{path}: {wrong} ({results.get("img_path", "image")})')
         if self.num_classes is not None:
             if wrong := ids_out_of_range(mask, self.num_classes, self.ignore_index):
-                raise ValueError(f'{path}: {wrong}')
+                raise UserError(f'{path}: {wrong}')
         return results
 
     def __repr__(self) -> str:
@@ -52,7 +53,7 @@ class CheckSegmentation(BaseTransform):
 
 
 def other_size(mask: tuple[int, int], image: tuple[int, int]) -> str | None:
-    """How the size (H, W) of a mask differs from that of its image, in words."""
+    """Return in words how the size (H, W) of a mask differs from its image's, or None."""
     mask, image = tuple(mask[:2]), tuple(image[:2])
     if mask == image:
         return None

@@ -8,6 +8,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine import fileio
 
+from beit_mm.contracts import FileReader, UserError
 from beit_mm.registry import TRANSFORMS
 
 DTYPES = ('uint8', 'uint16', 'int16', 'float16', 'float32', 'float64')
@@ -18,17 +19,16 @@ GRAY_ALPHA = 4  # color type, the 26th byte of a PNG file (PNG specification, 11
 
 
 @TRANSFORMS.register_module()
-class LoadMultiBandImage(BaseTransform):
+class LoadMultiBandImage(FileReader, BaseTransform):
     """Load an image with all its bands and its own bit depth.
 
-    Reads img_path; writes img (H, W, C), img_shape and ori_shape. Values are as they are in the
-    file: uint8, uint16, int16 or floating point; nothing is scaled or converted to 8 bits. Bands
-    keep the order of the file, so an RGB image is RGB, other than with OpenCV's loaders
+    Reads img_path; writes img (H, W, C), img_shape and ori_shape. Values are those of the file:
+    uint8, uint16, int16 or floating point. Nothing is scaled or converted to 8 bits. Bands keep
+    the order of the file, so an RGB image is RGB, other than with OpenCV's loaders
     (``data_preprocessor.bgr_to_rgb`` and ``to_rgb`` stay False).
 
-    Files: .npy arrays; TIFF, where the pages, planes and samples are bands in this order; and all
-    that OpenCV reads, 16-bit PNG among them. Transparency is a band like any other, so gray with
-    transparency has two.
+    Files are .npy arrays, TIFF, and all that OpenCV reads, 16-bit PNG among them. Pages, planes
+    and samples of a TIFF are bands, in this order. Transparency is a band like any other.
 
     Args:
         channels: Bands that every image must have, after ``bands``. None takes what comes.
@@ -37,12 +37,10 @@ class LoadMultiBandImage(BaseTransform):
         backend_args: As in mmcv's LoadImageFromFile.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It cannot be decoded, has other bands, another type or values that are not
+        FileNotFoundError: The file does not exist.
+        UserError: It cannot be decoded, has other bands, another type or values that are not
             finite. The message names the file.
     """
-
-    reads_files = True  # what it raises is about them
 
     def __init__(
         self,
@@ -52,14 +50,14 @@ class LoadMultiBandImage(BaseTransform):
         backend_args: dict | None = None,
     ):
         if layout not in ('hwc', 'chw'):
-            raise ValueError(f"LoadMultiBandImage.layout={layout!r}: expected 'hwc' or 'chw'")
+            raise UserError(f"LoadMultiBandImage.layout={layout!r}: expected 'hwc' or 'chw'")
         self.bands = None if bands is None else list(bands)
         if self.bands is not None and (not self.bands or min(self.bands) < 0):
-            raise ValueError(
+            raise UserError(
                 f'LoadMultiBandImage.bands={bands!r}: expected numbers of bands, counted from 0'
             )
         if channels is not None and self.bands is not None and channels != len(self.bands):
-            raise ValueError(
+            raise UserError(
                 f'LoadMultiBandImage.channels={channels}, but bands={self.bands} takes '
                 f'{len(self.bands)}; set them equal or leave channels out'
             )
@@ -76,7 +74,7 @@ class LoadMultiBandImage(BaseTransform):
         return results
 
     def _decode(self, path: str, content: bytes) -> np.ndarray:
-        """The whole file as (H, W, C)."""
+        """Return the whole file as (H, W, C)."""
         suffix = PurePath(path).suffix.lower()
         if suffix == '.npy':
             img = read_npy(path, content)
@@ -90,28 +88,28 @@ class LoadMultiBandImage(BaseTransform):
 
     def _checked(self, img: np.ndarray, path: str) -> np.ndarray:
         if img.ndim != 3 or 0 in img.shape:
-            raise ValueError(f'{path} has shape {img.shape}; expected (H, W) or (H, W, C)')
+            raise UserError(f'{path} has shape {img.shape}; expected (H, W) or (H, W, C)')
         if img.dtype.name not in DTYPES:
-            raise ValueError(
+            raise UserError(
                 f'{path} has values of type {img.dtype}; expected one of {", ".join(DTYPES)}'
             )
         count = img.shape[2]
         if self.bands is not None:
             if max(self.bands) >= count:
-                raise ValueError(
+                raise UserError(
                     f'{path} has {count} bands, but LoadMultiBandImage.bands={self.bands}; '
                     f'take bands from 0 to {count - 1}'
                     + (", or set layout='chw'" if path.endswith('.npy') else '')
                 )
             img = img[..., self.bands]
         elif self.channels not in (None, count):
-            raise ValueError(
+            raise UserError(
                 f'{path} has {count} bands, but LoadMultiBandImage.channels={self.channels}; '
                 'correct channels, choose some with bands, or remove the file'
             )
         if img.dtype.kind == 'f' and not np.isfinite(img).all():
             wrong = int((~np.isfinite(img)).sum())
-            raise ValueError(
+            raise UserError(
                 f'{path}: {wrong} of {img.size} values are not finite; replace them by a number '
                 'in the file'
             )
@@ -125,13 +123,13 @@ class LoadMultiBandImage(BaseTransform):
 
 
 def read_npy(path: str, content: bytes) -> np.ndarray:
-    """The array of a .npy file; ValueError where there is none. Nothing pickled is read."""
+    """Return the array of a .npy file, or raise a UserError. Nothing pickled is read."""
     try:
         array = np.load(BytesIO(content), allow_pickle=False)
     except Exception as error:  # whatever a broken header makes of NumPy, a MemoryError included
-        raise ValueError(f'{path} is not a readable .npy array: {error}') from error
+        raise UserError(f'{path} is not a readable .npy array: {error}') from error
     if not isinstance(array, np.ndarray):
-        raise ValueError(f'{path} is an archive of arrays (.npz); save the one array with np.save')
+        raise UserError(f'{path} is an archive of arrays (.npz); save the one array with np.save')
     return array
 
 
@@ -141,9 +139,9 @@ def _read_image(path: str, content: bytes) -> np.ndarray:
         if content:
             img = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:  # more pixels than OpenCV reads, for example
-        raise ValueError(f'{path}: OpenCV cannot read it: {error.err or error}') from error
+        raise UserError(f'{path}: OpenCV cannot read it: {error.err or error}') from error
     if img is None:
-        raise ValueError(
+        raise UserError(
             f'{path} ({len(content)} bytes) is not an image that OpenCV can read; repair or remove '
             'it'
         )
@@ -155,14 +153,14 @@ def _read_image(path: str, content: bytes) -> np.ndarray:
 
 
 def _read_tiff(path: str, content: bytes) -> np.ndarray:
-    """(H, W, C): every axis that is neither a row nor a column becomes bands."""
+    """Return (H, W, C); every axis that is neither rows nor columns becomes bands."""
     import tifffile
 
     try:
         with tifffile.TiffFile(BytesIO(content)) as file:
             for series in file.series:
                 if series.nbytes > max(LARGE, MOST_UNPACKED * len(content)):
-                    raise ValueError(f'{series.nbytes} bytes of pixels in {len(content)} bytes')
+                    raise UserError(f'{series.nbytes} bytes of pixels in {len(content)} bytes')
             # with sides of one pixel, which axes leaves out
             images = [
                 (series.get_axes(False), series.asarray().reshape(series.get_shape(False)))
@@ -170,15 +168,15 @@ def _read_tiff(path: str, content: bytes) -> np.ndarray:
             ]
     except Exception as error:  # whatever a broken file makes of the parser
         advice = '; pip install imagecodecs' if 'imagecodecs' in str(error) else ''
-        raise ValueError(f'{path} is not a readable TIFF file: {error}{advice}') from error
+        raise UserError(f'{path} is not a readable TIFF file: {error}{advice}') from error
     if len({(axes, img.shape, img.dtype) for axes, img in images}) != 1:
-        raise ValueError(
+        raise UserError(
             f'{path} has {len(images)} images of different sizes or types; expected pages that are '
             'bands of one image'
         )
     axes = images[0][0]
     if not {'Y', 'X'} <= set(axes):
-        raise ValueError(f'{path} has no rows and columns of pixels (axes {axes})')
+        raise UserError(f'{path} has no rows and columns of pixels (axes {axes})')
     img = np.stack([img for _, img in images])  # pages that were written one by one
     y, x = 1 + axes.index('Y'), 1 + axes.index('X')
     others = [axis for axis in range(img.ndim) if axis not in (y, x)]

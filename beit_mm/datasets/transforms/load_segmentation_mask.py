@@ -6,6 +6,7 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from PIL import Image
 
+from beit_mm.contracts import FileReader, UserError
 from beit_mm.datasets.transforms.load_multi_band_image import read_npy
 from beit_mm.registry import TRANSFORMS
 
@@ -13,16 +14,16 @@ ONE_ID_A_PIXEL = ('1', 'L', 'P', 'I', 'I;16', 'I;16B', 'I;16L', 'I;16N')  # mode
 
 
 @TRANSFORMS.register_module()
-class LoadSegmentationMask(BaseTransform):
+class LoadSegmentationMask(FileReader, BaseTransform):
     """Load a mask of class ids, or say why the file is none.
 
     Reads seg_map_path, reduce_zero_label and label_map; writes gt_seg_map (H, W) and adds it to
-    seg_fields, as mmseg's LoadAnnotations does and with the same ids on all masks that both can
-    read. Ids above 255 stay what they are (the mask is uint16 then, else uint8), a mask of one row
-    or one column stays two-dimensional, and what has more than one value for a pixel is an error.
+    seg_fields. Ids are those of mmseg's LoadAnnotations on all masks that both can read. Ids above
+    255 stay what they are: the mask is uint16 then, else uint8. A mask of one row or one column
+    stays two-dimensional. A file with more than one value for a pixel is an error.
 
-    Files: PNG, TIFF and all that Pillow reads with one channel of 1, 8 or 16 bits, palettes among
-    them (the id is the number in the palette), and .npy arrays (H, W) of whole numbers.
+    Files are .npy arrays (H, W) of whole numbers, and PNG, TIFF and all that Pillow reads with one
+    channel of 1, 8 or 16 bits. With a palette, the id is the number in the palette.
 
     Args:
         num_classes: Ids must be below it, or ``ignore_index``; after reduce_zero_label and
@@ -33,8 +34,8 @@ class LoadSegmentationMask(BaseTransform):
         backend_args: As in mmcv's LoadImageFromFile.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It cannot be decoded, is no mask of class ids, or has ids out of range. The
+        FileNotFoundError: The file does not exist.
+        UserError: It cannot be decoded, is no mask of class ids, or has ids out of range. The
             message names the file.
     """
 
@@ -46,7 +47,7 @@ class LoadSegmentationMask(BaseTransform):
         backend_args: dict | None = None,
     ):
         if num_classes is not None and num_classes > ignore_index >= 0:
-            raise ValueError(
+            raise UserError(
                 f'LoadSegmentationMask.num_classes={num_classes}, but ignore_index={ignore_index} '
                 'is one of these classes; take an ignore_index that is none, here and in the loss '
                 '(65535, for example)'
@@ -60,7 +61,7 @@ class LoadSegmentationMask(BaseTransform):
         path = results['seg_map_path']
         asked, given = self.reduce_zero_label, results.get('reduce_zero_label')
         if None not in (asked, given) and asked != given:
-            raise ValueError(
+            raise UserError(
                 f'LoadSegmentationMask.reduce_zero_label={asked}, but the data set has '
                 f'reduce_zero_label={given}; set it at the data set alone'
             )
@@ -68,11 +69,11 @@ class LoadSegmentationMask(BaseTransform):
         reduce = bool(given if asked is None else asked)
         try:
             mask = trained_ids(mask, reduce, self.ignore_index, results.get('label_map'))
-        except ValueError as error:
-            raise ValueError(f'{path}: {error}') from None
+        except UserError as error:
+            raise UserError(f'{path}: {error}') from None
         if self.num_classes is not None:
             if wrong := ids_out_of_range(mask, self.num_classes, self.ignore_index):
-                raise ValueError(f'{path}: {wrong}')
+                raise UserError(f'{path}: {wrong}')
         results['gt_seg_map'] = mask
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
@@ -85,13 +86,13 @@ class LoadSegmentationMask(BaseTransform):
 
 
 def read_mask(path: str, content: bytes) -> np.ndarray:
-    """The ids as they are in the file: (H, W), uint8 or uint16."""
+    """Return the ids of the file: (H, W), uint8 or uint16."""
     if PurePath(path).suffix.lower() == '.npy':
         mask = _read_array(path, content)
     else:
         mask = _read_picture(path, content)
     if mask.size and (mask.min() < 0 or mask.max() > 65535):
-        raise ValueError(
+        raise UserError(
             f'{path} has ids from {mask.min()} to {mask.max()}; class ids are 0 to 65535'
         )
     return mask.astype(np.uint16 if mask.size and mask.max() > 255 else np.uint8)
@@ -100,7 +101,7 @@ def read_mask(path: str, content: bytes) -> np.ndarray:
 def _read_array(path: str, content: bytes) -> np.ndarray:
     mask = read_npy(path, content)
     if mask.ndim != 2 or mask.dtype.kind not in 'bui':
-        raise ValueError(
+        raise UserError(
             f'{path} has shape {mask.shape} and type {mask.dtype}; a mask is an array (H, W) of '
             'whole numbers, the class of each pixel'
         )
@@ -114,28 +115,28 @@ def _read_picture(path: str, content: bytes) -> np.ndarray:
             image.load()
             mask = np.asarray(image)
     except Exception as error:  # whatever a broken file makes of the decoder
-        raise ValueError(
+        raise UserError(
             f'{path} ({len(content)} bytes) is not a mask that Pillow can read: {error}; repair or '
             'replace it'
         ) from error
     if mode not in ONE_ID_A_PIXEL:
-        raise ValueError(
+        raise UserError(
             f'{path} is a picture of mode {mode}; a mask has one channel with the class id of each '
             'pixel. Convert its colors or gray levels to ids, and save those as an 8- or 16-bit '
             'PNG of one channel'
         )
     if frames > 1:
-        raise ValueError(f'{path} has {frames} frames; a mask has one')
+        raise UserError(f'{path} has {frames} frames; a mask has one')
     return mask.astype(np.int64) if mode in ('1', 'I') else mask
 
 
 def trained_ids(
     mask: np.ndarray, reduce_zero_label: bool, ignore_index: int, label_map: dict | None
 ) -> np.ndarray:
-    """Ids of the file -> ids that the loss sees."""
+    """Return the ids that the loss sees, of the ids of the file."""
     if reduce_zero_label:
         if (mask == ignore_index + 1).any():
-            raise ValueError(
+            raise UserError(
                 f'reduce_zero_label makes id {ignore_index + 1} one less, which is '
                 f'ignore_index={ignore_index}; take an ignore_index that is no class'
             )
@@ -152,7 +153,7 @@ def trained_ids(
 
 
 def ids_out_of_range(mask: np.ndarray, num_classes: int, ignore_index: int) -> str | None:
-    """What is wrong with the ids of a mask, in words; None if nothing is."""
+    """Return in words what is wrong with the ids of a mask, or None."""
     wrong = (mask >= num_classes) & (mask != ignore_index)
     if mask.dtype.kind == 'i':
         wrong |= mask < 0

@@ -3,6 +3,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
+from beit_mm.contracts import UserError
 from beit_mm.registry import TRANSFORMS
 
 
@@ -11,14 +12,14 @@ class PackMIMInputs(BaseTransform):
     """Pack the arguments of the model's ``forward``, ready for ``default_collate``.
 
     Reads img, and token_img and mask where the pipeline has made them. Returns
-    dict(inputs=(C, H, W), token_inputs=(C, H', W'), mask=(h, w) bool), and nothing else, save for
-    token_ids (h, w) and tokenizer_key of CachedTokens, as they are, in the place of token_inputs.
-    Images are (H, W) or (H, W, C); uint8 stays uint8, other types become float32.
+    dict(inputs=(C, H, W), token_inputs=(C, H', W'), mask=(h, w) bool) and nothing else. From
+    CachedTokens, token_ids (h, w) and tokenizer_key take the place of token_inputs. Images are
+    (H, W) or (H, W, C); uint8 stays uint8, other types become float32.
     """
 
     def transform(self, results: dict) -> dict:
         if results.get('img') is None:
-            raise ValueError(
+            raise UserError(
                 "PackMIMInputs: no 'img' in the results; put LoadImageFromFile before it"
             )
         packed = dict(inputs=_to_chw('img', results['img']))
@@ -36,11 +37,9 @@ class PackMIMInputs(BaseTransform):
 
 
 def _to_chw(key: str, img: np.ndarray) -> Tensor:
-    """(H, W) -> (1, H, W), (H, W, C) -> (C, H, W)."""
+    """Turn (H, W) into (1, H, W), and (H, W, C) into (C, H, W)."""
     if img.ndim not in (2, 3):
-        raise ValueError(
-            f'PackMIMInputs: {key} has shape {img.shape}; expected (H, W) or (H, W, C)'
-        )
+        raise UserError(f'PackMIMInputs: {key} has shape {img.shape}; expected (H, W) or (H, W, C)')
     if img.dtype != np.uint8:
         img = img.astype(np.float32)
     planes = img[None] if img.ndim == 2 else img.transpose(2, 0, 1)

@@ -1,12 +1,13 @@
 import math
 import random
 from collections.abc import Sequence
-from numbers import Integral, Real
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
 
+from beit_mm.contracts import UserError
+from beit_mm.datasets.transforms.arguments import check_pair, check_range
 from beit_mm.registry import TRANSFORMS
 
 CROP_TRIES = 10
@@ -26,13 +27,13 @@ DTYPES = ('uint8', 'int8', 'uint16', 'int16', 'float16', 'float32', 'float64')
 class TwoViewResizedCrop(BaseTransform):
     """Cut one random crop and resize it for the encoder and for the tokenizer.
 
-    Reads img, (H, W) or (H, W, C), any number and order of channels. Writes img (size), img_shape,
-    token_img (token_size), and crop = (top, left, height, width) in pixels of the image that
-    was read. Both views show the same crop (BEiT paper, Section 2.1). Without ``token_size`` it is
-    a random resized crop for any other training.
+    Reads img, (H, W) or (H, W, C), with any number and order of channels. Writes img (``size``),
+    img_shape, token_img (``token_size``), and crop = (top, left, height, width) in pixels of the
+    image that was read. Both views show the same crop (BEiT paper, Section 2.1). Without
+    ``token_size`` it is a random resized crop for any other training.
 
-    Resizing is antialiased: uint8 images equal Pillow's ``crop`` and ``resize`` bit for bit, each
-    channel by itself (a fourth channel is not taken for transparency). Other types are resized in
+    Resizing is antialiased. uint8 images equal Pillow's ``crop`` and ``resize`` bit for bit, each
+    channel by itself: a fourth channel is not taken for transparency. Other types are resized in
     single precision and keep their type; integers are rounded and clipped to their range.
 
     Args:
@@ -55,21 +56,24 @@ class TwoViewResizedCrop(BaseTransform):
         interpolation: str = 'bicubic',
         token_interpolation: str = 'lanczos',
     ):
-        self.size = _check_size('size', size)
-        self.token_size = None if token_size is None else _check_size('token_size', token_size)
-        self.scale = _check_range('scale', scale)
+        self.size = check_pair('TwoViewResizedCrop.size', size, '(height, width)')
+        self.token_size = None
+        if token_size is not None:
+            key = 'TwoViewResizedCrop.token_size'
+            self.token_size = check_pair(key, token_size, '(height, width)')
+        self.scale = check_range('TwoViewResizedCrop.scale', scale)
         if self.scale[1] > 1:
-            raise ValueError(
+            raise UserError(
                 f'TwoViewResizedCrop.scale={tuple(scale)}: a crop is at most the whole image; '
                 'set the upper end to at most 1.0'
             )
-        self.ratio = _check_range('ratio', ratio)
+        self.ratio = check_range('TwoViewResizedCrop.ratio', ratio)
         self.interpolation = _check_filter('interpolation', interpolation)
         self.token_interpolation = _check_filter('token_interpolation', token_interpolation)
 
     def transform(self, results: dict) -> dict:
         if results.get('img') is None:
-            raise ValueError(
+            raise UserError(
                 "TwoViewResizedCrop: no 'img' in the results; put LoadImageFromFile before it"
             )
         img = _check_image(results['img'])
@@ -109,35 +113,9 @@ class TwoViewResizedCrop(BaseTransform):
         )
 
 
-def _check_size(key: str, size) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, Integral) else size
-    if (
-        not isinstance(pair, Sequence)
-        or len(pair) != 2
-        or not all(isinstance(side, Integral) and side > 0 for side in pair)
-    ):
-        raise ValueError(
-            f'TwoViewResizedCrop.{key}={size!r}: expected a positive integer or (height, width)'
-        )
-    return int(pair[0]), int(pair[1])
-
-
-def _check_range(key: str, bounds) -> tuple[float, float]:
-    if (
-        not isinstance(bounds, Sequence)
-        or len(bounds) != 2
-        or not all(isinstance(bound, Real) for bound in bounds)
-        or not 0 < bounds[0] <= bounds[1]
-    ):
-        raise ValueError(
-            f'TwoViewResizedCrop.{key}={bounds!r}: expected (min, max) with 0 < min <= max'
-        )
-    return float(bounds[0]), float(bounds[1])
-
-
 def _check_filter(key: str, name: str) -> str:
     if name not in FILTERS:
-        raise ValueError(
+        raise UserError(
             f'TwoViewResizedCrop.{key}={name!r}: expected one of {", ".join(sorted(FILTERS))}'
         )
     return name
@@ -145,12 +123,12 @@ def _check_filter(key: str, name: str) -> str:
 
 def _check_image(img: np.ndarray) -> np.ndarray:
     if img.ndim not in (2, 3) or 0 in img.shape:
-        raise ValueError(
+        raise UserError(
             f'TwoViewResizedCrop: img has shape {img.shape}; '
             'expected (H, W) or (H, W, C), none of them 0'
         )
     if img.dtype.name not in DTYPES:
-        raise ValueError(
+        raise UserError(
             f'TwoViewResizedCrop: img has dtype {img.dtype}; expected one of {", ".join(DTYPES)}; '
             'convert it in the pipeline, for example with LoadImageFromFile(to_float32=True)'
         )
@@ -158,7 +136,7 @@ def _check_image(img: np.ndarray) -> np.ndarray:
 
 
 def _resize(img: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
-    """(H, W) or (H, W, C) -> the same with height and width of ``size``, same dtype."""
+    """Resize (H, W) or (H, W, C) to ``size`` (height, width); the dtype stays."""
 
     def resize(plane):
         # The crop is cut before: Pillow's `box=` would let the filter see pixels beyond it.

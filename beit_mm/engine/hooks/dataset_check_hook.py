@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from beit_mm.datasets.named_errors import NamedErrors
+from beit_mm.preflight.files.some_images import check_some_images
 from beit_mm.registry import HOOKS
 
 
@@ -38,8 +39,7 @@ class DatasetCheckHook(Hook):
 
     @master_only
     def _look_at_some(self, runner, dataset) -> None:
-        check = getattr(type(dataset), 'check_some', None)  # SeededDataset has it
-        for finding in check(dataset) if check is not None else []:
+        for finding in check_some_images(dataset):
             runner.logger.warning(
                 f'train_dataloader.dataset, of some images: {finding} '
                 '(tools/check_dataset.py looks at all)'

@@ -21,8 +21,10 @@ from beit_mm.datasets import (
     ResumableSampler,
     SeededDataset,
     TokenCacheError,
+    TokenCacheWriter,
 )
 from beit_mm.datasets.samplers import SeededIndex
+from beit_mm.datasets.token_cache.cache_files import describe, row_type
 from beit_mm.registry import DATASETS, MODELS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -175,9 +177,24 @@ def test_files__plain_and_memory_mapped(made):
     assert all(isinstance(part, np.memmap) for part in data.cache._maps.values())
 
 
-def test_row_type__wide_ids_for_a_large_vocabulary():
-    from beit_mm.datasets.token_cache.cache_files import row_type
+def test_format__of_caches_that_exist(tmp_path):
+    names = ['0.png', 'é.png']
+    crop = dict(type='TwoViewResizedCrop', size=8, scale=(0.2, 1.0), token_size=None)
+    pixels = dict(token_scale=255.0, bgr_to_rgb=True)
+    plan = describe('a' * 64, 16, pixels, [crop], names, epochs=2, seed=3)
+    writer = TokenCacheWriter(tmp_path, plan, names, shard_rows=4)
+    rows = np.zeros(4, row_type(16, (2, 2)))
+    rows['view'] = range(4)
+    writer.append(rows)
+    writer.finish()
+    index = json.loads((tmp_path / 'index.json').read_text())
+    digests = index['shards'][0]['sha256'], index['names'], index['digest']
+    assert [digest[:8] for digest in digests] == ['218c9456', '46607698', '6e649a0c']
+    files = ['index.json', 'names.json', 'tokens-00000.npy']
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
 
+
+def test_row_type__wide_ids_for_a_large_vocabulary():
     assert row_type(2**16, (2, 2))['ids'].base == np.uint16
     assert row_type(2**16 + 1, (2, 2))['ids'].base == np.uint32
 
@@ -337,7 +354,7 @@ def test_other_tokenizer__weights_or_config(made):
         models.append(tool.build_model(pixels, 'cpu'))
     for model in models:
         packed = model.data_preprocessor(copy.deepcopy(batch), True)
-        with pytest.raises(ValueError, match='token_ids of the batch come from another tokenizer'):
+        with pytest.raises(UserError, match='token_ids of the batch come from another tokenizer'):
             model(**packed, mode='loss')
 
 
@@ -389,7 +406,7 @@ def test_broken_image__is_named_as_in_training(own, tmp_path):
 def test_no_tokenizer_view__nothing_to_cache(made, tmp_path):
     config = config_of(made)
     config.train_dataloader.dataset.pipeline[2].token_size = None
-    with pytest.raises(ValueError, match='no TwoViewResizedCrop with a token_size'):
+    with pytest.raises(UserError, match='no TwoViewResizedCrop with a token_size'):
         make(config, tmp_path / 'cache')
 
 
@@ -398,5 +415,5 @@ def test_soft_targets_of_the_posterior__need_the_tokenizer(made):
     config.model.head.update(type='SoftTokenHead', target='posterior')
     model = tool.build_model(config, 'cpu')
     batch = model.data_preprocessor(default_collate([cached(made)[0]]), True)
-    with pytest.raises(ValueError, match=r"has ids alone; set model.head.target='ids'"):
+    with pytest.raises(UserError, match=r"has ids alone; set model.head.target='ids'"):
         model(**batch, mode='loss')

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from beit_mm.contracts import UserError
 from beit_mm.datasets.transforms import BandJitter
 
 
@@ -44,5 +45,5 @@ def test_integers__are_clipped_and_not_wrapped():
 
 @pytest.mark.parametrize('wrong', [dict(brightness=-0.1), dict(contrast=1.5)])
 def test_mistakes__named(wrong):
-    with pytest.raises(ValueError, match=f'BandJitter.{next(iter(wrong))}'):
+    with pytest.raises(UserError, match=f'BandJitter.{next(iter(wrong))}'):
         BandJitter(**wrong)

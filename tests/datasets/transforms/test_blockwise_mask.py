@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beit_mm.contracts import UserError
 from beit_mm.datasets.transforms import BlockwiseMask
 from beit_mm.registry import TRANSFORMS
 
@@ -187,5 +188,5 @@ def test_seed_repeats_the_mask():
     ],
 )
 def test_wrong_config_is_named(config, key):
-    with pytest.raises(ValueError, match=f'BlockwiseMask.*{key}'):
+    with pytest.raises(UserError, match=f'BlockwiseMask.*{key}'):
         BlockwiseMask(**config)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from mmengine.registry import TRANSFORMS
 
+from beit_mm.contracts import UserError
 from beit_mm.datasets.transforms import CheckSegmentation
 
 
@@ -24,17 +25,17 @@ def test_image_resized_before_the_mask_is_loaded__counts_with_its_own_size():
 
 
 def test_mask_of_other_size():
-    with pytest.raises(ValueError, match=r'm.png: the mask is 4 x 5 .* image 4 x 6.*\(i.jpg\)'):
+    with pytest.raises(UserError, match=r'm.png: the mask is 4 x 5 .* image 4 x 6.*\(i.jpg\)'):
         CheckSegmentation().transform(sample(np.zeros((5, 4), np.uint8)))
 
 
 def test_mask_transposed():
-    with pytest.raises(ValueError, match='transposed, or the image is turned by its EXIF'):
+    with pytest.raises(UserError, match='transposed, or the image is turned by its EXIF'):
         CheckSegmentation().transform(sample(np.zeros((4, 6), np.uint8)))
 
 
 def test_mask_in_colors():
-    with pytest.raises(ValueError, match=r'm.png has shape \(6, 4, 3\)'):
+    with pytest.raises(UserError, match=r'm.png has shape \(6, 4, 3\)'):
         CheckSegmentation().transform(sample(np.zeros((6, 4, 3), np.uint8)))
 
 
@@ -43,12 +44,12 @@ def test_ids_out_of_range(dtype, wrong):
     mask = np.zeros((6, 4), dtype)
     CheckSegmentation(num_classes=3).transform(sample(mask))
     mask[5, 3] = wrong
-    with pytest.raises(ValueError, match=rf'm.png: class ids {wrong} \(1 pixels\); with num_cl'):
+    with pytest.raises(UserError, match=rf'm.png: class ids {wrong} \(1 pixels\); with num_cl'):
         CheckSegmentation(num_classes=3).transform(sample(mask))
     mask[5, 3] = 7
     CheckSegmentation(num_classes=3, ignore_index=7).transform(sample(mask))
 
 
 def test_without_a_mask__says_where_it_belongs():
-    with pytest.raises(ValueError, match='directly after mmseg.LoadAnnotations'):
+    with pytest.raises(UserError, match='directly after mmseg.LoadAnnotations'):
         CheckSegmentation().transform(dict(ori_shape=(2, 2)))

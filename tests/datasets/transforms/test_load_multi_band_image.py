@@ -7,6 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from beit_mm.contracts import UserError
 from beit_mm.registry import TRANSFORMS
 
 
@@ -109,7 +110,7 @@ def test_bands__chosen_in_order(tmp_path):
 
 def test_npy__runs_no_code_of_the_file(tmp_path):
     np.save(tmp_path / 'a.npy', np.array([dict(a=1)], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r'a\.npy is not a readable \.npy array'):
+    with pytest.raises(UserError, match=r'a\.npy is not a readable \.npy array'):
         load(tmp_path / 'a.npy')
 
 
@@ -119,7 +120,7 @@ def test_npy__runs_no_code_of_the_file(tmp_path):
 )
 def test_undecodable__names_the_file(tmp_path, content, name):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=name.replace('.', r'\.')):
+    with pytest.raises(UserError, match=name.replace('.', r'\.')):
         load(tmp_path / name)
 
 
@@ -142,26 +143,26 @@ def test_tiff__several_images_are_refused(tmp_path):
     with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
         file.write(random((8, 6)))
         file.write(random((5, 5)))
-    with pytest.raises(ValueError, match=r'a\.tif has 2 images'):
+    with pytest.raises(UserError, match=r'a\.tif has 2 images'):
         load(tmp_path / 'a.tif')
 
 
 def test_mistakes__named(tmp_path):
     img = random((3, 4, 6), 'float32')
     np.save(tmp_path / 'a.npy', img)
-    with pytest.raises(ValueError, match='has 6 bands, but LoadMultiBandImage.channels=4'):
+    with pytest.raises(UserError, match='has 6 bands, but LoadMultiBandImage.channels=4'):
         load(tmp_path / 'a.npy', channels=4)
-    with pytest.raises(ValueError, match=r"take bands from 0 to 5, or set layout='chw'"):
+    with pytest.raises(UserError, match=r"take bands from 0 to 5, or set layout='chw'"):
         load(tmp_path / 'a.npy', bands=[6])
     img[0, 0, 0] = np.nan
     np.save(tmp_path / 'b.npy', img)
-    with pytest.raises(ValueError, match=r'b\.npy: 1 of 72 values are not finite'):
+    with pytest.raises(UserError, match=r'b\.npy: 1 of 72 values are not finite'):
         load(tmp_path / 'b.npy')
     np.save(tmp_path / 'c.npy', img.astype('complex64'))
-    with pytest.raises(ValueError, match='values of type complex64; expected one of uint8'):
+    with pytest.raises(UserError, match='values of type complex64; expected one of uint8'):
         load(tmp_path / 'c.npy')
     np.save(tmp_path / 'd.npy', img[None])
-    with pytest.raises(ValueError, match=r'd\.npy has shape \(1, 3, 4, 6\)'):
+    with pytest.raises(UserError, match=r'd\.npy has shape \(1, 3, 4, 6\)'):
         load(tmp_path / 'd.npy')
     with pytest.raises(FileNotFoundError):
         load(tmp_path / 'e.npy')
@@ -171,5 +172,5 @@ def test_mistakes__named(tmp_path):
         (dict(bands=[-1]), 'LoadMultiBandImage.bands'),
         (dict(bands=[0], channels=2), 'takes 1'),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(UserError, match=message):
             load(tmp_path / 'a.npy', **wrong)

@@ -5,6 +5,7 @@ import pytest
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
+from beit_mm.contracts import UserError
 from beit_mm.datasets.transforms import LoadSegmentationMask
 
 IDS = np.array([[0, 1, 2], [254, 255, 3]], np.uint8)
@@ -56,7 +57,7 @@ def test_ids_above_255__do_not_wrap(tmp_path, name):
     assert np.array_equal(load(path), ids)
     reduced = load(path, LoadSegmentationMask(ignore_index=65535), reduce_zero_label=True)
     assert reduced.tolist() == [[65535, 255, 299], [999, 65535, 1]]
-    with pytest.raises(ValueError, match='reduce_zero_label makes id 256 one less'):
+    with pytest.raises(UserError, match='reduce_zero_label makes id 256 one less'):
         load(path, reduce_zero_label=True)  # class 255 would not count
 
 
@@ -79,7 +80,7 @@ def test_one_bit__is_zero_and_one(tmp_path):
 def test_pictures__are_no_masks(tmp_path, mode):
     path = tmp_path / ('a.tif' if mode in ('CMYK', 'F') else 'a.png')
     Image.new(mode, (4, 3)).save(path)
-    with pytest.raises(ValueError, match=f'a.* is a picture of mode {mode}; a mask has one chan'):
+    with pytest.raises(UserError, match=f'a.* is a picture of mode {mode}; a mask has one chan'):
         load(path)
 
 
@@ -88,45 +89,45 @@ def test_pictures__are_no_masks(tmp_path, mode):
 )
 def test_arrays__that_are_no_masks(tmp_path, array):
     np.save(tmp_path / 'a.npy', array)
-    with pytest.raises(ValueError, match='a.npy has shape .* a mask is an array'):
+    with pytest.raises(UserError, match='a.npy has shape .* a mask is an array'):
         load(tmp_path / 'a.npy')
 
 
 def test_negative_ids(tmp_path):
     np.save(tmp_path / 'a.npy', np.array([[-1, 2]]))
-    with pytest.raises(ValueError, match='a.npy has ids from -1 to 2'):
+    with pytest.raises(UserError, match='a.npy has ids from -1 to 2'):
         load(tmp_path / 'a.npy')
 
 
 def test_frames(tmp_path):
     frame = Image.fromarray(IDS)
     frame.save(tmp_path / 'a.tif', save_all=True, append_images=[frame])
-    with pytest.raises(ValueError, match='a.tif has 2 frames'):
+    with pytest.raises(UserError, match='a.tif has 2 frames'):
         load(tmp_path / 'a.tif')
 
 
 @pytest.mark.parametrize('content', [b'', b'<html>', b'\x89PNG\r\n\x1a\n'])
 def test_undecodable__is_named(tmp_path, content):
     (tmp_path / 'a.png').write_bytes(content)
-    with pytest.raises(ValueError, match=r'a.png \(\d+ bytes\) is not a mask'):
+    with pytest.raises(UserError, match=r'a.png \(\d+ bytes\) is not a mask'):
         load(tmp_path / 'a.png')
     (tmp_path / 'a.npy').write_bytes(content)
-    with pytest.raises(ValueError, match='a.npy is not a readable .npy'):
+    with pytest.raises(UserError, match='a.npy is not a readable .npy'):
         load(tmp_path / 'a.npy')
 
 
 def test_ids__out_of_range(tmp_path):
     path = save(tmp_path / 'a.png')
-    with pytest.raises(ValueError, match=r'a.png: class ids 3 \(1 pixels\), 254 \(1 pixels\); wi'):
+    with pytest.raises(UserError, match=r'a.png: class ids 3 \(1 pixels\), 254 \(1 pixels\); wi'):
         load(path, LoadSegmentationMask(num_classes=3))
     assert load(path, LoadSegmentationMask(num_classes=255)) is not None
-    with pytest.raises(ValueError, match='class ids 253'):  # 0 is ignored, 3 is 2
+    with pytest.raises(UserError, match='class ids 253'):  # 0 is ignored, 3 is 2
         load(path, LoadSegmentationMask(num_classes=3), reduce_zero_label=True)
 
 
 def test_settings__that_disagree(tmp_path):
     path = save(tmp_path / 'a.png')
-    with pytest.raises(ValueError, match='LoadSegmentationMask.reduce_zero_label=True, but'):
+    with pytest.raises(UserError, match='LoadSegmentationMask.reduce_zero_label=True, but'):
         load(path, LoadSegmentationMask(reduce_zero_label=True))
-    with pytest.raises(ValueError, match='ignore_index=255 is one of these classes'):
+    with pytest.raises(UserError, match='ignore_index=255 is one of these classes'):
         LoadSegmentationMask(num_classes=256)

@@ -3,6 +3,7 @@ import pytest
 import torch
 from mmengine.dataset import default_collate
 
+from beit_mm.contracts import UserError
 from beit_mm.datasets.transforms import PackMIMInputs
 from beit_mm.registry import TRANSFORMS
 
@@ -58,11 +59,11 @@ def test_optional_keys_and_collate():
 
 
 def test_missing_image_is_named():
-    with pytest.raises(ValueError, match="no 'img'.*LoadImageFromFile"):
+    with pytest.raises(UserError, match="no 'img'.*LoadImageFromFile"):
         PackMIMInputs()(dict(mask=np.zeros((3, 4), bool)))
 
 
 @pytest.mark.parametrize('key', ['img', 'token_img'])
 def test_wrong_shape_is_named(key):
-    with pytest.raises(ValueError, match=rf'{key} has shape \(2, 6, 8, 3\)'):
+    with pytest.raises(UserError, match=rf'{key} has shape \(2, 6, 8, 3\)'):
         PackMIMInputs()({'img': image(6, 8, 3), key: image(2, 6, 8, 3)})

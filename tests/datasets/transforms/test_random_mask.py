@@ -3,6 +3,7 @@ import random
 import numpy as np
 import pytest
 
+from beit_mm.contracts import UserError
 from beit_mm.datasets.transforms import RandomMask
 from beit_mm.registry import TRANSFORMS
 
@@ -40,5 +41,5 @@ def test_seed_repeats_the_mask():
 
 @pytest.mark.parametrize('config', [dict(), dict(num_masked=65), dict(mask_ratio=1.5)])
 def test_wrong_config_is_named(config):
-    with pytest.raises(ValueError, match='RandomMask.*(num_masked|mask_ratio)'):
+    with pytest.raises(UserError, match='RandomMask.*(num_masked|mask_ratio)'):
         RandomMask(8, **config)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from beit_mm.contracts import UserError
 from beit_mm.datasets.transforms import TwoViewResizedCrop
 from beit_mm.registry import TRANSFORMS
 
@@ -222,7 +223,7 @@ def test_no_token_size__one_view():
     ],
 )
 def test_wrong_config_is_named(config, key):
-    with pytest.raises(ValueError, match=rf'TwoViewResizedCrop\.{key}'):
+    with pytest.raises(UserError, match=rf'TwoViewResizedCrop\.{key}'):
         TwoViewResizedCrop(**config)
 
 
@@ -237,5 +238,5 @@ def test_wrong_config_is_named(config, key):
     ],
 )
 def test_wrong_input_is_named(results, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         TwoViewResizedCrop(4)(results)
