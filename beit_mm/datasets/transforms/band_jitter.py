@@ -1,14 +1,14 @@
 import random
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from beit_mm.contracts import UserError
+from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
-class BandJitter(BaseTransform):
+class BandJitter(Transform):
     """Change brightness and contrast at random, for any number and meaning of bands.
 
     Reads and writes img (H, W, C) or (H, W). A value v of a band with mean m becomes
@@ -42,9 +42,3 @@ class BandJitter(BaseTransform):
             values = values.round().clip(limits.min, limits.max)
         results['img'] = values.astype(img.dtype)
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'BandJitter(brightness={self.brightness}, contrast={self.contrast}, '
-            f'per_band={self.per_band})'
-        )

@@ -3,13 +3,13 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from beit_mm.contracts import UserError
 from beit_mm.datasets.transforms.arguments import check_pair
+from beit_mm.datasets.transforms.transform import Transform
 
 
-class BasePatchMask(BaseTransform):
+class BasePatchMask(Transform):
     """Base of the transforms that choose the patches which the encoder must not see.
 
     Writes mask (h, w) bool, True = masked. A subclass draws one mask in :meth:`sample`, which is
@@ -70,6 +70,3 @@ class BasePatchMask(BaseTransform):
     def transform(self, results: dict) -> dict:
         results['mask'] = self.sample()
         return results
-
-    def __repr__(self) -> str:
-        return f'{self.name}(grid={self.grid}, num_masked={self.num_masked})'

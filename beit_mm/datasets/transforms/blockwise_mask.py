@@ -98,9 +98,3 @@ class BlockwiseMask(BasePatchMask):
                 block[:] = True
                 return new
         return 0
-
-    def __repr__(self) -> str:
-        return (
-            f'{self.name}(grid={self.grid}, num_masked={self.num_masked}, mode={self.mode!r}, '
-            f'min_block={self.min_block}, max_block={self.max_block})'
-        )

@@ -1,12 +1,11 @@
-from mmcv.transforms import BaseTransform
-
 from beit_mm.contracts import UserError
 from beit_mm.datasets.transforms.load_segmentation_mask import ids_out_of_range
+from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
-class CheckSegmentation(BaseTransform):
+class CheckSegmentation(Transform):
     """Stop at a mask that does not fit its image or the classes; stands directly after loading.
 
     Reads gt_seg_map and ori_shape (the size of the image as it was loaded); changes nothing.
@@ -45,11 +44,6 @@ class CheckSegmentation(BaseTransform):
             if wrong := ids_out_of_range(mask, self.num_classes, self.ignore_index):
                 raise UserError(f'{path}: {wrong}')
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'CheckSegmentation(num_classes={self.num_classes}, ignore_index={self.ignore_index})'
-        )
 
 
 def other_size(mask: tuple[int, int], image: tuple[int, int]) -> str | None:

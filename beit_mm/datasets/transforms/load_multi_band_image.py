@@ -5,10 +5,10 @@ from pathlib import PurePath
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmengine import fileio
 
 from beit_mm.contracts import FileReader, UserError
+from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
 
 DTYPES = ('uint8', 'uint16', 'int16', 'float16', 'float32', 'float64')
@@ -19,7 +19,7 @@ GRAY_ALPHA = 4  # color type, the 26th byte of a PNG file (PNG specification, 11
 
 
 @TRANSFORMS.register_module()
-class LoadMultiBandImage(FileReader, BaseTransform):
+class LoadMultiBandImage(FileReader, Transform):
     """Load an image with all its bands and its own bit depth.
 
     Reads img_path; writes img (H, W, C), img_shape and ori_shape. Values are those of the file:
@@ -68,7 +68,7 @@ class LoadMultiBandImage(FileReader, BaseTransform):
     def transform(self, results: dict) -> dict:
         path = results['img_path']
         content = fileio.get(path, backend_args=self.backend_args)
-        img = self._checked(self._decode(path, content), path)
+        img = self._take_bands(self._decode(path, content), path)
         results['img'] = img
         results['img_shape'] = results['ori_shape'] = img.shape[:2]
         return results
@@ -86,7 +86,8 @@ class LoadMultiBandImage(FileReader, BaseTransform):
             img = _read_image(path, content)
         return img[..., None] if img.ndim == 2 else img
 
-    def _checked(self, img: np.ndarray, path: str) -> np.ndarray:
+    def _take_bands(self, img: np.ndarray, path: str) -> np.ndarray:
+        """Return the bands that are asked for, or raise a UserError about the file."""
         if img.ndim != 3 or 0 in img.shape:
             raise UserError(f'{path} has shape {img.shape}; expected (H, W) or (H, W, C)')
         if img.dtype.name not in DTYPES:
@@ -114,12 +115,6 @@ class LoadMultiBandImage(FileReader, BaseTransform):
                 'in the file'
             )
         return np.ascontiguousarray(img)
-
-    def __repr__(self) -> str:
-        return (
-            f'LoadMultiBandImage(channels={self.channels}, bands={self.bands}, '
-            f'layout={self.layout!r})'
-        )
 
 
 def read_npy(path: str, content: bytes) -> np.ndarray:

@@ -2,19 +2,19 @@ from io import BytesIO
 from pathlib import PurePath
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from PIL import Image
 
 from beit_mm.contracts import FileReader, UserError
 from beit_mm.datasets.transforms.load_multi_band_image import read_npy
+from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
 
 ONE_ID_A_PIXEL = ('1', 'L', 'P', 'I', 'I;16', 'I;16B', 'I;16L', 'I;16N')  # modes of Pillow
 
 
 @TRANSFORMS.register_module()
-class LoadSegmentationMask(FileReader, BaseTransform):
+class LoadSegmentationMask(FileReader, Transform):
     """Load a mask of class ids, or say why the file is none.
 
     Reads seg_map_path, reduce_zero_label and label_map; writes gt_seg_map (H, W) and adds it to
@@ -77,12 +77,6 @@ class LoadSegmentationMask(FileReader, BaseTransform):
         results['gt_seg_map'] = mask
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'LoadSegmentationMask(num_classes={self.num_classes}, '
-            f'reduce_zero_label={self.reduce_zero_label}, ignore_index={self.ignore_index})'
-        )
 
 
 def read_mask(path: str, content: bytes) -> np.ndarray:

@@ -1,14 +1,14 @@
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from torch import Tensor
 
 from beit_mm.contracts import UserError
+from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
-class PackMIMInputs(BaseTransform):
+class PackMIMInputs(Transform):
     """Pack the arguments of the model's ``forward``, ready for ``default_collate``.
 
     Reads img, and token_img and mask where the pipeline has made them. Returns
@@ -31,9 +31,6 @@ class PackMIMInputs(BaseTransform):
             packed['token_ids'] = torch.from_numpy(np.array(results['token_ids'], dtype=np.int64))
             packed['tokenizer_key'] = results['tokenizer_key']
         return packed
-
-    def __repr__(self) -> str:
-        return 'PackMIMInputs()'
 
 
 def _to_chw(key: str, img: np.ndarray) -> Tensor:

@@ -3,28 +3,21 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from PIL import Image
 
 from beit_mm.contracts import UserError
 from beit_mm.datasets.transforms.arguments import check_pair, check_range
+from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
 
 CROP_TRIES = 10
-FILTERS = {
-    'nearest': Image.Resampling.NEAREST,
-    'box': Image.Resampling.BOX,
-    'bilinear': Image.Resampling.BILINEAR,
-    'hamming': Image.Resampling.HAMMING,
-    'bicubic': Image.Resampling.BICUBIC,
-    'lanczos': Image.Resampling.LANCZOS,
-}
+FILTERS = ('bicubic', 'bilinear', 'box', 'hamming', 'lanczos', 'nearest')  # of Pillow
 # What single-precision resizing can represent.
 DTYPES = ('uint8', 'int8', 'uint16', 'int16', 'float16', 'float32', 'float64')
 
 
 @TRANSFORMS.register_module()
-class TwoViewResizedCrop(BaseTransform):
+class TwoViewResizedCrop(Transform):
     """Cut one random crop and resize it for the encoder and for the tokenizer.
 
     Reads img, (H, W) or (H, W, C), with any number and order of channels. Writes img (``size``),
@@ -105,19 +98,10 @@ class TwoViewResizedCrop(BaseTransform):
             width = max(round(height * high), 1)
         return (img_height - height) // 2, (img_width - width) // 2, height, width
 
-    def __repr__(self) -> str:
-        return (
-            f'TwoViewResizedCrop(size={self.size}, token_size={self.token_size}, '
-            f'scale={self.scale}, ratio={self.ratio}, interpolation={self.interpolation!r}, '
-            f'token_interpolation={self.token_interpolation!r})'
-        )
-
 
 def _check_filter(key: str, name: str) -> str:
     if name not in FILTERS:
-        raise UserError(
-            f'TwoViewResizedCrop.{key}={name!r}: expected one of {", ".join(sorted(FILTERS))}'
-        )
+        raise UserError(f'TwoViewResizedCrop.{key}={name!r}: expected one of {", ".join(FILTERS)}')
     return name
 
 
@@ -137,10 +121,11 @@ def _check_image(img: np.ndarray) -> np.ndarray:
 
 def _resize(img: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
     """Resize (H, W) or (H, W, C) to ``size`` (height, width); the dtype stays."""
+    resample = Image.Resampling[interpolation.upper()]
 
     def resize(plane):
         # The crop is cut before: Pillow's `box=` would let the filter see pixels beyond it.
-        return np.array(Image.fromarray(plane).resize(size[::-1], FILTERS[interpolation]))
+        return np.array(Image.fromarray(plane).resize(size[::-1], resample))
 
     if img.dtype == np.uint8 and (img.ndim == 2 or img.shape[2] == 3):
         return resize(img)
