@@ -2,7 +2,6 @@
 
 import ast
 import copy
-import importlib.util
 import math
 import re
 from pathlib import Path
@@ -11,8 +10,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from shipped_configs import CONFIGS, LEAVES, ROOT, cut_down, loaded, options_of
+from shipped_configs import CONFIGS, LEAVES, cut_down, loaded, options_of
 
+from beit_mm.cli.cache_tokens import cache_tokens
 from beit_mm.cli.config_loading import load_config
 from beit_mm.registry import MODELS
 
@@ -151,11 +151,7 @@ def make_cache(config: Config, folder: Path) -> None:
     config.train_dataloader.dataset.cache_dir = str(folder / 'cache')
     uncached = copy.deepcopy(config)
     uncached.train_dataloader.dataset = config.train_dataloader.dataset.dataset
-    path = ROOT / 'tools/analysis_tools/cache_tokens.py'
-    spec = importlib.util.spec_from_file_location('tool_cache_tokens', path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    tool.cache_tokens(uncached, folder / 'cache', 1, 0, 2, 0, 4, 'cpu')
+    cache_tokens(uncached, folder / 'cache', 1, 0, 2, 0, 4, 'cpu')
 
 
 @leaves

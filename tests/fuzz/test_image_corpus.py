@@ -11,6 +11,7 @@ from fuzzing import tried
 from mmengine.config import Config
 from PIL import Image
 
+from beit_mm.cli.check_dataset import check_config_data
 from beit_mm.datasets import SkipBadSamples, UnlabelledImageFolder
 from beit_mm.datasets.transforms import LoadMultiBandImage
 from beit_mm.datasets.unlabelled_image_folder import BadImageError
@@ -73,7 +74,7 @@ def test_load_multi_band_image(entry):
 
 
 @each
-def test_check_dataset(entry, check_dataset, tmp_path):
+def test_check_dataset(entry, tmp_path):
     """The same files that a training would meet are named, and nothing stops the check."""
     expected, path = entry
     listed = path.is_file() and path.suffix != '.npy'
@@ -89,7 +90,7 @@ def test_check_dataset(entry, check_dataset, tmp_path):
             )
         )
     )
-    found, _ = check_dataset.check_config_data(config, ('train',))
+    found, _ = check_config_data(config, ('train',))
     kinds = {finding.kind for finding in found if path.name in finding.path}
     if listed:
         assert kinds == ({expected.found} if expected.found else set())

@@ -133,7 +133,7 @@ def test_installed_package_finds_its_configs_and_tools(installed, tmp_path):
 
 def test_installed_tool_takes_the_package_beside_it(installed, tmp_path):
     """Without any help by PYTHONPATH, and not another beit_mm that can be imported as well."""
-    (installed / 'beit_mm' / 'engine' / 'launch.py').open('a').write(
+    (installed / 'beit_mm' / 'cli' / 'print_config.py').open('a').write(
         "\nprint('the installed one')\n"
     )
     mim = installed / 'beit_mm' / '.mim'

@@ -1,5 +1,4 @@
 import copy
-import importlib.util
 import json
 import pickle
 import random
@@ -14,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, default_collate
 
+from beit_mm.cli import cache_tokens as tool
 from beit_mm.contracts import UserError
 from beit_mm.datasets import (
     BadImageError,
@@ -27,13 +27,7 @@ from beit_mm.datasets.samplers import SeededIndex
 from beit_mm.datasets.token_cache.cache_files import describe, row_type
 from beit_mm.registry import DATASETS, MODELS
 
-ROOT = Path(__file__).resolve().parents[3]
 IMAGES, EPOCHS, SHARD = 7, 3, 5
-spec = importlib.util.spec_from_file_location(
-    'tool_cache_tokens', ROOT / 'tools/analysis_tools/cache_tokens.py'
-)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
 
 
 def model_config(**tokenizer) -> dict:

@@ -1,14 +1,9 @@
-import importlib.util
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
-spec = importlib.util.spec_from_file_location('tiles', ROOT / 'tools/dataset_converters/tiles.py')
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+from beit_mm.cli import make_tiles
+from beit_mm.contracts import UserError
 
 
 def write(path, image):
@@ -35,7 +30,7 @@ def tiles_of(folder):
 
 def run(folder, *arguments):
     images, out = str(folder / 'images'), str(folder / 'out')
-    tool.main([images, out, '--size', '4', *arguments])
+    make_tiles.main([images, out, '--size', '4', *arguments])
 
 
 def test_tiles__whole_ones_from_the_middle_with_their_masks(folder, capsys):
@@ -66,17 +61,18 @@ def test_tiles__scaled(folder):
         np.testing.assert_array_equal(tiles_of(folder / 'out_masks')[name] * 200, tile)
 
 
-def test_tiles__what_it_refuses(folder):
-    with pytest.raises(ValueError, match='--size 0'):
-        tool.main([str(folder / 'images'), str(folder / 'out'), '--size', '0'])
+def test_tiles__what_it_refuses(folder, capsys):
+    with pytest.raises(SystemExit):
+        make_tiles.main([str(folder / 'images'), str(folder / 'out'), '--size', '0'])
+    assert '--size: 0: expected at least 1' in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match='nowhere has no images'):
-        tool.main([str(folder / 'nowhere'), str(folder / 'out'), '--size', '4'])
+        make_tiles.main([str(folder / 'nowhere'), str(folder / 'out'), '--size', '4'])
     masks = ['--masks', str(folder / 'masks'), str(folder / 'out_masks')]
     write(folder / 'masks/a/x.png', np.zeros((13, 11), np.uint8))  # transposed
-    with pytest.raises(ValueError, match=r'x.png is \(13, 11\), its image \(11, 13\)'):
+    with pytest.raises(UserError, match=r'x.png is \(13, 11\), its image \(11, 13\)'):
         run(folder, *masks)
-    with pytest.raises(ValueError, match='out exists already'):
+    with pytest.raises(UserError, match='out exists already'):
         run(folder)
     write(folder / 'images/a/x.jpg', np.zeros((4, 4, 3), np.uint8))
-    with pytest.raises(ValueError, match='several images are named a/x'):
-        tool.main([str(folder / 'images'), str(folder / 'new'), '--size', '4'])
+    with pytest.raises(UserError, match='several images are named a/x'):
+        make_tiles.main([str(folder / 'images'), str(folder / 'new'), '--size', '4'])

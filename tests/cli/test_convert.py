@@ -1,7 +1,5 @@
 """The converter: proved before anything is written, and refused where that fails."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,24 +15,15 @@ from transformers import (
 )
 
 from beit_mm.checkpoints import read_checkpoint, read_description, weights_of
+from beit_mm.cli import convert
+from beit_mm.cli.convert_sizes import Sizes
 from beit_mm.contracts import UserError
 from beit_mm.models import BEiTEncoder, MaskedPatchNeck, PatchMeanNeck
 
-FOLDER = Path(__file__).parents[2] / 'tools' / 'model_converters'
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2)
 
 
-@pytest.fixture(scope='module')
-def convert():
-    sys.path.insert(0, str(FOLDER))
-    spec = importlib.util.spec_from_file_location('convert', FOLDER / 'convert.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(FOLDER))
-
-
-def randomised(module):
+def randomized(module):
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.normal_(std=0.2)
@@ -51,7 +40,7 @@ def pretrained(**kwargs):
             tokenizer=nn.Linear(2, 2),
         )
     )
-    return randomised(model).state_dict()
+    return randomized(model).state_dict()
 
 
 def classifier():
@@ -62,7 +51,7 @@ def classifier():
             head=nn.ModuleDict(dict(fc=nn.Linear(32, 5))),
         )
     )
-    return randomised(model).state_dict()
+    return randomized(model).state_dict()
 
 
 def saved(state, path):
@@ -74,7 +63,7 @@ def saved(state, path):
     'target', ['unilm', 'unilm_seg', 'huggingface', 'timm', 'mmpretrain', 'mmseg']
 )
 @pytest.mark.parametrize('task', ['pretrain', 'classification'])
-def test_there_and_back__is_proved_and_changes_no_bit(convert, tmp_path, capsys, target, task):
+def test_there_and_back__is_proved_and_changes_no_bit(tmp_path, capsys, target, task):
     state = pretrained() if task == 'pretrain' else classifier()
     source = saved(state, tmp_path / 'ours.pth')
     there, again = str(tmp_path / 'theirs.safetensors'), str(tmp_path / 'again.pth')
@@ -97,7 +86,7 @@ def test_there_and_back__is_proved_and_changes_no_bit(convert, tmp_path, capsys,
     assert all(name.startswith(tuple(allowed)) for name in gone)
 
 
-def test_target__is_what_its_library_loads(convert, tmp_path):
+def test_target__is_what_its_library_loads(tmp_path):
     """Independently of the converter's own proof."""
     source = saved(classifier(), tmp_path / 'ours.pth')
     convert.main([source, str(tmp_path / 'timm.pth'), '--to', 'timm'])
@@ -132,7 +121,7 @@ def test_target__is_what_its_library_loads(convert, tmp_path):
     assert torch.equal(index, timm.models.beit.gen_relative_position_index((4, 4)))
 
 
-def test_huggingface__printed_config_builds_the_model(convert, tmp_path, capsys):
+def test_huggingface__printed_config_builds_the_model(tmp_path, capsys):
     state = pretrained()
     goal = tmp_path / 'hub' / 'model.safetensors'
     convert.main([saved(state, tmp_path / 'ours.pth'), str(goal), '--to', 'huggingface'])
@@ -145,7 +134,7 @@ def test_huggingface__printed_config_builds_the_model(convert, tmp_path, capsys)
     assert torch.equal(model.lm_head.weight, state['head.proj.weight'])
 
 
-def test_img_size__equals_resizing_at_run_time(convert, tmp_path, capsys):
+def test_img_size__equals_resizing_at_run_time(tmp_path, capsys):
     state = pretrained(abs_pos=True)
     source = saved(state, tmp_path / 'ours.pth')
     convert.main([source, str(tmp_path / 'big.pth'), '--img-size', '48', '64'])
@@ -162,7 +151,7 @@ def test_img_size__equals_resizing_at_run_time(convert, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('target', ['timm', 'huggingface', 'mmseg'])
-def test_img_size__and_another_layout(convert, tmp_path, capsys, target):
+def test_img_size__and_another_layout(tmp_path, capsys, target):
     source = saved(classifier(), tmp_path / 'ours.pth')
     goal = str(tmp_path / 'big.safetensors')
     convert.main([source, goal, '--img-size', '64', '--to', target])
@@ -171,9 +160,9 @@ def test_img_size__and_another_layout(convert, tmp_path, capsys, target):
 
 
 @pytest.mark.parametrize('target', ['beit_mm', 'unilm', 'unilm_seg', 'timm', 'mmpretrain', 'mmseg'])
-def test_rectangle__is_proved_once_its_size_is_said(convert, tmp_path, capsys, target):
+def test_rectangle__is_proved_once_its_size_is_said(tmp_path, capsys, target):
     encoder = BEiTEncoder(arch=ARCH, img_size=(16, 32), patch_size=8, rel_pos='per_layer')
-    state = {f'backbone.{n}': t for n, t in randomised(encoder).state_dict().items()}
+    state = {f'backbone.{n}': t for n, t in randomized(encoder).state_dict().items()}
     source, goal = saved(state, tmp_path / 'ours.pth'), str(tmp_path / 'goal.safetensors')
     with pytest.raises(UserError, match='--source-img-size H W'):
         convert.main([source, goal, '--to', target])
@@ -192,7 +181,7 @@ def test_rectangle__is_proved_once_its_size_is_said(convert, tmp_path, capsys, t
 
 
 @pytest.mark.parametrize('library', ['timm', 'transformers', 'original'])
-def test_class_token_classifier__its_pooling_is_said_to_be_lost(convert, tmp_path, capsys, library):
+def test_class_token_classifier__its_pooling_is_said_to_be_lost(tmp_path, capsys, library):
     """Backbone and head are there, but a mean of patches before the head would be wrong."""
     if library == 'transformers':
         config = BeitConfig(
@@ -206,7 +195,7 @@ def test_class_token_classifier__its_pooling_is_said_to_be_lost(convert, tmp_pat
             use_mean_pooling=False,
             num_labels=5,
         )
-        state = randomised(BeitForImageClassification(config)).state_dict()
+        state = randomized(BeitForImageClassification(config)).state_dict()
     else:
         model = timm.models.beit.Beit(
             img_size=32,
@@ -220,7 +209,7 @@ def test_class_token_classifier__its_pooling_is_said_to_be_lost(convert, tmp_pat
             use_abs_pos_emb=False,
             global_pool='token',
         )
-        state = randomised(model).state_dict()
+        state = randomized(model).state_dict()
         if library == 'original':
             index = timm.models.beit.gen_relative_position_index((4, 4))
             state['blocks.0.attn.relative_position_index'] = index
@@ -237,7 +226,7 @@ def test_class_token_classifier__its_pooling_is_said_to_be_lost(convert, tmp_pat
         assert capsys.readouterr().out.count('logits not proved') == 2
 
 
-def test_mean_classifier__has_no_note(convert, tmp_path, capsys):
+def test_mean_classifier__has_no_note(tmp_path, capsys):
     convert.main([saved(classifier(), tmp_path / 'a.pth'), str(tmp_path / 'b.pth')])
     out = capsys.readouterr().out
     assert 'note' not in out and 'not proved' not in out and 'and logits' in out
@@ -245,7 +234,7 @@ def test_mean_classifier__has_no_note(convert, tmp_path, capsys):
 
 @pytest.mark.parametrize('shared', [False, True])
 @pytest.mark.parametrize('out_type', ['avg_featmap', 'raw', 'pretrain'])
-def test_bare_backbone_of_mmpretrain__is_proved(convert, tmp_path, capsys, out_type, shared):
+def test_bare_backbone_of_mmpretrain__is_proved(tmp_path, capsys, out_type, shared):
     theirs = MODELS.build(
         dict(
             type=f'mmpretrain.BEiT{"Pretrain" * (out_type == "pretrain")}ViT',
@@ -258,7 +247,7 @@ def test_bare_backbone_of_mmpretrain__is_proved(convert, tmp_path, capsys, out_t
             use_shared_rel_pos_bias=shared,
         )
     )
-    randomised(theirs)
+    randomized(theirs)
     source, goal = saved(theirs.state_dict(), tmp_path / 'a.pth'), tmp_path / 'b.pth'
     convert.main([source, str(goal)])
     out = capsys.readouterr().out
@@ -268,16 +257,16 @@ def test_bare_backbone_of_mmpretrain__is_proved(convert, tmp_path, capsys, out_t
     assert torch.equal(weights_of(read_checkpoint(goal))['backbone.cls_token'], theirs.cls_token)
 
 
-def test_mlp_ratio__of_any_width(convert):
+def test_mlp_ratio__of_any_width():
     state = dict(pretrained())
     for dims in (48, 1408):
         for hidden in range(dims, 2 * dims):
             state['backbone.patch_embed.proj.weight'] = torch.empty(dims, 3, 8, 8, device='meta')
             state['backbone.blocks.0.mlp.fc1.weight'] = torch.empty(hidden, dims, device='meta')
-            assert int(dims * convert.Sizes.of(state, None, None).mlp_ratio) == hidden
+            assert int(dims * Sizes.read(state, None, None).mlp_ratio) == hidden
 
 
-def test_mlps_of_others__are_refused_in_words(convert, tmp_path):
+def test_mlps_of_others__are_refused_in_words(tmp_path):
     model = timm.models.beit.Beit(
         img_size=32,
         patch_size=8,
@@ -300,7 +289,7 @@ def test_mlps_of_others__are_refused_in_words(convert, tmp_path):
     convert.main([source, str(goal), '--to', 'timm'])
 
 
-def test_rectangle__transformers_computes_something_else(convert, tmp_path):
+def test_rectangle__transformers_computes_something_else(tmp_path):
     """Its modules reshape the table to (width, height), then interpolate it."""
     encoder = BEiTEncoder(arch=ARCH, img_size=(16, 32), patch_size=8, rel_pos='per_layer')
     source, goal = saved(encoder.state_dict(), tmp_path / 'ours.pth'), tmp_path / 'g.safetensors'
@@ -312,7 +301,7 @@ def test_rectangle__transformers_computes_something_else(convert, tmp_path):
     assert goal.exists()
 
 
-def test_rectangle__index_is_that_of_the_library(convert, tmp_path):
+def test_rectangle__index_is_that_of_the_library(tmp_path):
     encoder = BEiTEncoder(arch=ARCH, img_size=(16, 32), patch_size=8, rel_pos='per_layer')
     source, goal = saved(encoder.state_dict(), tmp_path / 'ours.pth'), tmp_path / 'goal.pth'
     convert.main([source, str(goal), '--to', 'unilm', '--source-img-size', '16', '32'])
@@ -321,7 +310,7 @@ def test_rectangle__index_is_that_of_the_library(convert, tmp_path):
 
 
 @pytest.mark.parametrize('abs_pos', [False, True])
-def test_img_size__wrong_positions_are_found_out(convert, tmp_path, monkeypatch, abs_pos):
+def test_img_size__wrong_positions_are_found_out(tmp_path, monkeypatch, abs_pos):
     rel_pos = None if abs_pos else 'shared'
     source = saved(pretrained(abs_pos=abs_pos, rel_pos=rel_pos), tmp_path / 'ours.pth')
     name = 'resize_pos_embed' if abs_pos else 'resize_table'
@@ -336,14 +325,14 @@ def test_img_size__wrong_positions_are_found_out(convert, tmp_path, monkeypatch,
     assert not (tmp_path / 'goal.pth').exists()
 
 
-def test_img_size__of_a_half_precision_checkpoint(convert, tmp_path):
+def test_img_size__of_a_half_precision_checkpoint(tmp_path):
     state = {n: t.bfloat16() for n, t in pretrained(abs_pos=True).items()}
     source, goal = saved(state, tmp_path / 'ours.pth'), tmp_path / 'goal.pth'
     convert.main([source, str(goal), '--img-size', '64'])
     assert {t.dtype for t in weights_of(read_checkpoint(goal)).values()} == {torch.bfloat16}
 
 
-def test_backbone_not_covered__is_an_error_and_nothing_is_written(convert, tmp_path):
+def test_backbone_not_covered__is_an_error_and_nothing_is_written(tmp_path):
     target = tmp_path / 'target.pth'
     state = pretrained()
     for name in ('backbone.blocks.1.mlp.fc2.bias', 'backbone.blocks.0.gamma_2'):
@@ -357,7 +346,7 @@ def test_backbone_not_covered__is_an_error_and_nothing_is_written(convert, tmp_p
     assert not target.exists()
 
 
-def test_another_function__is_found_out(convert, tmp_path, monkeypatch):
+def test_another_function__is_found_out(tmp_path, monkeypatch):
     """A converter that exchanges two tensors of one shape has the names right."""
     source, target = saved(classifier(), tmp_path / 'ours.pth'), tmp_path / 'target.pth'
     layout = convert.LAYOUTS['timm']
@@ -376,7 +365,7 @@ def test_another_function__is_found_out(convert, tmp_path, monkeypatch):
     assert not target.exists()
 
 
-def test_refusals(convert, tmp_path, capsys):
+def test_refusals(tmp_path, capsys):
     source = saved(classifier(), tmp_path / 'ours.pth')
     before = Path(source).read_bytes()
     with pytest.raises(UserError, match='exists already'):
@@ -393,7 +382,7 @@ def test_refusals(convert, tmp_path, capsys):
     assert 'layout: beit_mm' in capsys.readouterr().out
 
 
-def test_hub_model_of_another_size__becomes_ours(convert, tmp_path, capsys):
+def test_hub_model_of_another_size__becomes_ours(tmp_path, capsys):
     config = BeitConfig(
         vocab_size=16,
         hidden_size=32,
@@ -407,7 +396,7 @@ def test_hub_model_of_another_size__becomes_ours(convert, tmp_path, capsys):
         layer_scale_init_value=0.0,
         layer_norm_eps=1e-6,
     )
-    randomised(BeitForMaskedImageModeling(config)).save_pretrained(tmp_path)
+    randomized(BeitForMaskedImageModeling(config)).save_pretrained(tmp_path)
     convert.main([str(tmp_path / 'model.safetensors'), str(tmp_path / 'ours.pth'), '--report'])
     out = capsys.readouterr().out
     assert 'equal logits' in out
@@ -417,7 +406,7 @@ def test_hub_model_of_another_size__becomes_ours(convert, tmp_path, capsys):
     assert stored['meta'] == dict(layout='beit_mm', source_layout='huggingface', task='pretrain')
 
 
-def test_segmentor_of_the_hub__gives_its_backbone(convert, tmp_path, capsys):
+def test_segmentor_of_the_hub__gives_its_backbone(tmp_path, capsys):
     config = BeitConfig(
         hidden_size=32,
         num_hidden_layers=4,
@@ -429,13 +418,13 @@ def test_segmentor_of_the_hub__gives_its_backbone(convert, tmp_path, capsys):
         use_relative_position_bias=True,
         num_labels=5,
     )
-    randomised(BeitForSemanticSegmentation(config)).save_pretrained(tmp_path)
+    randomized(BeitForSemanticSegmentation(config)).save_pretrained(tmp_path)
     convert.main([str(tmp_path / 'model.safetensors'), str(tmp_path / 'ours.pth')])
     out = capsys.readouterr().out
     assert 'equal featmap' in out and 'only the backbone of their segmentor is read' in out
 
 
-def test_timm_with_one_table_for_all_layers__is_proved(convert, tmp_path, capsys):
+def test_timm_with_one_table_for_all_layers__is_proved(tmp_path, capsys):
     model = timm.models.beit.Beit(
         img_size=32,
         patch_size=8,
@@ -446,12 +435,12 @@ def test_timm_with_one_table_for_all_layers__is_proved(convert, tmp_path, capsys
         init_values=0.1,
         use_shared_rel_pos_bias=True,
     )
-    torch.save(randomised(model).state_dict(), tmp_path / 'timm.pth')
+    torch.save(randomized(model).state_dict(), tmp_path / 'timm.pth')
     convert.main([str(tmp_path / 'timm.pth'), str(tmp_path / 'ours.pth')])
     assert 'equal featmap and logits' in capsys.readouterr().out
 
 
-def test_task_backbone__leaves_the_head(convert, tmp_path):
+def test_task_backbone__leaves_the_head(tmp_path):
     source = saved(classifier(), tmp_path / 'ours.pth')
     for target in ('beit_mm', 'unilm', 'huggingface', 'mmpretrain', 'timm'):
         goal = tmp_path / f'{target}.safetensors'
@@ -461,7 +450,7 @@ def test_task_backbone__leaves_the_head(convert, tmp_path):
         assert 'pooler' not in names and 'classifier' not in names
 
 
-def test_several_sources__are_read_as_one(convert, tmp_path):
+def test_several_sources__are_read_as_one(tmp_path):
     state = classifier()
     names = list(state)
     first = saved({n: state[n] for n in names[::2]}, tmp_path / 'a.pth')
@@ -474,7 +463,7 @@ def test_several_sources__are_read_as_one(convert, tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_description__stays_true_of_what_is_written(convert, tmp_path, capsys, suffix):
+def test_description__stays_true_of_what_is_written(tmp_path, capsys, suffix):
     images = dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], channel_order='RGB')
     said = dict(
         format=1,

@@ -1,7 +1,4 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import timm.models.beit
@@ -9,21 +6,17 @@ import torch
 
 from beit_mm.checkpoints import write_weights
 from beit_mm.checkpoints.description import describe
+from beit_mm.cli import describe_checkpoint
 from beit_mm.contracts import UserError
 from beit_mm.models import BEiTEncoder, MaskedImageModel
 
-TOOL = Path(__file__).resolve().parents[3] / 'tools/analysis_tools/describe_checkpoint.py'
-SPEC = importlib.util.spec_from_file_location('describe_checkpoint', TOOL)
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2)
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(capsys):
     def run(*arguments) -> str:
-        monkeypatch.setattr(sys, 'argv', ['describe_checkpoint.py', *map(str, arguments)])
-        tool.main()
+        describe_checkpoint.main([*map(str, arguments)])
         return capsys.readouterr().out
 
     return run

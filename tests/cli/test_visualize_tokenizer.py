@@ -1,24 +1,12 @@
-import importlib.util
-import sys
-from pathlib import Path
-
 import cv2
 import numpy as np
 import torch
 
+from beit_mm.cli import visualize_tokenizer
 from beit_mm.registry import MODELS
 from beit_mm.visualization import patches_of_code, to_rgb
 
-ROOT = Path(__file__).resolve().parents[3]
 SIZES = dict(vocab_size=16, stride=4, width=8, num_blocks=1, code_dim=4, logit_scale=3.0)
-
-
-def load_tool():
-    path = ROOT / 'tools/analysis_tools/visualize_tokenizer.py'
-    spec = importlib.util.spec_from_file_location('tool_visualize_tokenizer', path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
 
 
 def test_pictures__of_a_checkpoint(tmp_path, monkeypatch):
@@ -41,14 +29,9 @@ def test_pictures__of_a_checkpoint(tmp_path, monkeypatch):
         f'model = dict(type="DVAETokenizer", **{SIZES})\n'
         f'data_preprocessor = {preprocessor}\nval_dataloader = dict(dataset={dataset})\n'
     )
-    tool, seen = load_tool(), {}
-    monkeypatch.setattr(tool, 'code_atlas', lambda *args: seen.update(atlas=args) or ATLAS)
-    monkeypatch.setattr(
-        sys,
-        'argv',
-        ['', *(str(tmp_path / n) for n in ('config.py', 'tokenizer.pth')), '--out']
-        + [str(tmp_path / 'out'), '--codes', '2', '--tensorboard'],
-    )
+    seen = {}
+    atlas = lambda *args: seen.update(atlas=args) or ATLAS  # noqa: E731
+    monkeypatch.setattr(visualize_tokenizer, 'code_atlas', atlas)
     board = {}
 
     class Board:  # TensorBoard need not be there
@@ -61,8 +44,10 @@ def test_pictures__of_a_checkpoint(tmp_path, monkeypatch):
         def close(self):
             board['closed'] = True
 
-    monkeypatch.setattr(tool, 'TensorboardVisBackend', Board)
-    tool.main()
+    monkeypatch.setattr(visualize_tokenizer, 'TensorboardVisBackend', Board)
+    paths = [str(tmp_path / name) for name in ('config.py', 'tokenizer.pth', 'out')]
+    arguments = [*paths[:2], '--out', paths[2], '--codes', '2', '--tensorboard']
+    visualize_tokenizer.main(arguments)
     images, ids, codes, _ = seen['atlas']
     pixels = np.stack([cv2.imread(str(tmp_path / f'images/{i}.png')) for i in range(3)])
     assert np.array_equal(images, pixels[..., ::-1])
@@ -86,9 +71,8 @@ def test_pictures__of_a_checkpoint(tmp_path, monkeypatch):
 
 
 def test_spread__sorted_data_sets_show_all_their_classes():
-    tool = load_tool()
-    assert tool.spread(3, 256) == [0, 1, 2]
-    places = tool.spread(1000, 32)
+    assert visualize_tokenizer.spread(3, 256) == [0, 1, 2]
+    places = visualize_tokenizer.spread(1000, 32)
     assert len(set(places)) == 32 and {place // 250 for place in places} == {0, 1, 2, 3}
 
 

@@ -1,13 +1,12 @@
-"""What a checkpoint computes: by our encoder, by plain functions, by the library it belongs to.
+"""Compute what a checkpoint computes: by our encoder, by plain functions, by its own library.
 
-Each function takes named tensors, their :class:`Sizes` and a batch, and returns ``tokens``, what
-the last block and the norm after it give (or ``featmap``, the patches among them), and ``logits``
-of the checkpoint's own head if it has one.
+Each function takes named tensors, their :class:`Sizes` and a batch, and returns ``tokens``, the
+output of the last block and the norm after it (or ``featmap``, the patches among them), and
+``logits`` of the checkpoint's own head if it has one.
 """
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,122 +16,16 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from beit_mm.checkpoints import write_weights
+from beit_mm.cli.convert_sizes import TABLE, Sizes, build_encoder
 from beit_mm.contracts import UserError
-from beit_mm.contracts.positions import relative_position_index, square_grid, table_length
-from beit_mm.models.backbones.beit_encoder import BEiTEncoder
+from beit_mm.contracts.positions import relative_position_index
 
 Outputs = dict[str, Tensor]
-TABLE = 'relative_position_bias_table'
 SEGMENTOR_ONLY = ('decode_head.', 'auxiliary_head.', 'fpn')
 
 
-@dataclass
-class Sizes:
-    """Of a model, as the shapes of its tensors in our layout tell them."""
-
-    dims: int
-    layers: int
-    heads: int
-    hidden: int
-    patch: int
-    channels: int
-    grid: tuple[int, int]
-    shared: bool
-    tables: bool
-    abs_pos: bool
-    layer_scale: bool
-    qkv_bias: bool
-    final_norm: bool
-    classes: int
-    vocab: int
-
-    @classmethod
-    def of(cls, state: Mapping[str, Tensor], heads: int | None, grid: tuple | None) -> 'Sizes':
-        """``heads`` are needed where no table tells them, ``grid`` where no square image does."""
-        hidden = state.get('backbone.blocks.0.mlp.fc1.weight')
-        if hidden is None:
-            found = sorted(n for n in state if n.startswith('backbone.blocks.0.mlp.'))
-            raise UserError(
-                f'The MLP of block 0 has {found or "no tensors"}, where fc1 and fc2 were expected; '
-                'other MLPs, such as SwiGLU, are not those of BEiT'
-            )
-        shared = state.get(f'backbone.rel_pos_bias.{TABLE}')
-        table = shared if shared is not None else state.get(f'backbone.blocks.0.attn.{TABLE}')
-        kernel = state['backbone.patch_embed.proj.weight']
-        dims, channels, patch, _ = kernel.shape
-        positions = state.get('backbone.pos_embed')
-        if table is not None:
-            heads = table.shape[1]
-        if grid is None and table is not None:
-            grid = square_grid(len(table))
-        elif grid is None and positions is not None:
-            grid = (round((positions.shape[1] - 1) ** 0.5),) * 2
-        elif grid is None:
-            grid = (224 // patch,) * 2
-        fits = grid is not None
-        fits = fits and (table is None or len(table) == table_length(grid))
-        fits = fits and (positions is None or positions.shape[1] == 1 + grid[0] * grid[1])
-        if not fits:
-            found = [] if table is None else [f'a table of {len(table)} relative positions']
-            found += [] if positions is None else [f'{positions.shape[1] - 1} absolute positions']
-            raise UserError(
-                f'The checkpoint has {" and ".join(found)}, which does not fit '
-                f'{grid or "a square image"}{" patches" * (grid is not None)}; say the size of '
-                'the images it was trained with, --source-img-size H W'
-            )
-        numbers = {int(n.split('.')[2]) for n in state if n.startswith('backbone.blocks.')}
-        return cls(
-            dims=dims,
-            layers=1 + max(numbers),
-            heads=heads or max(dims // 64, 1),
-            hidden=len(hidden),
-            patch=patch,
-            channels=channels,
-            grid=grid,
-            shared=shared is not None,
-            tables=f'backbone.blocks.0.attn.{TABLE}' in state,
-            abs_pos=positions is not None,
-            layer_scale='backbone.blocks.0.gamma_1' in state,
-            qkv_bias='backbone.blocks.0.attn.q_bias' in state,
-            final_norm='backbone.norm.weight' in state,
-            classes=len(state.get('head.fc.bias', ())),
-            vocab=len(state.get('head.proj.bias', ())),
-        )
-
-    @property
-    def image(self) -> tuple[int, int]:
-        return self.grid[0] * self.patch, self.grid[1] * self.patch
-
-    @property
-    def mlp_ratio(self) -> float:
-        return (self.hidden + 0.5) / self.dims  # int(dims * ratio) is hidden, never one less
-
-    @property
-    def tables_in(self) -> str | None:
-        return 'shared' if self.shared else 'per_layer' if self.tables else None
-
-
-def encoder(sizes: Sizes) -> BEiTEncoder:
-    return BEiTEncoder(
-        arch=dict(
-            embed_dims=sizes.dims,
-            num_layers=sizes.layers,
-            num_heads=sizes.heads,
-            mlp_ratio=sizes.mlp_ratio,
-        ),
-        img_size=sizes.image,
-        patch_size=sizes.patch,
-        in_channels=sizes.channels,
-        abs_pos=sizes.abs_pos,
-        rel_pos=sizes.tables_in,
-        layer_scale_init=0.1 if sizes.layer_scale else None,
-        qkv_bias=sizes.qkv_bias,
-        final_norm=sizes.final_norm,
-    ).eval()
-
-
 def head_logits(tokens: Tensor, state: Mapping[str, Tensor], mask: Tensor) -> Outputs:
-    """Of our neck and head, which are a norm and a linear layer."""
+    """Return the logits of our neck and head, a norm and a linear layer."""
     if 'neck.norm.weight' not in state:
         return {}
     norm = (state['neck.norm.weight'].shape, state['neck.norm.weight'], state['neck.norm.bias'])
@@ -146,7 +39,7 @@ def head_logits(tokens: Tensor, state: Mapping[str, Tensor], mask: Tensor) -> Ou
 
 
 def ours(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
-    model = encoder(sizes)
+    model = build_encoder(sizes)
     own = {n.removeprefix('backbone.'): t for n, t in state.items() if n.startswith('backbone.')}
     keys = model.load_state_dict(own, strict=False)
     lost = [name for name in keys.missing_keys if name != 'mask_token']
@@ -160,7 +53,7 @@ def ours(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> 
 
 
 def original(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
-    """The original's steps on the original's names, without any module of ours."""
+    """Compute the original's steps on its names, without any module of ours."""
     index = relative_position_index(sizes.grid)
 
     def bias(table: Tensor | None) -> Tensor | float:
@@ -265,7 +158,7 @@ def huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tens
 
 
 def hf_settings(sizes: Sizes, state: Mapping[str, Tensor]) -> dict:
-    """The part of a BeitConfig that follows from the tensors, and our LayerNorm's epsilon."""
+    """Return what of a BeitConfig follows from the tensors, and our LayerNorm's epsilon."""
     names = list(state)
     pretrain = 'lm_head.weight' in state
     inner_norm = any(n.endswith('layernorm.weight') and 'pooler' not in n for n in names)
@@ -384,7 +277,13 @@ REFERENCES = dict(
 def outputs_of(
     layout: str, state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor
 ) -> Outputs | None:
-    """None where the library of the layout is not installed."""
+    """Return what ``state`` computes, or None where the library of its layout is missing.
+
+    Args:
+        state: Named tensors of ``layout``.
+        x: (B, C, H, W)
+        mask: (B, h, w) bool, used by checkpoints of a pre-training.
+    """
     function, package = REFERENCES[layout]
     if package is not None and find_spec(package) is None:
         return None

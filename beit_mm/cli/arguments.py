@@ -1,0 +1,55 @@
+"""Arguments that several tools share."""
+
+import os
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from pathlib import Path
+
+from mmengine.config import Config
+
+from beit_mm.cli.config_options import ConfigOptions
+
+
+def config_parser(description: str) -> ArgumentParser:
+    """Return a parser of a config file and ``--cfg-options``."""
+    parser = ArgumentParser(description=description)
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override the config, for example optim_wrapper.optimizer.lr=1e-4',
+    )
+    return parser
+
+
+def parse_with_launcher(parser: ArgumentParser, arguments: list[str] | None) -> Namespace:
+    """Parse ``arguments`` and those of a launcher of several processes.
+
+    MMEngine reads the process's number on its machine from the variable LOCAL_RANK.
+    """
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args(arguments)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def choose_work_dir(config: Config, args: Namespace) -> str:
+    """Return ``--work-dir``, else the config's ``work_dir``, else work_dirs/CONFIG_NAME."""
+    default = str(Path('work_dirs') / Path(args.config).stem)
+    return args.work_dir or config.get('work_dir') or default
+
+
+def positive_int(text: str) -> int:
+    """Return the integer in ``text``, for argparse; it is at least 1."""
+    if int(text) < 1:
+        raise ArgumentTypeError(f'{text}: expected at least 1')
+    return int(text)
+
+
+def positive_float(text: str) -> float:
+    """Return the number in ``text``, for argparse; it is above 0."""
+    if not float(text) > 0:
+        raise ArgumentTypeError(f'{text}: expected a number above 0')
+    return float(text)

@@ -1,0 +1,140 @@
+"""Check all files that a config's data sets read (tools/check_dataset.py)."""
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+
+import cv2
+from mmengine.config import Config
+
+from beit_mm.cli.arguments import config_parser, positive_int
+from beit_mm.cli.config_loading import load_config
+from beit_mm.cli.progress import Progress
+from beit_mm.contracts import UserError
+from beit_mm.contracts.finding import LEVELS
+from beit_mm.preflight.files import (
+    FileFinding,
+    Split,
+    check_duplicates,
+    check_folders,
+    check_labels,
+    check_sample,
+    read_splits,
+)
+
+
+def check_config_data(
+    config: Config, names: tuple[str, ...], max_images: int | None = None, workers: int = 0
+) -> tuple[list[FileFinding], dict[str, dict]]:
+    """Check the data sets of some dataloaders, each file once.
+
+    Args:
+        names: ``train``, ``val`` or ``test``.
+        max_images: Samples of each data set that are decoded; None decodes all.
+        workers: Processes that decode; 0 decodes in this one.
+
+    Returns:
+        All findings, errors first, and for the key of each data set how many ``samples`` it has
+        and how many were ``checked``.
+
+    Raises:
+        UserError: A process died on a file.
+    """
+    found, sizes, files = [], {}, []
+    results = {}  # the test set is often the validation set: read it once
+    for name in names:
+        for split in read_splits(config, name):
+            sizes[split.key] = dict(samples=len(split.samples), checked=0)
+            found += split.broken
+            if split.broken:
+                continue
+            found += [*check_labels(split), *check_folders(split)]
+            samples = spread(split.samples, max_images)
+            sizes[split.key]['checked'] = len(samples)
+            known = repr((samples, split.rules, split.loader))
+            if known not in results:
+                results[known] = list(check_files(split, samples, workers))
+                found += [finding for findings, _ in results[known] for finding in findings]
+            for sample, (_, digest) in zip(samples, results[known], strict=True):
+                if digest is not None:
+                    files.append((name, sample.image, digest))
+    found = [*dict.fromkeys([*found, *check_duplicates(files)])]
+    return sorted(found, key=lambda f: (LEVELS.index(f.level), f.kind, f.path)), sizes
+
+
+def spread(samples: list, number: int | None) -> list:
+    """Return ``number`` samples from all over the list; None returns all."""
+    if number is None or number >= len(samples):
+        return samples
+    return [samples[i * len(samples) // number] for i in range(number)]
+
+
+def check_files(split: Split, samples: list, workers: int) -> Iterator:
+    """Yield the result of ``check_sample`` for each sample."""
+    check = partial(check_sample, loader=split.loader, rules=split.rules)
+    with Progress(split.key, len(samples)) as progress:
+        if workers == 0:
+            for sample in samples:
+                yield check(sample)
+                progress.step()
+            return
+        try:
+            with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+                for result in pool.map(check, samples, chunksize=8):
+                    yield result
+                    progress.step()
+        except BrokenProcessPool:
+            raise UserError(
+                f'{split.key}: a process died on one of the files after {progress.done} of them '
+                '(memory, or a decoder that crashed); --workers 0 shows where'
+            ) from None
+
+
+def report(found: list[FileFinding], most: int) -> None:
+    """Print at most ``most`` findings of each kind."""
+    shown = Counter()
+    totals = Counter((finding.level, finding.kind) for finding in found)
+    for finding in found:
+        kind = finding.level, finding.kind
+        shown[kind] += 1
+        if shown[kind] <= most:
+            print(finding)
+        elif shown[kind] == most + 1:
+            print(f'{finding.level}: {finding.kind}: {totals[kind] - most} more (--out has all)')
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = config_parser('Check the files that a config reads')
+    parser.add_argument('--split', choices=['train', 'val', 'test', 'all'], default='all')
+    parser.add_argument('--max-images', type=positive_int, help='of each data set, spread over it')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='0: no other process')
+    parser.add_argument('--show', type=int, default=20, help='lines for each kind of finding')
+    parser.add_argument('--out', type=Path, help='write all findings to this JSON file')
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse_args(arguments)
+    config = load_config(args.config, args.cfg_options)
+    names = ('train', 'val', 'test') if args.split == 'all' else (args.split,)
+    found, sizes = check_config_data(config, names, args.max_images, args.workers)
+    if not sizes:
+        raise UserError(f'{args.config} has no dataloader of {", ".join(names)}')
+    report(found, args.show)
+    if args.out:
+        kinds = Counter(finding.kind for finding in found)
+        content = dict(config=args.config, data_sets=sizes, counts=dict(kinds))
+        content['findings'] = [vars(finding) for finding in found]
+        args.out.write_text(json.dumps(content, indent=1), encoding='utf-8')
+    for key, size in sizes.items():
+        print(f'{key}: {size["samples"]} samples, {size["checked"]} checked')
+    counts = Counter(finding.level for finding in found)
+    print(', '.join(f'{counts[level]} {level}s' for level in LEVELS))
+    sys.exit(1 if counts['error'] else 0)

@@ -1,0 +1,98 @@
+"""Check that two state dicts compute the same on a random batch."""
+
+import re
+
+import torch
+from torch import Tensor
+
+from beit_mm.checkpoints import LAYOUTS, OURS, task_of
+from beit_mm.cli.convert_references import outputs_of
+from beit_mm.cli.convert_sizes import POSITIONS, Sizes
+from beit_mm.contracts import UserError
+
+TOLERANCE = 1e-4  # of the largest output, in float32
+HEAD = re.compile(r'(head|decode_head|auxiliary_head)\.')
+
+
+def compare(
+    first: dict[str, Tensor], second: dict[str, Tensor], what: str, tolerance: float = TOLERANCE
+) -> str:
+    """Return a line about the largest difference between outputs of the same name.
+
+    Args:
+        what: What is compared, for the line and the error.
+        tolerance: Largest difference allowed, of the largest value.
+
+    Raises:
+        UserError: A difference is larger, or there is nothing to compare.
+    """
+    names = sorted(set(first) & set(second))
+    if not names:
+        raise UserError(f'{what}: no output that both have, so it was not proved')
+    worst = 0.0
+    for name in names:
+        a, b = first[name], second[name]
+        scale = b.abs().max().clamp(min=1e-6)
+        error = ((a - b).abs().max() / scale).item() if a.shape == b.shape else float('inf')
+        if not error <= tolerance:
+            raise UserError(
+                f'{what}: {name} differ by {error:.1e} of the largest value, more than '
+                f'{tolerance:.0e}; nothing was written'
+            )
+        worst = max(worst, error)
+    return f'{what}: equal {" and ".join(names)} (differences up to {worst:.0e} of the largest)'
+
+
+def draw_batch(sizes: Sizes) -> tuple[Tensor, Tensor]:
+    """Return random images (2, C, H, W) and a mask (2, h, w), always the same."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, sizes.channels, *sizes.image, generator=generator)
+    return x, torch.rand(2, *sizes.grid, generator=generator) < 0.4
+
+
+def prove(
+    layout: str, weights: dict[str, Tensor], ours: dict[str, Tensor], sizes: Sizes, what: str
+) -> str:
+    """Compare what ``weights`` compute in the library of ``layout`` with what ours compute.
+
+    Where that library is not installed, the original's steps take its place.
+    """
+    x, mask = draw_batch(sizes)
+    own = outputs_of(OURS, ours, sizes, x, mask)
+    theirs = None if layout == OURS else outputs_of(layout, weights, sizes, x, mask)
+    if theirs is None:  # its library is not installed, or it is ours
+        plain = LAYOUTS['unilm'].from_ours(ours, task_of(ours), sizes.grid).result
+        theirs = outputs_of('unilm', plain, sizes, x, mask)
+        what += " (by the original's steps)"
+    line = compare(theirs, own, what)
+    if 'logits' in theirs and 'logits' in own or not any(map(HEAD.match, ours)):
+        return line
+    if 'head.fc.weight' in ours and 'neck.norm.weight' not in ours:
+        return f'{line}; logits not proved, as no tensor says what the head pools'
+    return f'{line}; logits not proved, as the decoder or neck before them is not run'
+
+
+def prove_resized(
+    source: dict[str, Tensor], old: Sizes, resized: dict[str, Tensor], new: Sizes
+) -> str:
+    """Compare with the source, which interpolates its positions while it runs on the new size."""
+    x, mask = draw_batch(new)
+    precision = max(
+        (torch.finfo(t.dtype).eps for n, t in resized.items() if n.endswith(POSITIONS)), default=0
+    )
+    return compare(
+        outputs_of(OURS, source, old, x, mask),
+        outputs_of(OURS, resized, new, x, mask),
+        f'source at {new.image[0]} x {new.image[1]} pixels and resized',
+        max(TOLERANCE, 8 * precision),  # positions are written in the precision of the source
+    )
+
+
+def prove_target(
+    layout: str, weights: dict[str, Tensor], ours: dict[str, Tensor], sizes: Sizes, task: str
+) -> str:
+    """Compare the result with ours, without a head that was left behind."""
+    kept = ours
+    if task != task_of(ours) or layout in ('timm', 'mmseg', 'unilm_seg') and task == 'pretrain':
+        kept = {name: tensor for name, tensor in ours.items() if name.startswith('backbone.')}
+    return prove(layout, weights, kept, sizes, f'beit_mm and target ({layout})')
