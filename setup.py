@@ -59,6 +59,7 @@ setup(
         'tifffile',
         'matplotlib',
         'jinja2',
+        'rich',
         'onedl-mmengine>=0.10.12,<1',
         'onedl-mmcv>=2.3.6,<2.4',
         'onedl-mmpretrain>=1.3.6,<2',
