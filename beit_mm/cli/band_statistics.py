@@ -6,6 +6,7 @@ import numpy as np
 
 from beit_mm.cli.arguments import positive_int
 from beit_mm.cli.progress import Progress
+from beit_mm.cli.spread import spread
 from beit_mm.contracts import UserError
 from beit_mm.datasets import UnlabelledImageFolder
 from beit_mm.datasets.transforms import LoadMultiBandImage
@@ -64,8 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     dataset = UnlabelledImageFolder(args.folder, extensions=args.extensions)
     paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
     if args.limit:
-        chosen = np.unique(np.linspace(0, len(paths) - 1, args.limit).astype(int))
-        paths = [paths[i] for i in chosen]
+        paths = [paths[i] for i in spread(len(paths), args.limit)]
     load = LoadMultiBandImage(channels=args.channels, bands=args.bands, layout=args.layout)
     found = band_statistics(paths, load)
     for name in ('mean', 'std', 'min', 'max'):

@@ -17,6 +17,7 @@ from mmengine.config import Config
 from beit_mm.cli.arguments import config_parser, positive_int
 from beit_mm.cli.config_loading import load_config
 from beit_mm.cli.progress import Progress
+from beit_mm.cli.spread import spread
 from beit_mm.contracts import UserError
 from beit_mm.contracts.finding import LEVELS
 from beit_mm.preflight.files import (
@@ -56,7 +57,9 @@ def check_config_data(
             if split.broken:
                 continue
             found += [*check_labels(split), *check_folders(split)]
-            samples = spread(split.samples, max_images)
+            samples = split.samples
+            if max_images is not None:
+                samples = [samples[i] for i in spread(len(samples), max_images)]
             sizes[split.key]['checked'] = len(samples)
             known = repr((samples, split.rules, split.loader))
             if known not in results:
@@ -67,13 +70,6 @@ def check_config_data(
                     files.append((name, sample.image, digest))
     found = [*dict.fromkeys([*found, *check_duplicates(files)])]
     return sorted(found, key=lambda f: (LEVELS.index(f.level), f.kind, f.path)), sizes
-
-
-def spread(samples: list, number: int | None) -> list:
-    """Return ``number`` samples from all over the list; None returns all."""
-    if number is None or number >= len(samples):
-        return samples
-    return [samples[i * len(samples) // number] for i in range(number)]
 
 
 def check_files(split: Split, samples: list, workers: int) -> Iterator:

