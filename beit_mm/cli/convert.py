@@ -22,7 +22,7 @@ from beit_mm.checkpoints import (
 )
 from beit_mm.checkpoints.layouts.names import note_pooling
 from beit_mm.cli.convert_proof import prove, prove_resized, prove_target
-from beit_mm.cli.convert_references import hf_settings
+from beit_mm.cli.convert_references import make_hf_config
 from beit_mm.cli.convert_sizes import POSITIONS, Sizes
 from beit_mm.contracts import UserError
 from beit_mm.contracts.positions import Grid, resize_pos_embed, resize_table
@@ -203,7 +203,7 @@ def convert(sources: list[str], target: str, args: argparse.Namespace) -> None:
         print(f'{name}: {step.table() if args.report else step.summary()}')
     print('\n'.join(proofs))
     if args.target == 'huggingface':
-        print(f'its config.json: {json.dumps(hf_settings(sizes, result))}')
+        print(f'its config.json: {json.dumps(make_hf_config(sizes, result))}')
     if description is not None and 'images' in description:
         images = ', '.join(f'{name} {value}' for name, value in description['images'].items())
         print(f'normalization of its images: {images}')

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from beit_mm.checkpoints import LAYOUTS, OURS, task_of
-from beit_mm.cli.convert_references import outputs_of
+from beit_mm.cli.convert_references import compute_outputs
 from beit_mm.cli.convert_sizes import POSITIONS, Sizes
 from beit_mm.contracts import UserError
 
@@ -58,11 +58,11 @@ def prove(
     Where that library is not installed, the original's steps take its place.
     """
     x, mask = draw_batch(sizes)
-    own = outputs_of(OURS, ours, sizes, x, mask)
-    theirs = None if layout == OURS else outputs_of(layout, weights, sizes, x, mask)
+    own = compute_outputs(OURS, ours, sizes, x, mask)
+    theirs = None if layout == OURS else compute_outputs(layout, weights, sizes, x, mask)
     if theirs is None:  # its library is not installed, or it is ours
         plain = LAYOUTS['unilm'].from_ours(ours, task_of(ours), sizes.grid).result
-        theirs = outputs_of('unilm', plain, sizes, x, mask)
+        theirs = compute_outputs('unilm', plain, sizes, x, mask)
         what += " (by the original's steps)"
     line = compare(theirs, own, what)
     if 'logits' in theirs and 'logits' in own or not any(map(HEAD.match, ours)):
@@ -81,8 +81,8 @@ def prove_resized(
         (torch.finfo(t.dtype).eps for n, t in resized.items() if n.endswith(POSITIONS)), default=0
     )
     return compare(
-        outputs_of(OURS, source, old, x, mask),
-        outputs_of(OURS, resized, new, x, mask),
+        compute_outputs(OURS, source, old, x, mask),
+        compute_outputs(OURS, resized, new, x, mask),
         f'source at {new.image[0]} x {new.image[1]} pixels and resized',
         max(TOLERANCE, 8 * precision),  # positions are written in the precision of the source
     )

@@ -24,7 +24,7 @@ Outputs = dict[str, Tensor]
 SEGMENTOR_ONLY = ('decode_head.', 'auxiliary_head.', 'fpn')
 
 
-def head_logits(tokens: Tensor, state: Mapping[str, Tensor], mask: Tensor) -> Outputs:
+def compute_logits(tokens: Tensor, state: Mapping[str, Tensor], mask: Tensor) -> Outputs:
     """Return the logits of our neck and head, a norm and a linear layer."""
     if 'neck.norm.weight' not in state:
         return {}
@@ -38,7 +38,7 @@ def head_logits(tokens: Tensor, state: Mapping[str, Tensor], mask: Tensor) -> Ou
     return {}
 
 
-def ours(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+def run_ours(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
     model = build_encoder(sizes)
     own = {n.removeprefix('backbone.'): t for n, t in state.items() if n.startswith('backbone.')}
     keys = model.load_state_dict(own, strict=False)
@@ -49,10 +49,10 @@ def ours(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> 
         )
     masked = mask if 'head.proj.weight' in state else None
     (tokens,) = model(x, masked)
-    return dict(tokens=tokens, **head_logits(tokens, state, mask))
+    return dict(tokens=tokens, **compute_logits(tokens, state, mask))
 
 
-def original(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+def run_original(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
     """Compute the original's steps on its names, without any module of ours."""
     index = relative_position_index(sizes.grid)
 
@@ -94,13 +94,13 @@ def original(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor)
     return dict(tokens=x)
 
 
-def original_segmentor(
+def run_original_segmentor(
     state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor
 ) -> Outputs:
-    return original(_below(state, 'backbone.'), sizes, x, mask)
+    return run_original(_below(state, 'backbone.'), sizes, x, mask)
 
 
-def timm(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+def run_timm(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
     from timm.models.beit import Beit
 
     model = Beit(
@@ -125,7 +125,7 @@ def timm(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> 
     return dict(outputs, logits=model(x)) if 'head.weight' in state else outputs
 
 
-def huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+def run_huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
     import transformers
 
     if sizes.grid[0] != sizes.grid[1] and any(n.endswith(TABLE) for n in state):
@@ -137,7 +137,7 @@ def huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tens
     # Of a segmentor the encoder alone is read.
     state = {n: t for n, t in state.items() if not n.startswith(SEGMENTOR_ONLY)}
     pretrain, classify = 'lm_head.weight' in state, 'classifier.weight' in state
-    config = transformers.BeitConfig(**hf_settings(sizes, state))
+    config = transformers.BeitConfig(**make_hf_config(sizes, state))
     kind = 'ForMaskedImageModeling' if pretrain else 'ForImageClassification' * classify or 'Model'
     with tempfile.TemporaryDirectory() as folder:
         write_weights(state, Path(folder) / 'model.safetensors')
@@ -157,7 +157,7 @@ def huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tens
     return dict(tokens=model(x).last_hidden_state)
 
 
-def hf_settings(sizes: Sizes, state: Mapping[str, Tensor]) -> dict:
+def make_hf_config(sizes: Sizes, state: Mapping[str, Tensor]) -> dict:
     """Return what of a BeitConfig follows from the tensors, and our LayerNorm's epsilon."""
     names = list(state)
     pretrain = 'lm_head.weight' in state
@@ -185,7 +185,7 @@ def hf_settings(sizes: Sizes, state: Mapping[str, Tensor]) -> dict:
     )
 
 
-def mmpretrain(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+def run_mmpretrain(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
     if 'cls_token' in state:  # a backbone without its prefix
         state = {f'backbone.{name}': tensor for name, tensor in state.items()}
     pretrain = 'head.cls_head.weight' in state
@@ -225,7 +225,7 @@ def mmpretrain(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tenso
     return dict(logits=F.linear(features, state[f'{head}.weight'], state[f'{head}.bias']))
 
 
-def mmseg(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
+def run_mmseg(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
     prefix = 'backbone.' if 'backbone.cls_token' in state else ''
     model = MODELS.build(
         dict(
@@ -263,18 +263,18 @@ def _load(model: torch.nn.Module, state: Mapping[str, Tensor], unused: set | Non
 
 
 REFERENCES = dict(
-    beit_mm=(ours, None),
-    unilm=(original, None),
-    unilm_seg=(original_segmentor, None),
-    timm=(timm, 'timm'),
-    huggingface=(huggingface, 'transformers'),
-    mmpretrain=(mmpretrain, 'mmpretrain'),
-    mmseg=(mmseg, 'mmseg'),
+    beit_mm=(run_ours, None),
+    unilm=(run_original, None),
+    unilm_seg=(run_original_segmentor, None),
+    timm=(run_timm, 'timm'),
+    huggingface=(run_huggingface, 'transformers'),
+    mmpretrain=(run_mmpretrain, 'mmpretrain'),
+    mmseg=(run_mmseg, 'mmseg'),
 )
 
 
 @torch.no_grad()
-def outputs_of(
+def compute_outputs(
     layout: str, state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor
 ) -> Outputs | None:
     """Return what ``state`` computes, or None where the library of its layout is missing.
