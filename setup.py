@@ -60,6 +60,7 @@ setup(
         'matplotlib',
         'jinja2',
         'rich',
+        'filelock>=4.3',  # releases its locks in forked data workers
         'onedl-mmengine>=0.10.12,<1',
         'onedl-mmcv>=2.3.6,<2.4',
         'onedl-mmpretrain>=1.3.6,<2',

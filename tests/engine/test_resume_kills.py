@@ -21,7 +21,7 @@ SERVER = """
 import os, signal, sys
 import torch
 import beit_mm
-from beit_mm.checkpoints.store import atomic_local_backend as storage
+from faulty_disk import Disk, storage
 from same_training import train
 from tiny_training import tiny_config
 
@@ -33,20 +33,15 @@ ACCUMULATED = dict(
 def die_in_call(number):
     '''SIGKILL at the call of this number that touches the disk, a write half done.'''
     left = [number]
-    class Disk:
-        def __getattr__(self, name):
-            call = getattr(os, name)
-            if name not in ('open', 'write', 'fsync', 'replace', 'close'):
-                return call
-            def counted(*args):
-                left[0] -= 1
-                if left[0] == 0:
-                    if name == 'write':
-                        call(args[0], args[1][: len(args[1]) // 2])
-                    os.killpg(0, signal.SIGKILL)
-                return call(*args)
-            return counted
-    storage.os = Disk()
+    def counted(name, call, *args):
+        left[0] -= 1
+        if left[0] == 0:
+            if name == 'write':
+                call(args[0][: len(args[0]) // 2])
+            os.killpg(0, signal.SIGKILL)
+        return call(*args)
+    disk = Disk(counted)
+    storage.os, storage.open = disk.os, disk.open
 
 def run(folder, kind, resume, number):
     os.setpgid(0, 0)

@@ -5,6 +5,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from beit_mm.engine import AtomicCheckpointHook
 from benchmarks import chaos_resume
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +33,7 @@ def train(config: dict, kill_before: int | None = None, resume: bool = False) ->
         runner.train()
     except Killed:
         for hook in runner.hooks:  # the kernel lets go of the lock
-            if hasattr(hook, 'save_now'):
+            if isinstance(hook, AtomicCheckpointHook):
                 hook.after_run(runner)
     runner.train_loop.dataloader._iterator = None  # persistent workers end now, not at some gc
     return runner

@@ -1,15 +1,17 @@
-from beit_mm.checkpoints.store.atomic_local_backend import (
-    AtomicLocalBackend,
-    sweep,
-    write_atomically,
-)
+"""Checkpoints on the disk: whole files, the last valid one, who may write to the folder."""
+
+from beit_mm.checkpoints.store.atomic_file import open_atomically, sweep, write_atomically
+from beit_mm.checkpoints.store.atomic_local_backend import AtomicLocalBackend
 from beit_mm.checkpoints.store.plain_values import plain_message_hub, restored_message_hub, to_plain
-from beit_mm.checkpoints.store.resume_fit import changed_settings, classes_of, why_unfit
+from beit_mm.checkpoints.store.resume_choice import choose_checkpoint, refuse_unfit
+from beit_mm.checkpoints.store.resume_fit import classes_of
+from beit_mm.checkpoints.store.save_queue import SaveQueue
 from beit_mm.checkpoints.store.saved_checkpoints import (
     POINTER,
     NoUsableCheckpointError,
     bring_back,
     newest_valid,
+    point_and_rotate,
     pointed_at,
     retire,
     retired,
@@ -22,14 +24,18 @@ __all__ = [
     'POINTER',
     'AtomicLocalBackend',
     'NoUsableCheckpointError',
+    'SaveQueue',
     'WorkDirInUseError',
     'bring_back',
-    'changed_settings',
+    'choose_checkpoint',
     'classes_of',
     'lock',
     'newest_valid',
+    'open_atomically',
     'plain_message_hub',
+    'point_and_rotate',
     'pointed_at',
+    'refuse_unfit',
     'restored_message_hub',
     'retire',
     'retired',
@@ -37,6 +43,5 @@ __all__ = [
     'sweep',
     'to_plain',
     'why_broken',
-    'why_unfit',
     'write_atomically',
 ]

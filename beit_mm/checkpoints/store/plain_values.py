@@ -13,10 +13,10 @@ PLAIN = (str, int, float, complex, bool, bytes, type(None), torch.dtype, torch.S
 
 
 def to_plain(value: Any, where: str = 'checkpoint') -> Any:
-    """``value`` with NumPy's numbers and arrays, paths and odd containers turned into plain ones.
+    """Turn NumPy's numbers and arrays, paths and odd containers into plain values.
 
     Raises:
-        TypeError: Something that no plain value stands for; the message says where it is.
+        TypeError: No plain value stands for something; the message says where it is.
     """
     if isinstance(value, torch.Tensor):
         return value.detach()
@@ -44,7 +44,7 @@ def to_plain(value: Any, where: str = 'checkpoint') -> Any:
 
 
 def plain_message_hub(state: dict, max_history: int) -> dict:
-    """The state of a MessageHub with each HistoryBuffer as two tensors, its last entries."""
+    """Return the state of a MessageHub with the end of each HistoryBuffer as two tensors."""
     scalars = {}
     for name, buffer in state['log_scalars'].items():
         values, counts = (np.asarray(part, float)[-max_history:] for part in buffer.data)
@@ -63,7 +63,7 @@ def plain_message_hub(state: dict, max_history: int) -> dict:
 
 
 def restored_message_hub(state: dict, max_history: int) -> dict:
-    """What ``MessageHub.load_state_dict`` takes; MMEngine's own form passes unchanged."""
+    """Return what ``MessageHub.load_state_dict`` takes; MMEngine's own form passes unchanged."""
     scalars = {}
     for name, entry in state['log_scalars'].items():
         if isinstance(entry, Mapping):

@@ -4,16 +4,14 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmengine.model import is_model_wrapper
-
-from beit_mm.contracts.runner_access import optim_wrappers
+from beit_mm.contracts.runner_access import model_of, optim_wrappers
 
 PARTS = ('state_dict', 'meta', 'message_hub', 'optimizer')
 COUNTERS = ('params', 'lr', 'last_step', 'optimizer')  # not settings, or changed by schedules
 
 
 def classes_of(runner) -> dict[str, list[str]]:
-    """What a checkpoint says of the objects whose states it holds."""
+    """Return the class names of the objects whose states a checkpoint holds."""
     optimizers = [wrapper.optimizer for wrapper in optim_wrappers(runner)]
     named = {'optim_wrapper.optimizer': optimizers, 'param_scheduler': schedulers_of(runner)}
     return {key: [type(value).__name__ for value in values] for key, values in named.items()}
@@ -23,8 +21,14 @@ def schedulers_of(runner) -> list:
     return _flat(runner.param_schedulers)
 
 
-def why_unfit(checkpoint: Any, runner) -> str | None:
-    """Why a run of ``runner`` can't go on from ``checkpoint``; its tensors may be on ``meta``."""
+def why_unfit(checkpoint: Any, runner, loop: str | None) -> str | None:
+    """Return why a run cannot go on from a checkpoint, or None.
+
+    Args:
+        checkpoint: Its tensors may be on ``meta``.
+        loop: Class of the run's loop, which has to be that of the checkpoint; None for loops of
+            MMEngine, which save no state.
+    """
     if not isinstance(checkpoint, Mapping):
         return f'it holds a {type(checkpoint).__name__}'
     lacks = [part for part in PARTS if part not in checkpoint]
@@ -33,13 +37,11 @@ def why_unfit(checkpoint: Any, runner) -> str | None:
         lacks = ['param_schedulers']
     if lacks:
         return f'it lacks {", ".join(lacks)}, as best checkpoints and files of weights alone do'
-    loop = checkpoint.get('train_loop', {}).get('loop')
-    here = type(runner.train_loop).__name__
-    if hasattr(runner.train_loop, 'state_dict') and loop not in (None, here):
-        return f'its train_cfg.type is {loop}, here {here}, which counts the data otherwise'
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    before = checkpoint.get('train_loop', {}).get('loop', loop)
+    if loop is not None and before != loop:
+        return f'its train_cfg.type is {before}, here {loop}, which counts the data otherwise'
     saved = checkpoint['state_dict']
-    for name, parameter in model.named_parameters():
+    for name, parameter in model_of(runner).named_parameters():
         shape = tuple(parameter.shape)
         if parameter.requires_grad and (name not in saved or tuple(saved[name].shape) != shape):
             theirs = tuple(saved[name].shape) if name in saved else 'missing'
@@ -58,7 +60,7 @@ def why_unfit(checkpoint: Any, runner) -> str | None:
 
 
 def changed_settings(checkpoint: Mapping, runner) -> Iterator[str]:
-    """Settings of optimizer and schedules that the checkpoint's take the place of, in words."""
+    """Yield in words the settings of optimizer and schedules that the checkpoint's replace."""
     schedulers = schedulers_of(runner)
     for place, (ours, theirs) in enumerate(
         zip(schedulers, _flat(checkpoint.get('param_schedulers')), strict=True)
@@ -76,7 +78,7 @@ def changed_settings(checkpoint: Mapping, runner) -> Iterator[str]:
 
 
 def _groups(checkpoint: Mapping, runner) -> tuple[list, list]:
-    """(parameter groups of the optimizers here, those in the checkpoint)."""
+    """Return the parameter groups of the optimizers here and those in the checkpoint."""
     state = checkpoint['optimizer']
     states = [state] if 'param_groups' in state else list(state.values())
     ours = [wrapper.optimizer.param_groups for wrapper in optim_wrappers(runner)]

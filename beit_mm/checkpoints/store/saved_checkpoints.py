@@ -1,23 +1,25 @@
-"""The checkpoints in a folder: which there are, which are whole, which one to go on from."""
+"""The checkpoints in a folder: which there are, which are whole, which one is the last."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from zipfile import ZipFile
 
-from beit_mm.checkpoints.store.atomic_local_backend import write_atomically
+from beit_mm.checkpoints.store.atomic_file import write_atomically
+from beit_mm.contracts import UserError
 
 POINTER = 'last_checkpoint'
 RETIRED = 'earlier_checkpoints.txt'
 
 
-class NoUsableCheckpointError(RuntimeError):
-    """There are checkpoints, and all of them are broken."""
+class NoUsableCheckpointError(UserError, RuntimeError):
+    """There are checkpoints, but none that a run can go on from."""
 
 
 def why_broken(path: str | Path) -> str | None:
-    """None for a whole file of ``torch.save``, whose every byte is checked, else the reason.
+    """Return why a file is not a whole one of ``torch.save``, of which every byte is checked.
 
-    Files in another format than its archives are left to the reader.
+    None for a whole file, and for files in another format, which are left to the reader.
     """
     path = Path(path)
     if not path.is_file():
@@ -40,7 +42,7 @@ def why_broken(path: str | Path) -> str | None:
 
 
 def steps_of(folder: str | Path, template: str) -> dict[int, Path]:
-    """The files named like ``template`` ('iter_{}.pth'), by their number, largest first."""
+    """Return the files named like ``template`` ('iter_{}.pth') by number, the largest first."""
     head, tail = template.split('{}')
     pattern = re.compile(f'{re.escape(head)}(\\d+){re.escape(tail)}')
     folder = Path(folder)
@@ -50,7 +52,7 @@ def steps_of(folder: str | Path, template: str) -> dict[int, Path]:
 
 
 def pointed_at(work_dir: str | Path, folder: str | Path) -> Path | None:
-    """The checkpoint that ``last_checkpoint`` names, wherever the work dir stands now."""
+    """Return the checkpoint that ``last_checkpoint`` names, wherever the work dir is now."""
     pointer = Path(work_dir) / POINTER
     text = pointer.read_text(encoding='utf-8').strip() if pointer.is_file() else ''
     if not text:
@@ -62,9 +64,9 @@ def pointed_at(work_dir: str | Path, folder: str | Path) -> Path | None:
 
 
 def retire(work_dir: str | Path, folder: str | Path) -> set[str]:
-    """A new run begins: what earlier ones saved in ``folder`` stays, but ``resume`` passes it over.
+    """Have ``resume`` pass over what earlier runs saved in ``folder``, and return the names.
 
-    ``last_checkpoint`` becomes ``last_checkpoint.old``; to name one again undoes it for that one.
+    The files stay, and ``last_checkpoint`` becomes ``last_checkpoint.old``.
     """
     pointer, folder = Path(work_dir) / POINTER, Path(folder)
     names = {path.name for path in folder.glob('*.pth')} if folder.is_dir() else set()
@@ -76,16 +78,28 @@ def retire(work_dir: str | Path, folder: str | Path) -> set[str]:
 
 
 def retired(work_dir: str | Path) -> set[str]:
-    """Names of the checkpoints of earlier runs."""
+    """Return the names of the checkpoints of earlier runs."""
     file = Path(work_dir) / RETIRED
     return set(file.read_text(encoding='utf-8').splitlines()) if file.is_file() else set()
 
 
 def bring_back(work_dir: str | Path, name: str) -> None:
-    """The run has written its own file of this name."""
+    """Take a name off the list of earlier runs: this run has written its own file of it."""
     names = retired(work_dir)
     if name in names:
         _write_retired(work_dir, names - {name})
+
+
+def point_and_rotate(work_dir: str | Path, path: str | Path, outdated: Iterable[str]) -> None:
+    """Have ``last_checkpoint`` name a checkpoint, and then remove the outdated ones beside it."""
+    folder, path = Path(work_dir).resolve(), Path(path)
+    is_inside = path.resolve().is_relative_to(folder)
+    target = path.resolve().relative_to(folder).as_posix() if is_inside else path.resolve()
+    bring_back(folder, path.name)
+    write_atomically(folder / POINTER, str(target).encode())
+    for name in outdated:
+        if name != path.name:
+            path.with_name(name).unlink(missing_ok=True)
 
 
 def _write_retired(work_dir: str | Path, names: set[str]) -> None:
@@ -96,10 +110,10 @@ def _write_retired(work_dir: str | Path, names: set[str]) -> None:
 def newest_valid(
     work_dir: str | Path, folder: str | Path, template: str
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """The last checkpoint that is whole, and those that were passed over, each with the reason.
+    """Return the last whole checkpoint, and those that were passed over, each with the reason.
 
-    The pointer comes first, then the numbered ones below its own number: higher ones are left
-    from another run, and so are those that were retired.
+    The pointer comes first, then the numbered ones below its number. Higher ones are left from
+    another run, and so are those that were retired.
 
     Raises:
         NoUsableCheckpointError: All are broken. Beginning anew would overwrite them.

@@ -1,47 +1,45 @@
 import contextlib
-import errno
 import os
 import socket
 from pathlib import Path
-from typing import IO
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
+from filelock import FileLock, Timeout
+
+from beit_mm.contracts import UserError
 
 FILE_NAME = '.training.lock'
 
 
-class WorkDirInUseError(ValueError):
+class WorkDirInUseError(UserError):
     """Another process trains in the same work dir."""
 
 
-def lock(work_dir: str | Path) -> IO | None:
-    """Keep other trainings out of ``work_dir`` as long as the file is open and this process lives.
+def lock(work_dir: str | Path) -> FileLock | None:
+    """Keep trainings of other processes out of ``work_dir`` until the returned lock is released.
 
-    The kernel lets go of it with the process, whatever ends it, and data workers don't inherit it.
-    None where the file system has no locks.
+    The kernel releases it when this process ends, whatever ends it. Data workers do not inherit it.
+
+    Returns:
+        None where the file system has no locks.
 
     Raises:
         WorkDirInUseError: Another process has it.
     """
-    if fcntl is None:
-        return None
-    file = (Path(work_dir) / FILE_NAME).open('ab+', buffering=0)
+    path = Path(work_dir) / FILE_NAME
+    # One object per file and process, so that a second training of this process may go on.
+    held = FileLock(path, timeout=0, is_singleton=True, fallback_to_soft=False)
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().decode().strip()
-        file.close()
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
-            return None
+        held.acquire()
+    except Timeout:
+        holder = 'another process'
+        with contextlib.suppress(OSError):  # Windows does not let others read a locked file
+            holder = path.read_text(encoding='utf-8').strip() or holder
         raise WorkDirInUseError(
             f'Another training runs in {work_dir} ({holder}), and the two would overwrite each '
             "other's checkpoints; wait for its end, stop it, or choose another work_dir"
         ) from None
+    except (OSError, NotImplementedError):
+        return None
     with contextlib.suppress(OSError):  # a full disk takes no text, but the lock
-        file.truncate(0)
-        file.write(f'process {os.getpid()} on {socket.gethostname()}\n'.encode())
-    return file
+        path.write_text(f'process {os.getpid()} on {socket.gethostname()}\n', encoding='utf-8')
+    return held

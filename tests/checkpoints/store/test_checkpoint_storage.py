@@ -12,6 +12,8 @@ from beit_mm.checkpoints.store import (
     NoUsableCheckpointError,
     bring_back,
     newest_valid,
+    open_atomically,
+    point_and_rotate,
     pointed_at,
     retire,
     steps_of,
@@ -20,7 +22,6 @@ from beit_mm.checkpoints.store import (
     why_broken,
     write_atomically,
 )
-from beit_mm.engine.hooks import AtomicCheckpointHook
 
 
 @pytest.mark.parametrize('fault', [Killed(), OSError(errno.ENOSPC, 'No space left')])
@@ -53,6 +54,26 @@ def test_write__reaches_the_disk_before_the_name_does(tmp_path, monkeypatch):
     assert calls == ['fsync', 'replace', 'fsync']  # the file, its name, the folder
 
 
+def test_open__a_writer_that_takes_a_name_and_one_that_fails(tmp_path):
+    path = tmp_path / 'new' / 'file.pth'
+    with open_atomically(path) as file:
+        torch.save([1], file.name)
+        assert not path.exists()
+    assert torch.load(path) == [1]
+    with pytest.raises(KeyError), open_atomically(path) as file:
+        file.write(b'half')
+        raise KeyError
+    assert [entry.name for entry in path.parent.iterdir()] == ['file.pth']
+    assert torch.load(path) == [1]
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def save(folder, number, content=0.0):
     path = folder / f'iter_{number}.pth'
     torch.save(dict(x=torch.full((100,), content)), path)
@@ -73,8 +94,7 @@ def test_save__one_of_two_is_resumed_wherever_it_ends(fault, tmp_path, monkeypat
             FaultyDisk(patch, fails_at, fault)
             try:
                 write_atomically(folder / 'iter_2.pth', whole)
-                hook = AtomicCheckpointHook()
-                hook._point_and_rotate(str(folder), folder / 'iter_2.pth', ['iter_1.pth'])
+                point_and_rotate(folder, folder / 'iter_2.pth', ['iter_1.pth'])
             except (Killed, OSError):
                 pass
         path, skipped = newest_valid(folder, folder, 'iter_{}.pth')

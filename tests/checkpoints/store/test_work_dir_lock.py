@@ -1,11 +1,13 @@
+import errno
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 from same_training import train
 from tiny_training import tiny_config
 
-from beit_mm.checkpoints.store import WorkDirInUseError, lock, work_dir_lock
+from beit_mm.checkpoints.store import WorkDirInUseError, lock
 
 HOLDER = """
 import os, sys
@@ -54,11 +56,17 @@ def test_one_process__trains_again(tmp_path):
 
 def test_file_system_without_locks__is_no_reason_to_stop(tmp_path, monkeypatch):
     fcntl = pytest.importorskip('fcntl')
+    for code in (errno.ENOLCK, errno.ENOSYS):
+        error = OSError(code, 'No locks available')
+        monkeypatch.setattr(fcntl, 'flock', Mock(side_effect=error))
+        assert lock(tmp_path) is None
+    assert train(tiny_config(tmp_path, steps=2)).iter == 2
 
-    def lockf(*args):
-        raise OSError(37, 'No locks available')
 
-    monkeypatch.setattr(fcntl, 'lockf', lockf)
-    assert lock(tmp_path) is None
-    monkeypatch.setattr(work_dir_lock, 'fcntl', None)
-    assert lock(tmp_path) is None
+def test_one_process__may_train_while_it_holds_the_lock(tmp_path):
+    """A run that ended with an error has not released it."""
+    first, second = lock(tmp_path), lock(tmp_path)
+    second.release()
+    assert first.is_locked
+    first.release()
+    assert not first.is_locked

@@ -8,7 +8,12 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from tiny_training import TinyMetric, tiny_config
 
-from beit_mm.checkpoints.store import NoUsableCheckpointError, atomic_local_backend, retired
+from beit_mm.checkpoints.store import (
+    NoUsableCheckpointError,
+    atomic_local_backend,
+    retired,
+    saved_checkpoints,
+)
 from beit_mm.engine.hooks import AtomicCheckpointHook
 from beit_mm.engine.hooks import atomic_checkpoint_hook as module
 
@@ -47,7 +52,7 @@ class Full:
             real(path, content)
 
         monkeypatch.setattr(atomic_local_backend, 'write_atomically', write)
-        monkeypatch.setattr(module, 'write_atomically', write)
+        monkeypatch.setattr(saved_checkpoints, 'write_atomically', write)
 
 
 @pytest.mark.parametrize('background', [False, True])

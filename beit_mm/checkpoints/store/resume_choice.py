@@ -1,0 +1,78 @@
+"""Which checkpoint a run goes on from, and whether it can."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from beit_mm.checkpoints.store.resume_fit import changed_settings, why_unfit
+from beit_mm.checkpoints.store.saved_checkpoints import (
+    NoUsableCheckpointError,
+    newest_valid,
+    retired,
+    why_broken,
+)
+
+
+def choose_checkpoint(runner, folder: str | Path, template: str) -> str | None:
+    """Return the checkpoint that ``resume=True`` means: ``load_from``, or the last whole one.
+
+    Args:
+        folder: Where the run saves.
+        template: Names of its checkpoints, for example 'iter_{}.pth'.
+
+    Returns:
+        None where the run begins at iteration 0; the log says so.
+
+    Raises:
+        NoUsableCheckpointError: The one that ``load_from`` names is broken, or all are.
+    """
+    given = runner._load_from
+    if given is not None:
+        if '://' not in str(given) and (reason := why_broken(given)):
+            raise NoUsableCheckpointError(
+                f'Cannot resume from {given}: {reason}. Without a path, the last whole '
+                f'checkpoint in {folder} is taken'
+            )
+        return given
+    path, skipped = newest_valid(runner.work_dir, folder, template)
+    for broken, reason in skipped:
+        runner.logger.warning(f'Checkpoint {broken} was skipped: {reason}')
+    if path is not None:
+        runner.logger.info(f'Resuming from {path}')
+        return str(path)
+    earlier = [
+        entry.name
+        for entry in sorted(Path(runner.work_dir).iterdir())
+        if re.fullmatch(r'\d{8}_\d{6}', entry.name) and entry.name != runner.timestamp
+    ]
+    others = ', '.join(sorted(retired(runner.work_dir)))
+    runner.logger.warning(
+        f'resume=True, but {folder} has no checkpoint'
+        + (f' of the last run, only of earlier runs: {others}' if others else '')
+        + (f' (earlier runs there: {", ".join(earlier)})' if earlier else '')
+        + ': beginning at iteration 0'
+    )
+    return None
+
+
+def refuse_unfit(checkpoint: Mapping, path: str, runner, loop: str | None) -> None:
+    """Raise unless the run can go on from a checkpoint; log the settings that will not count.
+
+    Args:
+        checkpoint: The content of ``path``; its tensors may be on ``meta``.
+        loop: Class of a loop that resumes within an epoch, as :func:`why_unfit` takes it.
+
+    Raises:
+        NoUsableCheckpointError: It is of another model, optimizer, schedule or loop.
+    """
+    begin = f'begin anew from its weights with load_from={str(path)!r} and resume=False'
+    if reason := why_unfit(checkpoint, runner, loop):
+        raise NoUsableCheckpointError(
+            f'Cannot resume from {path}: {reason}. Set it back to what the run began with, or '
+            f'{begin}'
+        )
+    if changed := list(changed_settings(checkpoint, runner)):
+        runner.logger.warning(
+            f'The run goes on with the settings of the checkpoint, {", ".join(changed)}. To '
+            f'train with those of the config, {begin}'
+        )
