@@ -1,31 +1,18 @@
 """The stages of the quickstart: skipped when done, resumed when stopped, repeated when changed."""
 
-import importlib.util
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from beit_mm.cli import quickstart
+
 COUNT = "import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.write_text(p.read_text() + 'x')"
 CONFIG = 'pretrain/beit_beit-micro-p8_digit-scenes.py'
-
-
-@pytest.fixture(scope='module')
-def quickstart():
-    sys.path.insert(0, str(ROOT / 'tools'))
-    try:
-        spec = importlib.util.spec_from_file_location('quickstart', ROOT / 'tools/quickstart.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path.remove(str(ROOT / 'tools'))
 
 
 @pytest.fixture
@@ -36,57 +23,55 @@ def runs(tmp_path):
     return path
 
 
-def start(quickstart, tmp_path):
+def start(tmp_path):
     return quickstart.Quickstart(tmp_path / 'work', tmp_path / 'data', seed=0, smoke=True)
 
 
-def test_stage__finished_is_skipped_and_changed_is_repeated(quickstart, tmp_path, runs, capsys):
+def test_stage__finished_is_skipped_and_changed_is_repeated(tmp_path, runs, capsys):
     for _ in range(2):
-        start(quickstart, tmp_path).stage('one', ['-c', COUNT, str(runs)], seconds=1)
+        start(tmp_path).stage('one', ['-c', COUNT, str(runs)], seconds=1)
     assert runs.read_text() == 'x'
     assert 'one: done before' in capsys.readouterr().out
-    start(quickstart, tmp_path).stage('one', ['-c', COUNT, str(runs), 'more'], seconds=1)
+    start(tmp_path).stage('one', ['-c', COUNT, str(runs), 'more'], seconds=1)
     assert runs.read_text() == 'xx'
 
 
-def test_stage__a_new_checkpoint_under_the_same_name_repeats_it(quickstart, tmp_path, runs):
+def test_stage__a_new_checkpoint_under_the_same_name_repeats_it(tmp_path, runs):
     checkpoint = tmp_path / 'a.pth'
     command = ['-c', COUNT, str(runs), f'model.init_cfg.checkpoint={checkpoint}']
     for content in ('first', 'first', 'second'):
         checkpoint.write_text(content)
-        start(quickstart, tmp_path).stage('one', command, seconds=1)
+        start(tmp_path).stage('one', command, seconds=1)
     assert runs.read_text() == 'xx'
 
 
-def test_stage__stopped_goes_on_with_resume(quickstart, tmp_path, capsys):
+def test_stage__stopped_goes_on_with_resume(tmp_path, capsys):
     words = tmp_path / 'words'
     code = (
         'import sys, pathlib; p = pathlib.Path(sys.argv[1]); '
         "p.write_text(' '.join(sys.argv[2:])); sys.exit('--resume' not in sys.argv)"
     )
     with pytest.raises(SystemExit, match='one failed with exit status 1; whole log: .*one.log'):
-        start(quickstart, tmp_path).stage('one', ['-c', code, str(words)], 1, resume=True)
+        start(tmp_path).stage('one', ['-c', code, str(words)], 1, resume=True)
     assert words.read_text() == ''
-    start(quickstart, tmp_path).stage('one', ['-c', code, str(words)], 1, resume=True)
+    start(tmp_path).stage('one', ['-c', code, str(words)], 1, resume=True)
     assert words.read_text() == '--resume'
 
 
-def test_stage__a_changed_run_does_not_go_on_from_the_checkpoints_of_the_old_one(
-    quickstart, tmp_path
-):
+def test_stage__a_changed_run_does_not_go_on_from_the_checkpoints_of_the_old_one(tmp_path):
     out = tmp_path / 'work/one'
     save = 'import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.mkdir(exist_ok=True); '
     save += "(p / 'iter_9.pth').write_text('old'); (p / 'last_checkpoint').write_text('iter_9.pth')"
     (tmp_path / 'work').mkdir()
-    start(quickstart, tmp_path).stage('one', ['-c', save, str(out)], 1, resume=True)
+    start(tmp_path).stage('one', ['-c', save, str(out)], 1, resume=True)
     assert (out / 'iter_9.pth').is_file()
     killed = ['-c', 'import sys; sys.exit(1)', 'changed']  # before its first checkpoint
     with pytest.raises(SystemExit):
-        start(quickstart, tmp_path).stage('one', killed, 1, resume=True)
+        start(tmp_path).stage('one', killed, 1, resume=True)
     assert not list(out.iterdir())  # nothing that --resume could take
 
 
-def test_paths__typed_anywhere_are_seen_from_the_root(quickstart, tmp_path, monkeypatch):
+def test_paths__typed_anywhere_are_seen_from_the_root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert quickstart.seen_from_root(Path('runs')) == tmp_path.resolve() / 'runs'
     assert quickstart.seen_from_root(quickstart.ROOT / 'data/x') == Path('data/x')
@@ -94,21 +79,21 @@ def test_paths__typed_anywhere_are_seen_from_the_root(quickstart, tmp_path, monk
     assert quickstart.seen_from_root(Path('data/x')) == Path('data/x')
 
 
-def test_stage__progress_is_shown_and_all_output_is_kept(quickstart, tmp_path, capsys):
+def test_stage__progress_is_shown_and_all_output_is_kept(tmp_path, capsys):
     line = 'mmengine - INFO - Iter(train) [  50/400]  lr: 1e-3  eta: 0:00:33  time: 1  loss: 0.08'
-    start(quickstart, tmp_path).stage('one', ['-c', f'print("quiet"); print("{line}")'], seconds=7)
+    start(tmp_path).stage('one', ['-c', f'print("quiet"); print("{line}")'], seconds=7)
     shown = capsys.readouterr().out
     assert 'step 50/400, loss 0.08, ETA 0:00:33' in shown and 'quiet' not in shown
     assert (tmp_path / 'work/stages/one.log').read_text() == f'quiet\n{line}\n'
 
 
-def test_options__seed_data_and_checkpoints_of_earlier_stages(quickstart, tmp_path):
+def test_options__seed_data_and_checkpoints_of_earlier_stages(tmp_path):
     for stage in ('tokenizer', 'pretrain'):
         (tmp_path / 'work' / stage).mkdir(parents=True)
         (tmp_path / 'work' / stage / 'last_checkpoint').write_text('/elsewhere/iter_9.pth')
-    chain = start(quickstart, tmp_path)
-    for name, path, _ in quickstart.TRAININGS:
-        config = quickstart.load_config(ROOT / 'configs' / path)
+    chain = start(tmp_path)
+    for name, _, _ in quickstart.TRAININGS:
+        config = quickstart.config_of(name)
         given = dict(option.split('=', 1) for option in chain.options(name, config))
         for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             root = Path(given[f'{loader}.dataset.data_root'])
@@ -124,14 +109,9 @@ def test_options__seed_data_and_checkpoints_of_earlier_stages(quickstart, tmp_pa
         assert before == wanted
 
 
-def test_both_sides_of_a_comparison__have_the_same_budget(quickstart):
+def test_both_sides_of_a_comparison__have_the_same_budget():
     for task in ('cls', 'seg'):
-        beit, scratch = (
-            quickstart.load_config(ROOT / 'configs' / path)
-            for kind in ('beit', 'scratch')
-            for name, path, _ in quickstart.TRAININGS
-            if name == f'{task}_{kind}'
-        )
+        beit, scratch = (quickstart.config_of(f'{task}_{kind}') for kind in ('beit', 'scratch'))
         assert beit.train_dataloader == scratch.train_dataloader
         assert beit.train_cfg == scratch.train_cfg
         assert beit.param_scheduler == scratch.param_scheduler
@@ -140,7 +120,7 @@ def test_both_sides_of_a_comparison__have_the_same_budget(quickstart):
         assert json.dumps(beit.model) == json.dumps(scratch.model)
 
 
-def test_sigterm__lets_the_stage_save_and_leaves_no_process(quickstart, tmp_path):
+def test_sigterm__lets_the_stage_save_and_leaves_no_process(tmp_path):
     saved, ready = tmp_path / 'saved', tmp_path / 'ready'
     code = (
         'import pathlib, signal, sys, time\n'
@@ -161,7 +141,7 @@ def test_sigterm__lets_the_stage_save_and_leaves_no_process(quickstart, tmp_path
     try:
         threading.Thread(target=when_ready).start()
         with pytest.raises(SystemExit, match='run it again to go on'):
-            start(quickstart, tmp_path).stage('one', ['-c', code, str(saved), str(ready)], 1)
+            start(tmp_path).stage('one', ['-c', code, str(saved), str(ready)], 1)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert saved.read_text() == 'x'
