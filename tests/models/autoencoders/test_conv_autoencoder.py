@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from beit_mm.models.layers.conv_block import ConvBlock, conv_decoder, conv_encoder
 
 

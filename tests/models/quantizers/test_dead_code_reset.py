@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from beit_mm.models.layers.code_usage import CodeUsage
+
 from beit_mm.models.quantizers import dead_code_reset as revival_module
 from beit_mm.models.quantizers.dead_code_reset import DeadCodeReset
 

@@ -3,11 +3,11 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from beit_mm.models.layers.code_usage import CodeUsage
+from beit_mm.models.quantizers.ema_codebook import EMACodebook, random_rows
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from beit_mm.models.layers.code_usage import CodeUsage
 from beit_mm.models.quantizers import ema_codebook
-from beit_mm.models.quantizers.ema_codebook import EMACodebook, random_rows
 
 
 def unit(x: np.ndarray) -> np.ndarray:

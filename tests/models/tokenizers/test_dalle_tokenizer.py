@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from beit_mm.models.layers.dalle_blocks import logit_laplace_nll
 from mmengine.runner.checkpoint import get_state_dict
 
 from beit_mm.contracts.digest import module_sha256
 from beit_mm.models import DALLETokenizer
-from beit_mm.models.layers.dalle_blocks import logit_laplace_nll
 
 SMALL = dict(vocab_size=32, width=8, num_blocks=1, code_dim=6)
 

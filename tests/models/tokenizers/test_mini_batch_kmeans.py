@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.cluster import MiniBatchKMeans as Reference
-
 from beit_mm.models.layers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
+from sklearn.cluster import MiniBatchKMeans as Reference
 
 
 def stream(batches=6, size=50, dims=4):

@@ -11,10 +11,10 @@ import torch
 import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
+from beit_mm.models.layers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
 
 from beit_mm.models import DVAETokenizer, ResidualVQTokenizer, VQVAETokenizer
 from beit_mm.models.layers.binary_code_entropy import binary_code_entropies
-from beit_mm.models.layers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
 
 SIZES = dict(vocab_size=16, stride=4, width=8, num_blocks=1)
 IMAGES = (3, 1)  # of each process
