@@ -3,7 +3,7 @@
 from beit_mm.checkpoints.store.atomic_file import open_atomically, sweep, write_atomically
 from beit_mm.checkpoints.store.atomic_local_backend import AtomicLocalBackend
 from beit_mm.checkpoints.store.plain_values import plain_message_hub, restored_message_hub, to_plain
-from beit_mm.checkpoints.store.resume_choice import choose_checkpoint, refuse_unfit
+from beit_mm.checkpoints.store.resume_choice import begin_run, choose_checkpoint, refuse_unfit
 from beit_mm.checkpoints.store.resume_fit import classes_of
 from beit_mm.checkpoints.store.save_queue import SaveQueue
 from beit_mm.checkpoints.store.saved_checkpoints import (
@@ -26,6 +26,7 @@ __all__ = [
     'NoUsableCheckpointError',
     'SaveQueue',
     'WorkDirInUseError',
+    'begin_run',
     'bring_back',
     'choose_checkpoint',
     'classes_of',

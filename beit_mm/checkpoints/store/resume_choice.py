@@ -1,13 +1,15 @@
-"""Which checkpoint a run goes on from, and whether it can."""
+"""Which checkpoint a run goes on from, whether it can, and what becomes of the others."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from beit_mm.checkpoints.store.atomic_file import sweep
 from beit_mm.checkpoints.store.resume_fit import changed_settings, why_unfit
 from beit_mm.checkpoints.store.saved_checkpoints import (
     NoUsableCheckpointError,
     newest_valid,
+    retire,
     retired,
     why_broken,
 )
@@ -75,4 +77,15 @@ def refuse_unfit(checkpoint: Mapping, path: str, runner, loop: str | None) -> No
         runner.logger.warning(
             f'The run goes on with the settings of the checkpoint, {", ".join(changed)}. To '
             f'train with those of the config, {begin}'
+        )
+
+
+def begin_run(runner, folder: str | Path) -> None:
+    """Remove what killed writers left in ``folder``; retire its checkpoints unless it resumes."""
+    if left := sweep(folder):
+        runner.logger.info(f'Removed what an interrupted save left: {", ".join(left)}')
+    if not runner._resume and (names := retire(runner.work_dir, folder)):
+        runner.logger.info(
+            f'A new run begins. Earlier checkpoints stay ({", ".join(sorted(names))}), but '
+            'resume=True takes one of them only if load_from names it'
         )

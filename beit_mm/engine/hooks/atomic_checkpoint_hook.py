@@ -7,17 +7,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import BaseLoop
 
-from beit_mm.checkpoints import peek
-from beit_mm.checkpoints.store import (
-    AtomicLocalBackend,
-    SaveQueue,
-    choose_checkpoint,
-    lock,
-    point_and_rotate,
-    refuse_unfit,
-    retire,
-    sweep,
-)
+from beit_mm.checkpoints import peek, store
 from beit_mm.contracts import UserError
 from beit_mm.contracts.runner_access import at_update_boundary
 from beit_mm.engine.hooks.checkpoint_content import CheckpointContent
@@ -62,22 +52,18 @@ class AtomicCheckpointHook(CheckpointHook):
         max_history: int = 10_000,
         **kwargs,
     ):
-        for key in ('backend_args', 'file_client_args'):
-            if kwargs.get(key) is not None:
+        super().__init__(*args, **kwargs)
+        for key in ('backend_args', 'file_client_args', 'out_dir'):
+            value = kwargs.get(key)
+            if value is not None and (key != 'out_dir' or '://' in str(value)):
                 raise UserError(
-                    f'AtomicCheckpointHook.{key}={kwargs[key]}: it writes local files alone; leave '
+                    f'AtomicCheckpointHook.{key}={value!r}: it writes local files alone; leave '
                     "it out, or take type='CheckpointHook' for remote storage"
                 )
-        super().__init__(*args, **kwargs)
         _refuse_unknown(self.args)
-        if '://' in str(self.out_dir):
-            raise UserError(
-                f'AtomicCheckpointHook.out_dir={self.out_dir!r} is not a local folder; '
-                "take type='CheckpointHook' for remote storage"
-            )
-        self._queue = SaveQueue(background)
+        self._queue = store.SaveQueue(background)
         writer = str(id(self))
-        AtomicLocalBackend.writers[writer] = self._queue.submit
+        store.AtomicLocalBackend.writers[writer] = self._queue.submit
         self.backend_args = dict(backend='atomic_local', writer=writer)
         self.max_failed_saves, self.max_history = max_failed_saves, max_history
         self._content = CheckpointContent(max_history)
@@ -107,14 +93,14 @@ class AtomicCheckpointHook(CheckpointHook):
         """Lock the work dir, and return the checkpoint to resume from."""
         trains = isinstance(runner._train_loop, BaseLoop)
         if trains:
-            self._lock = lock(runner.work_dir)
+            self._lock = store.lock(runner.work_dir)
         if not runner._resume:
             return None
-        path = choose_checkpoint(runner, self._folder(runner), self.filename_tmpl)
+        path = store.choose_checkpoint(runner, self._folder(runner), self.filename_tmpl)
         if trains and path is not None and '://' not in str(path):
             is_resumable = isinstance(runner._train_loop, ResumableLoop)
             loop = type(runner._train_loop).__name__ if is_resumable else None
-            refuse_unfit(peek(path), path, runner, loop)
+            store.refuse_unfit(peek(path), path, runner, loop)
         return path
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -130,17 +116,10 @@ class AtomicCheckpointHook(CheckpointHook):
         self.keep_ckpt_ids = list(self.keep_ckpt_ids)
         if self.save_best:  # the work dir may have been moved
             here = Path(self.out_dir)
-            self._best = {
-                key: path and str(here / Path(path).name) for key, path in self._best.items()
-            }
+            best = self._best.items()
+            self._best = {key: path and str(here / Path(path).name) for key, path in best}
         if is_main_process():
-            if left := sweep(self.out_dir):
-                runner.logger.info(f'Removed what an interrupted save left: {", ".join(left)}')
-            if not runner._resume and (names := retire(runner.work_dir, self.out_dir)):
-                runner.logger.info(
-                    f'A new run begins. Earlier checkpoints stay ({", ".join(sorted(names))}), but '
-                    'resume=True takes one of them only if load_from names it'
-                )
+            store.begin_run(runner, self.out_dir)
         self._saved_iter = runner.iter if runner._resume else None
         self._content.digests = None
 
@@ -163,9 +142,8 @@ class AtomicCheckpointHook(CheckpointHook):
             number = self._due if self.by_epoch else step
             self._due = None
             runner.logger.info(f'Saving checkpoint at {step} iterations')
-            self._save_checkpoint_with_step(
-                runner, number, meta=dict(epoch=runner.epoch, iter=step)
-            )
+            meta = dict(epoch=runner.epoch, iter=step)
+            self._save_checkpoint_with_step(runner, number, meta)
 
     def after_train_epoch(self, runner) -> None:
         if not self.by_epoch:
@@ -231,7 +209,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 backend_args=self.backend_args,
             )
             if is_main_process():
-                self._queue.submit(point_and_rotate, runner.work_dir, path, outdated)
+                self._queue.submit(store.point_and_rotate, runner.work_dir, path, outdated)
         except OSError as error:
             self._failed(runner, path, error)
             return
