@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,7 +93,8 @@ def runs(tmp_path_factory):
     for rank in range(2):
         environment = dict(os.environ, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
         environment.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
-        environment['PYTHONPATH'] = os.pathsep.join([str(ROOT / 'tests/helpers'), str(ROOT)])
+        folders = (ROOT / 'tests/helpers', ROOT, Path(__file__).parent)
+        environment['PYTHONPATH'] = os.pathsep.join(map(str, folders))
         with (folder / f'output{rank}').open('w') as output:
             command = [sys.executable, '-c', PROCESSES, str(folder)]
             process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
