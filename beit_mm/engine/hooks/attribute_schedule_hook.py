@@ -1,8 +1,9 @@
 import math
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
+from beit_mm.contracts import UserError
+from beit_mm.contracts.runner_access import model_of
 from beit_mm.registry import HOOKS
 
 SHAPES = {  # progress in [0, 1] -> value
@@ -15,14 +16,14 @@ SHAPES = {  # progress in [0, 1] -> value
 
 
 def step(steps: int, start: float, gamma: float, step_size: int) -> float:
-    """MMEngine's StepLR."""
+    """Return a value of MMEngine's StepLR."""
     return start * gamma ** (steps // step_size)
 
 
 def compound(steps: int, start: float, rate: float, step_size: int) -> float:
-    """After each step n = 0, step_size, 2 step_size, ... multiplied by exp(-rate n).
+    """Return ``start``, multiplied by exp(-rate n) after each step n = 0, step_size, 2 step_size.
 
-    The factors compound: k of them have the exponent -rate step_size k (k - 1) / 2.
+    k of these factors have the exponent -rate step_size k (k - 1) / 2.
     """
     factors = -(-steps // step_size)
     return start * math.exp(-rate * step_size * factors * (factors - 1) / 2)
@@ -36,7 +37,7 @@ NEEDED = {
     'step': {'start', 'gamma', 'step_size'},
     'compound': {'start', 'rate', 'step_size'},
 }
-OPTIONAL = {  # beside begin; a constant may keep what it had before it became one
+OPTIONAL = {  # beside begin; a constant may keep the keys it had before it became one
     'constant': {'end', 'num_steps'},
     'step': {'end'},
     'compound': {'end'},
@@ -45,7 +46,7 @@ OPTIONAL = {  # beside begin; a constant may keep what it had before it became o
 
 @HOOKS.register_module()
 class AttributeScheduleHook(Hook):
-    """Sets numbers of the model, such as its temperature, before each training step.
+    """Set numbers of the model, such as its temperature, before each training step.
 
     The value is a function of the iteration alone, so that a resumed run goes on where it was.
 
@@ -67,9 +68,9 @@ class AttributeScheduleHook(Hook):
             A list of them is a sequence, each from its ``begin`` on: a warm-up and a cosine.
 
     Raises:
-        ValueError: A schedule that can't be computed, one that leads to a negative weight (of a
-            name ending in ``weight``) or to a temperature that is not positive, or an attribute
-            that the model hasn't got.
+        UserError: A schedule cannot be computed, leads to a negative weight (of a name ending in
+            ``weight``) or to a temperature that is not positive, or the model has no such
+            attribute.
     """
 
     def __init__(self, schedules: dict[str, dict | list[dict]]):
@@ -80,7 +81,7 @@ class AttributeScheduleHook(Hook):
                 self._check(name, part)
             begins = [part.get('begin', 0) for part in parts]
             if not parts or begins != sorted(set(begins)):
-                raise ValueError(
+                raise UserError(
                     f'AttributeScheduleHook.schedules[{name!r}]: a sequence with begin={begins}, '
                     'expected one schedule or more, each beginning later than the one before'
                 )
@@ -88,7 +89,7 @@ class AttributeScheduleHook(Hook):
 
     def before_train(self, runner) -> None:
         for name, parts in self.schedules.items():
-            _owner(runner.model, name)
+            _owner(model_of(runner), name)
             last = parts[-1]
             end = last.get('begin', 0) + last.get('num_steps', 0)
             if end > runner.max_iters:
@@ -102,11 +103,11 @@ class AttributeScheduleHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         for name in self.schedules:
-            owner, attribute = _owner(runner.model, name)
+            owner, attribute = _owner(model_of(runner), name)
             setattr(owner, attribute, self.value(name, runner.iter))
 
     def value(self, name: str, iteration: int) -> float:
-        """Of attribute ``name`` in training step ``iteration``, counted from 0."""
+        """Return the value of attribute ``name`` in training step ``iteration``, from 0."""
         parts = self.schedules[name]
         begun = [part for part in parts if part.get('begin', 0) <= iteration]
         schedule = dict((begun or parts[:1])[-1])
@@ -127,50 +128,49 @@ class AttributeScheduleHook(Hook):
         where = f'AttributeScheduleHook.schedules[{name!r}]'
         kind = schedule.get('type')
         if kind not in NEEDED:
-            raise ValueError(f'{where}: type={kind!r}, expected one of {list(NEEDED)}')
+            raise UserError(f'{where}: type={kind!r}, expected one of {list(NEEDED)}')
         known = {'type', 'begin'} | NEEDED[kind] | OPTIONAL.get(kind, set())
         if unknown := set(schedule) - known:
-            raise ValueError(
+            raise UserError(
                 f'{where}: unknown {sorted(unknown)}, expected {sorted(known)} for type={kind!r}'
             )
         if missing := NEEDED[kind] - set(schedule):
-            raise ValueError(f'{where}: {sorted(missing)} missing')
+            raise UserError(f'{where}: {sorted(missing)} missing')
         for key, value in schedule.items():
             number = isinstance(value, (int, float)) and math.isfinite(value)
             if key != 'type' and not number:
-                raise ValueError(f'{where}: {key}={value!r}, expected a finite number')
+                raise UserError(f'{where}: {key}={value!r}, expected a finite number')
         if schedule.get('gamma', 1) <= 0:
-            raise ValueError(f'{where}: gamma={schedule["gamma"]}, expected a positive number')
+            raise UserError(f'{where}: gamma={schedule["gamma"]}, expected a positive number')
         for key in ('num_steps', 'step_size', 'power'):
             if schedule.get(key, 1) <= 0:
-                raise ValueError(f'{where}: {key}={schedule[key]}, expected more than 0')
+                raise UserError(f'{where}: {key}={schedule[key]}, expected more than 0')
         if kind == 'exponential' and schedule['start'] * schedule['end'] <= 0:
-            raise ValueError(
+            raise UserError(
                 f'{where}: an exponential from start={schedule["start"]} to '
                 f'end={schedule["end"]} needs two numbers of the same sign, none of them 0'
             )
         for key in ('start', 'end'):
             if name.endswith('weight') and schedule.get(key, 0) < 0:
-                raise ValueError(
+                raise UserError(
                     f'{where}: {key}={schedule[key]}, expected 0 or more; a negative weight '
                     'rewards what its term is there to prevent'
                 )
             if name.endswith('temperature') and schedule.get(key, 1) <= 0:
-                raise ValueError(
+                raise UserError(
                     f'{where}: {key}={schedule[key]}, expected a positive number; a temperature is '
                     "divided by (DALL-E's falls to 1/16)"
                 )
 
 
 def _owner(model, name: str):
-    """The module that has the attribute, and its name there: ``recon_loss.weight``."""
-    model = model.module if is_model_wrapper(model) else model
+    """Return the module that has an attribute such as ``recon_loss.weight``, and its name there."""
     *path, attribute = name.split('.')
     owner = model
     for part in path:
         owner = getattr(owner, part, None)
     if not hasattr(owner, attribute):
-        raise ValueError(
+        raise UserError(
             f'AttributeScheduleHook.schedules has {name!r}, but {type(model).__name__} has no such '
             'attribute; correct the name or remove it'
         )

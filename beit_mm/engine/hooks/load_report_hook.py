@@ -2,7 +2,7 @@ import logging
 
 import torch.nn as nn
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModule
 from mmengine.runner import BaseLoop, Runner
 
 from beit_mm.checkpoints import (
@@ -20,16 +20,17 @@ from beit_mm.checkpoints.description import (
     here_of,
     tokenizer_of,
 )
-from beit_mm.contracts import Backbone
+from beit_mm.contracts import Backbone, UserError
 from beit_mm.contracts.digest import weights_sha256
 from beit_mm.contracts.load_report import some
+from beit_mm.contracts.runner_access import model_of
 from beit_mm.registry import HOOKS
 
 ADVICE = (
     'see tools/model_converters/convert.py, or load a part of the model with '
     "init_cfg=dict(type='Pretrained', prefix=...)"
 )
-# The encoder adapts these as it is loaded, and says so itself.
+# A BEiTEncoder adapts these as it is loaded, and reports it itself.
 POSITIONS = ('relative_position_bias_table', 'pos_embed')
 BETWEEN_STAGES = ('report', 'warn', 'error', 'ignore')
 # The backbone is judged by itself; an auxiliary head acts in training alone.
@@ -38,30 +39,30 @@ NOT_EVALUATED = ('backbone.', 'auxiliary_head.')
 
 @HOOKS.register_module()
 class LoadReportHook(Hook):
-    """Writes what fits of a checkpoint, module by module, into the log of ``load_from`` and resume.
+    """Log what fits of a checkpoint, module by module, for ``load_from`` and resume.
 
-    MMEngine prints what doesn't fit to the terminal alone, and goes on even if nothing does.
-    Parts of a model that are loaded with ``init_cfg`` report by themselves, and a BEiTEncoder is
-    stricter than this hook, which also watches the backbones of other libraries.
+    MMEngine prints what does not fit to the terminal alone, and goes on even if nothing does. Parts
+    of a model that are loaded with ``init_cfg`` report by themselves. A BEiTEncoder is stricter
+    than this hook, which also watches the backbones of other libraries.
 
     It also compares what a checkpoint says of itself (``meta['beit_mm']``) with the model that
     loads it, whole or as its backbone or tokenizer: normalization and order of the channels, patch
-    size, channels, and the tokenizer. Checkpoints that say nothing are not compared. The image size
-    that one of ``load_from`` says is where its positions are resized from.
+    size, channels, and the tokenizer. Checkpoints that say nothing are not compared. Positions of
+    a ``load_from`` checkpoint are resized from the image size that it says.
 
     Args:
         min_backbone: Share of the tensors of ``model.backbone`` that has to be found.
-        complete: Every parameter beside the backbone has to be found too, as for an evaluation,
-            which an untrained head would make one of chance. An auxiliary head may be missing, and
-            a part that has been loaded with an ``init_cfg`` of its own, as a tokenizer.
-        between_stages: ``report``: what would fail or go on with another tokenizer is an error, the
-            rest a warning in the log. ``warn``: all of it is a warning. ``error``: all of it is an
-            error. ``ignore``: nothing is compared.
+        complete: Every parameter beside the backbone has to be found too, as an evaluation needs.
+            An auxiliary head may be missing, and a part such as a tokenizer that has been loaded
+            with its own ``init_cfg``.
+        between_stages: ``report``: a difference that would fail, or another tokenizer, is an error,
+            the rest is a warning in the log. ``warn``: all are warnings. ``error``: all are errors.
+            ``ignore``: nothing is compared.
 
     Raises:
         StageMismatchError: As ``between_stages`` says.
-        IncompleteCheckpointError: No tensor of the model, or too few of its backbone, are in the
-            checkpoint.
+        IncompleteCheckpointError: No tensor of the model is in the checkpoint, or too few of its
+            backbone.
     """
 
     priority = 'VERY_LOW'  # after hooks that change the checkpoint
@@ -70,7 +71,7 @@ class LoadReportHook(Hook):
         self, min_backbone: float = 0.5, complete: bool = False, between_stages: str = 'report'
     ):
         if between_stages not in BETWEEN_STAGES:
-            raise ValueError(
+            raise UserError(
                 f'LoadReportHook.between_stages={between_stages!r}: expected one of '
                 f'{BETWEEN_STAGES}'
             )
@@ -79,15 +80,16 @@ class LoadReportHook(Hook):
         self.between_stages = between_stages
 
     def before_run(self, runner: Runner) -> None:
-        """Parts with an ``init_cfg`` of their own, before they are loaded."""
+        """Compare the parts that have an ``init_cfg`` of their own, before they are loaded."""
         if self.between_stages == 'ignore':
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         here, found = here_of(model, runner.cfg), []
         trains = isinstance(runner._train_loop, BaseLoop)
+        parts = dict(model.named_children(), model=model)
         for part in ('model', 'backbone', 'tokenizer'):
-            module = model if part == 'model' else getattr(model, part, None)
-            if not (trains or getattr(module, 'is_init', False)):
+            module = parts.get(part)
+            if not trains and not (isinstance(module, BaseModule) and module.is_init):
                 continue  # an evaluation loads what load_from names
             for step in _pretrained(module):
                 source = step['checkpoint']
@@ -98,7 +100,7 @@ class LoadReportHook(Hook):
         self._report(runner, found)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         self._compare(runner, model, checkpoint)
         if not runner._resume:
             _resize_positions(model, checkpoint)
@@ -181,15 +183,15 @@ class LoadReportHook(Hook):
 
 
 def _pretrained(module: nn.Module | None) -> list[dict]:
-    """The steps of its ``init_cfg`` that load a file."""
-    given = getattr(module, 'init_cfg', None) or []
+    """Return the steps of a module's ``init_cfg`` that load a file."""
+    given = (module.init_cfg if isinstance(module, BaseModule) else None) or []
     steps = given if isinstance(given, list | tuple) else [given]
     return [step for step in steps if step.get('type') == 'Pretrained' and step.get('checkpoint')]
 
 
 def _resize_positions(model: nn.Module, checkpoint: dict) -> None:
-    """A table doesn't tell the shape of its grid, which may be another of as many patches."""
-    backbone = getattr(model, 'backbone', None)
+    """Resize positions from the image size of the checkpoint, which no table tells."""
+    backbone = dict(model.named_children()).get('backbone')
     found = (description_of(checkpoint) or {}).get('backbone', {})
     size, state = found.get('img_size'), checkpoint.get('state_dict')
     if not isinstance(backbone, Backbone) or not isinstance(state, dict):
@@ -201,7 +203,7 @@ def _resize_positions(model: nn.Module, checkpoint: dict) -> None:
 
 
 def _is_chosen(tokenizer: nn.Module) -> bool:
-    """Whether its weights are those that the config asks for, and not random ones."""
+    """Return whether a tokenizer's weights are those of the config, and not random ones."""
     if _pretrained(tokenizer):
         return tokenizer.is_init
     return next(tokenizer.parameters(), None) is None  # made of its options alone
@@ -215,7 +217,7 @@ def _preprocessor_key(runner: Runner) -> str:
 
 
 def _loaded_apart(model: nn.Module, report: LoadReport) -> list[str]:
-    """Prefixes of parts that have their weights from another file, and nothing from this one."""
+    """Return the prefixes of parts whose weights come from another file alone."""
     prefixes = []
     for name, part in model.named_children():
         here = report.matched + report.reshaped

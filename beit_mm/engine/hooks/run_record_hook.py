@@ -13,7 +13,7 @@ from beit_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """The log file tells how a run was started, with which code, and why it ended."""
+    """Write to the log file how a run was started, with which code, and why it ended."""
 
     priority = 'VERY_HIGH'
 
@@ -37,7 +37,7 @@ class RunRecordHook(Hook):
 
     @staticmethod
     def _code() -> str:
-        """The commit of the checkout that the package is in, and whether files differ from it."""
+        """Return the commit of the package's checkout, and whether files differ from it."""
         state = code_state()
         if state is None:
             return f'{package_folder()}, installed'
@@ -46,7 +46,7 @@ class RunRecordHook(Hook):
 
 
 class _LoggedTraceback:
-    """``sys.excepthook`` that writes to the run's log file first."""
+    """A ``sys.excepthook`` that writes to the run's log file first."""
 
     def __init__(self, before):
         self.before = before

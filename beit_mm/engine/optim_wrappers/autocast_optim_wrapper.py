@@ -4,6 +4,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 
+from beit_mm.contracts import UserError
 from beit_mm.registry import OPTIM_WRAPPERS
 
 DTYPES = dict(bfloat16=torch.bfloat16, float16=torch.float16)
@@ -11,18 +12,18 @@ DTYPES = dict(bfloat16=torch.bfloat16, float16=torch.float16)
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Mixed precision on any device, CPUs included; float16 scales the loss, bfloat16 need not.
+    """Mixed precision on any device, CPUs included, with a scaled loss for float16.
 
     Args:
         dtype: ``bfloat16`` or ``float16``.
-        init_scale: First loss scale of float16. It halves when gradients overflow (that step is
-            left out) and doubles after 2000 good ones.
+        init_scale: First loss scale of float16. It halves when gradients overflow (that update is
+            left out) and doubles after 2000 good updates.
     """
 
     def __init__(self, dtype: str = 'bfloat16', init_scale: float = 2.0**16, **kwargs):
         super().__init__(**kwargs)
         if dtype not in DTYPES:
-            raise ValueError(f'optim_wrapper.dtype={dtype!r}: expected one of {list(DTYPES)}')
+            raise UserError(f'optim_wrapper.dtype={dtype!r}: expected one of {list(DTYPES)}')
         self.dtype = DTYPES[dtype]
         self.device_type = torch.device(get_device()).type
         self.loss_scaler = torch.amp.GradScaler(

@@ -2,9 +2,10 @@ from collections import defaultdict
 
 import torch.nn as nn
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from torch import Tensor
 
+from beit_mm.contracts import UserError
+from beit_mm.contracts.runner_access import unwrap
 from beit_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
 NO_DECAY_TOKENS = ('pos_embed', 'cls_token')
@@ -15,19 +16,19 @@ TABLE = 'relative_position_bias_table'
 class BEiTOptimWrapperConstructor:
     """Layer-wise learning rates and BEiT's weight decay, for every task.
 
-    The backbone says how deep a parameter is (``get_layer_depth``); a parameter of depth i of n
-    gets ``lr * layer_decay_rate ** (n - 1 - i)``, and all outside of the backbone ``lr``. No
-    weight decay for tensors of at most one dimension, biases, ``pos_embed`` and ``cls_token``;
-    ``mask_token`` and the relative position tables are decayed (unilm beit/optim_factory.py).
-    Parameters without gradient don't reach the optimizer.
+    The backbone says how deep a parameter is (``get_layer_depth``). A parameter of depth i of n
+    gets ``lr * layer_decay_rate ** (n - 1 - i)``, and all outside of the backbone get ``lr``.
+    Tensors of at most one dimension, biases, ``pos_embed`` and ``cls_token`` have no weight decay;
+    ``mask_token`` and the relative position tables have (unilm beit/optim_factory.py). Parameters
+    without gradient are left out of the optimizer.
 
     Args:
-        optim_wrapper_cfg: With ``optimizer``, as MMEngine's.
+        optim_wrapper_cfg: MMEngine's, with ``optimizer``.
         paramwise_cfg: ``layer_decay_rate`` (1.0), ``decay_rel_pos`` (True: as the original) and
             ``no_decay_names``, more parameters without decay, by the last part of their names.
 
     Raises:
-        ValueError: An unknown key, or a layer decay for a model whose backbone can't tell depths.
+        UserError: A key is unknown, or the model has no backbone that tells depths.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
@@ -37,23 +38,23 @@ class BEiTOptimWrapperConstructor:
         self.decay_rel_pos = given.pop('decay_rel_pos', True)
         self.no_decay_names = (*NO_DECAY_TOKENS, *given.pop('no_decay_names', ()))
         if given:
-            raise ValueError(
+            raise UserError(
                 f'optim_wrapper.paramwise_cfg: unknown {sorted(given)}; this constructor takes '
                 'layer_decay_rate, decay_rel_pos and no_decay_names'
             )
         if not 0 < self.layer_decay_rate <= 1:
-            raise ValueError(
+            raise UserError(
                 'optim_wrapper.paramwise_cfg.layer_decay_rate='
                 f'{self.layer_decay_rate}: expected a number in (0, 1]'
             )
 
     def __call__(self, model: nn.Module):
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap(model)
         wrapper_cfg = dict(self.optim_wrapper_cfg)
         optimizer_cfg = dict(wrapper_cfg.pop('optimizer'))
         lr, decay = optimizer_cfg.get('lr'), optimizer_cfg.get('weight_decay', 0.0)
         if lr is None:
-            raise ValueError('optim_wrapper.optimizer has no lr; add one, for example lr=1e-3')
+            raise UserError('optim_wrapper.optimizer has no lr; add one, for example lr=1e-3')
         groups = self.param_groups(model, lr, decay)
         _log_table(groups)
         optimizer_cfg['params'] = groups
@@ -62,7 +63,7 @@ class BEiTOptimWrapperConstructor:
         return OPTIM_WRAPPERS.build(wrapper_cfg, default_args=dict(optimizer=optimizer))
 
     def param_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict]:
-        """One group for each depth and kind of decay; ``params``, ``lr``, ``weight_decay``."""
+        """Return a group (``params``, ``lr``, ``weight_decay``) per depth and kind of decay."""
         members = defaultdict(list)
         for name, param in model.named_parameters():
             if param.requires_grad:
@@ -78,15 +79,17 @@ class BEiTOptimWrapperConstructor:
         ]
 
     def _lr_scale(self, model: nn.Module, name: str) -> float:
-        if self.layer_decay_rate == 1 or not name.startswith('backbone.'):
-            if self.layer_decay_rate != 1 and not hasattr(model, 'backbone'):
-                raise ValueError(
+        if self.layer_decay_rate == 1:
+            return 1.0
+        if not name.startswith('backbone.'):
+            if 'backbone' not in dict(model.named_children()):
+                raise UserError(
                     f'optim_wrapper.paramwise_cfg.layer_decay_rate={self.layer_decay_rate}, but '
                     f'{type(model).__name__} has no backbone; leave it out'
                 )
             return 1.0
-        if not hasattr(model.backbone, 'get_layer_depth'):
-            raise ValueError(
+        if not hasattr(model.backbone, 'get_layer_depth'):  # it may be of another library
+            raise UserError(
                 f'optim_wrapper.paramwise_cfg.layer_decay_rate={self.layer_decay_rate} needs a '
                 f'backbone with get_layer_depth(name, prefix), which '
                 f'{type(model.backbone).__name__} lacks; leave layer_decay_rate out'

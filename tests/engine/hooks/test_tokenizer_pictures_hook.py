@@ -10,6 +10,7 @@ from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
+from beit_mm.contracts import Tokenizer, TokenSource
 from beit_mm.engine import TokenizerPicturesHook
 from beit_mm.visualization import reconstruction_grid, to_rgb, usage_histogram
 
@@ -25,13 +26,11 @@ class Images(BaseDataset):
         return dict(inputs=self.get_data_info(index)['image'])
 
 
-class Tokenizer(BaseModel):
+class Brightness(Tokenizer):
     """Brightness in one of ``vocab_size`` steps, for each quarter of an image."""
 
-    vocab_size = 7
-
     def __init__(self, decodes=True):
-        super().__init__()
+        super().__init__(vocab_size=7, stride=4)
         self.scale = torch.nn.Parameter(torch.ones(()))
         self.decodes = decodes
 
@@ -63,7 +62,7 @@ def train(work_dir, backend='LocalVisBackend', model=None, iterations=2, **kwarg
         collate_fn=dict(type='default_collate'),
     )
     runner = Runner(
-        model=model or Tokenizer(),
+        model=model or Brightness(),
         work_dir=str(work_dir),
         train_dataloader=loader,
         val_dataloader=loader,
@@ -84,7 +83,7 @@ def train(work_dir, backend='LocalVisBackend', model=None, iterations=2, **kwarg
 
 def expected():
     images = torch.stack([info['image'] for info in Images().load_data_list()])
-    counts = torch.bincount(Tokenizer().encode(images).flatten(), minlength=7).numpy()
+    counts = torch.bincount(Brightness().encode(images).flatten(), minlength=7).numpy()
     pairs = to_rgb(images[:5].numpy()), to_rgb(1 - images[:5].numpy())
     return dict(
         tokenizer_usage=usage_histogram(counts),
@@ -130,28 +129,27 @@ def test_interval_counts_validations(tmp_path):
 
 
 def test_no_decoder__the_histogram_alone(tmp_path):
-    train(tmp_path, model=Tokenizer(decodes=False), iterations=1)
+    train(tmp_path, model=Brightness(decodes=False), iterations=1)
     (path,) = tmp_path.glob('*/vis_data/vis_image/*')
     assert path.name == 'tokenizer_usage_1.png'
 
 
-class Pretraining(Tokenizer):
-    vocab_size = property()
-
+class Pretraining(BaseModel, TokenSource):
     def __init__(self):
         super().__init__()
-        self.tokenizer = Tokenizer()
+        self.tokenizer = Brightness()
+        self.vocab_size = 7
 
     def forward(self, inputs, mode='tensor'):
         if mode == 'loss':
-            return super().forward(inputs, mode)
-        return [dict(target_ids=ids.flatten()[:3]) for ids in self.encode(inputs)]
+            return self.tokenizer(inputs, mode)
+        return [dict(target_ids=ids.flatten()[:3]) for ids in self.tokenizer.encode(inputs)]
 
 
 def test_pretraining__the_histogram_of_its_targets(tmp_path):
     train(tmp_path, model=Pretraining(), iterations=1)
     images = torch.stack([info['image'] for info in Images().load_data_list()])
-    targets = Tokenizer().encode(images).flatten(1)[:, :3]
+    targets = Brightness().encode(images).flatten(1)[:, :3]
     (path,) = tmp_path.glob('*/vis_data/vis_image/*')
     assert path.name == 'target_usage_1.png'
     expected = usage_histogram(torch.bincount(targets.flatten(), minlength=7).numpy())
@@ -163,14 +161,16 @@ def test_resumed__goes_on_counting_validations():
     own.validations = 2
     other.load_training_state(own.training_state())
     other.validations += 1
-    assert not other.due
+    assert not other.is_due
     other.validations += 1
-    assert other.due
+    assert other.is_due
 
 
 def test_another_model__is_refused_in_words(tmp_path):
-    class Other(Tokenizer):
-        vocab_size = property()
+    class Other(Pretraining):
+        def __init__(self):
+            super().__init__()
+            self.vocab_size = None  # continuous targets
 
     with pytest.raises(ValueError, match='model.type=Other, which is no tokenizer'):
         train(tmp_path, model=Other(), iterations=1)
