@@ -131,15 +131,23 @@ def test_installed_package_finds_its_configs_and_tools(installed, tmp_path):
     assert done.stdout.split() == [str(installed / 'beit_mm' / '.mim'), '11'], done.stderr
 
 
-def test_installed_tool_takes_the_package_beside_it(installed, tmp_path):
+@pytest.mark.parametrize(
+    ('tool', 'verb', 'arguments', 'expected'),
+    [
+        ('print_config.py', 'print_config', [f'{{mim}}/{CONFIG}'], "default_scope = 'mmseg'"),
+        ('dataset_converters/tiles.py', 'make_tiles', ['--help'], '--masks MASKS OUT_MASKS'),
+    ],
+)
+def test_installed_tool_takes_the_package_beside_it(
+    installed, tmp_path, tool, verb, arguments, expected
+):
     """Without any help by PYTHONPATH, and not another beit_mm that can be imported as well."""
-    (installed / 'beit_mm' / 'cli' / 'print_config.py').open('a').write(
-        "\nprint('the installed one')\n"
-    )
+    module = installed / 'beit_mm' / 'cli' / f'{verb}.py'
+    module.open('a').write("\nprint('the installed one')\n")
     mim = installed / 'beit_mm' / '.mim'
     environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
-    command = [sys.executable, mim / 'tools' / 'print_config.py', mim / CONFIG]
+    command = [sys.executable, mim / 'tools' / tool, *(a.format(mim=mim) for a in arguments)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('the installed one\n')
-    assert "default_scope = 'mmseg'" in done.stdout
+    assert expected in done.stdout
