@@ -16,9 +16,9 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from beit_mm.checkpoints import write_weights
-from beit_mm.cli.convert_sizes import TABLE, Sizes, build_encoder
+from beit_mm.cli.convert_sizes import Sizes, build_encoder
 from beit_mm.contracts import UserError
-from beit_mm.contracts.positions import relative_position_index
+from beit_mm.contracts.positions import TABLE, relative_position_index
 
 Outputs = dict[str, Tensor]
 SEGMENTOR_ONLY = ('decode_head.', 'auxiliary_head.', 'fpn')
@@ -40,15 +40,8 @@ def compute_logits(tokens: Tensor, state: Mapping[str, Tensor], mask: Tensor) ->
 
 def run_ours(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
     model = build_encoder(sizes)
-    own = {n.removeprefix('backbone.'): t for n, t in state.items() if n.startswith('backbone.')}
-    keys = model.load_state_dict(own, strict=False)
-    lost = [name for name in keys.missing_keys if name != 'mask_token']
-    if lost or keys.unexpected_keys:
-        raise UserError(
-            f'The backbone is not fully covered: missing {lost}, unknown {keys.unexpected_keys}'
-        )
-    masked = mask if 'head.proj.weight' in state else None
-    (tokens,) = model(x, masked)
+    _load(model, _below(state, 'backbone.'), {'mask_token'})
+    (tokens,) = model(x, mask if 'head.proj.weight' in state else None)
     return dict(tokens=tokens, **compute_logits(tokens, state, mask))
 
 
@@ -194,15 +187,8 @@ def run_mmpretrain(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: T
     model = MODELS.build(
         dict(
             type=f'mmpretrain.BEiT{"Pretrain" * masks}ViT',
-            arch=dict(
-                embed_dims=sizes.dims,
-                num_layers=sizes.layers,
-                num_heads=sizes.heads,
-                feedforward_channels=sizes.hidden,
-            ),
-            img_size=sizes.image,
-            patch_size=sizes.patch,
-            in_channels=sizes.channels,
+            arch=dict(sizes.arch, feedforward_channels=sizes.hidden),
+            **sizes.images,
             out_type='raw' if masks or 'backbone.ln2.weight' not in state else 'avg_featmap',
             final_norm='backbone.ln1.weight' in state,
             use_abs_pos_emb=sizes.abs_pos,
@@ -230,12 +216,8 @@ def run_mmseg(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor
     model = MODELS.build(
         dict(
             type='mmseg.BEiT',
-            img_size=sizes.image,
-            patch_size=sizes.patch,
-            in_channels=sizes.channels,
-            embed_dims=sizes.dims,
-            num_layers=sizes.layers,
-            num_heads=sizes.heads,
+            **sizes.arch,
+            **sizes.images,
             mlp_ratio=sizes.hidden // sizes.dims,
             qv_bias=sizes.qkv_bias,
             norm_cfg=dict(type='LN', eps=1e-6),

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from beit_mm.contracts import UserError
-from beit_mm.contracts.positions import Grid, square_grid, table_length
+from beit_mm.contracts.positions import TABLE, Grid, square_grid, table_length
 from beit_mm.models.backbones.beit_encoder import BEiTEncoder
 
-TABLE = 'relative_position_bias_table'
 POSITIONS = (TABLE, 'pos_embed')
 
 
@@ -83,8 +82,12 @@ class Sizes:
         return (self.hidden + 0.5) / self.dims  # int(dims * ratio) is hidden, never one less
 
     @property
-    def tables_in(self) -> str | None:
-        return 'shared' if self.shared else 'per_layer' if self.tables else None
+    def arch(self) -> dict[str, int]:
+        return dict(embed_dims=self.dims, num_layers=self.layers, num_heads=self.heads)
+
+    @property
+    def images(self) -> dict:
+        return dict(img_size=self.image, patch_size=self.patch, in_channels=self.channels)
 
 
 def find_grid(table: Tensor | None, positions: Tensor | None, patch: int) -> Grid | None:
@@ -118,17 +121,10 @@ def check_grid(table: Tensor | None, positions: Tensor | None, grid: Grid | None
 def build_encoder(sizes: Sizes) -> BEiTEncoder:
     """Build our encoder for tensors of these sizes."""
     return BEiTEncoder(
-        arch=dict(
-            embed_dims=sizes.dims,
-            num_layers=sizes.layers,
-            num_heads=sizes.heads,
-            mlp_ratio=sizes.mlp_ratio,
-        ),
-        img_size=sizes.image,
-        patch_size=sizes.patch,
-        in_channels=sizes.channels,
+        arch=dict(sizes.arch, mlp_ratio=sizes.mlp_ratio),
+        **sizes.images,
         abs_pos=sizes.abs_pos,
-        rel_pos=sizes.tables_in,
+        rel_pos='shared' if sizes.shared else 'per_layer' if sizes.tables else None,
         layer_scale_init=0.1 if sizes.layer_scale else None,
         qkv_bias=sizes.qkv_bias,
         final_norm=sizes.final_norm,
