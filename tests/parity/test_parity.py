@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks import parity
+from benchmarks.peers import comparison
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,19 +30,19 @@ def test_published(name):
 
 
 def test_same_function__a_different_one_is_seen(monkeypatch):
-    original = parity.BEiTEncoder._bias
+    original = comparison.BEiTEncoder._bias
 
     def transposed(self, *args):
         return original(self, *args).transpose(2, 3).contiguous()
 
-    monkeypatch.setattr(parity.BEiTEncoder, '_bias', transposed)
+    monkeypatch.setattr(comparison.BEiTEncoder, '_bias', transposed)
     row = parity.EQUAL['timm_small']()
     assert row.outputs > 100 * parity.ALLOWED and row.gradients > 100 * parity.ALLOWED
 
 
 def test_same_function__nothing_to_compare_is_no_success():
     with pytest.raises(ValueError, match='Nothing to compare'):
-        parity.largest_error(torch.zeros(3), torch.zeros(3))
+        comparison.largest_error(torch.zeros(3), torch.zeros(3))
 
 
 def test_document__has_every_row():
