@@ -16,6 +16,12 @@ from beit_mm.contracts import UserError
 from beit_mm.engine import AttributeScheduleHook
 from beit_mm.evaluation import frozen_probes
 from benchmarks import compare_tokenizers as tool
+from benchmarks.tokenizers import comparison as comparisons
+from benchmarks.tokenizers import figures
+from benchmarks.tokenizers.comparison import Comparison
+from benchmarks.tokenizers.probe_images import ProbeImages
+from benchmarks.tokenizers.shorten import shorten
+from benchmarks.tokenizers.table import make_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,7 +46,7 @@ def comparison(tmp_path):
         train_folder=None,
         val_folder=None,
     )
-    return tool.Comparison(args, seed=3)
+    return Comparison(args, seed=3)
 
 
 def clusters():
@@ -83,8 +89,8 @@ def test_mim_config__the_schedule_in_proportion_and_the_tokenizer_in_its_place(c
     assert config.model.tokenizer == tokenizer and config.model.head.vocab_size == 15
     assert config.train_cfg.max_iters == config.train_cfg.val_interval == 600
     assert [(s.begin, s.end) for s in config.param_scheduler] == [(0, 48), (48, 600)]
-    assert config.train_dataloader.dataset.data_root == str(comparison.data / 'unlabelled')
-    assert config.val_dataloader.dataset.data_root == str(comparison.data / 'val')
+    assert config.train_dataloader.dataset.data_root == str(comparison.images.root / 'unlabelled')
+    assert config.val_dataloader.dataset.data_root == str(comparison.images.root / 'val')
     assert config.randomness.seed == 3
 
 
@@ -102,22 +108,22 @@ def test_shorten__all_that_has_an_end_in_proportion_and_no_law_or_value():
     guard = config.custom_hooks[1]
     assert hook.type == 'AttributeScheduleHook'
     before = copy.deepcopy(config)
-    tool.shorten(config, 500)  # of 10,000
+    shorten(config, 500)  # of 10,000
     assert config.train_cfg.max_iters == config.train_cfg.val_interval == 500
     assert (guard['grace'], config.default_hooks.codebook_guard.grace) == (100, 20)
     assert config.custom_hooks[2] == dict(type='EMAHook', begin_iter=200, momentum=0.01)
     ends = [(s.get('begin'), s.get('end')) for s in config.param_scheduler]
     assert ends == [(0, 10), (10, 500), (None, None)]
     assert config.param_scheduler[2].step_size == 100
-    assert hook.schedules.temperature == dict(
-        before.custom_hooks[0].schedules.temperature, num_steps=450
+    assert hook.schedules['quantizer.temperature'] == dict(
+        before.custom_hooks[0].schedules['quantizer.temperature'], num_steps=450
     )
     assert hook.schedules.kl_weight == [
         dict(warm_up, num_steps=50),
         dict(fall, begin=50, num_steps=200),
     ]
     assert hook.schedules.usage_weight == law
-    tool.shorten(config, 2)  # rounds to nothing
+    shorten(config, 2)  # rounds to nothing
     assert [part.get('begin', 0) for part in hook.schedules.kl_weight] == [0, 1]
     AttributeScheduleHook(hook.schedules.to_dict())
     assert all(s.get('end', 2) > s.get('begin', 0) for s in config.param_scheduler)
@@ -127,7 +133,7 @@ def test_shorten__parts_that_are_missing_or_none():
     config = load_config(ROOT / 'configs/tokenizer/dvae_light-v512_cifar10.py')
     config.custom_hooks = config.default_hooks.sampler_seed = None
     config.param_scheduler = dict(type='CosineAnnealingLR', T_max=100, end=None)
-    tool.shorten(config, 20)  # of 10,000
+    shorten(config, 20)  # of 10,000
     assert config.param_scheduler == [dict(type='CosineAnnealingLR', T_max=1, end=None)]
     assert 'grace' not in config.default_hooks.codebook_guard  # it takes a part of any run
     config.param_scheduler = [
@@ -135,17 +141,17 @@ def test_shorten__parts_that_are_missing_or_none():
         dict(type='CosineRestartLR', periods=[5, 15], eta_min=0.0, by_epoch=False),
         dict(type='MultiStepLR', milestones=[1, 15], by_epoch=False),
     ]
-    tool.shorten(config, 2)  # of 20
+    shorten(config, 2)  # of 20
     steps = [
         s.get('total_steps', s.get('periods', s.get('milestones'))) for s in config.param_scheduler
     ]
     assert steps == [2, [1, 2], [1, 2]]
     config.param_scheduler = None
-    tool.shorten(config, 10)
+    shorten(config, 10)
     assert config.param_scheduler == []
     config.train_cfg = dict(max_epochs=3)
     with pytest.raises(UserError, match='v512_cifar10.py: train_cfg.max_iters is missing'):
-        tool.shorten(config, 10)
+        shorten(config, 10)
 
 
 def without_training(comparison, monkeypatch, tokenizer_steps) -> dict:
@@ -154,7 +160,7 @@ def without_training(comparison, monkeypatch, tokenizer_steps) -> dict:
     monkeypatch.setattr(
         comparison, 'train', lambda name, stage, config: trained.update({stage: config}) or __file__
     )
-    monkeypatch.setattr(comparison, 'quality', lambda tokenizer: dict(vocab_size=256))
+    monkeypatch.setattr(comparison.figures, 'quality', lambda tokenizer: dict(vocab_size=256))
     comparison.args.steps, comparison.args.tokenizer_steps = 0, tokenizer_steps
     return trained
 
@@ -163,7 +169,7 @@ def test_row__k_means_keeps_its_one_pass(comparison, monkeypatch):
     trained = without_training(comparison, monkeypatch, tokenizer_steps=300)
     config = load_config(ROOT / 'configs/tokenizer/kmeans_pixels-v256_digit-scenes.py')
     batch_size = config.train_dataloader.batch_size
-    monkeypatch.setattr(tool.DATASETS, 'build', lambda config: range(10 * batch_size + 1))
+    monkeypatch.setattr(comparisons.DATASETS, 'build', lambda config: range(10 * batch_size + 1))
     comparison.row('kmeans', config, None)
     trained = trained['tokenizer']
     assert trained.train_cfg.max_iters == trained.train_cfg.val_interval == 11
@@ -174,7 +180,7 @@ def test_row__k_means_keeps_its_one_pass(comparison, monkeypatch):
 def test_row__tokenizers_of_one_length(comparison, monkeypatch, smoke, length):
     trained = without_training(comparison, monkeypatch, tokenizer_steps=150)
     comparison.args.smoke = smoke
-    [(name, config, _), *_] = comparison.entries()
+    [(name, config, _), *_] = comparison.entries(tool.DEFAULT)
     comparison.row(name, config, None)
     assert trained['tokenizer'].train_cfg.max_iters == length
     assert trained['tokenizer'].param_scheduler[-1].end == length
@@ -208,7 +214,7 @@ def test_train__finished_ones_are_skipped_and_others_start_anew(comparison, monk
         (out / 'iter_9.pth').touch()
         return 0
 
-    monkeypatch.setattr(tool.subprocess, 'call', call)
+    monkeypatch.setattr(comparisons.subprocess, 'call', call)
     config = Config(dict(train_cfg=dict(max_iters=9), seed=0))
     for _ in range(2):
         assert Path(comparison.train('a', 'tokenizer', config)).name == 'iter_9.pth'
@@ -223,7 +229,7 @@ def test_train__a_failure_shows_the_end_of_its_log(comparison, monkeypatch):
         stdout.write('first\nthe vocabulary has collapsed\n')
         return 1
 
-    monkeypatch.setattr(tool.subprocess, 'call', call)
+    monkeypatch.setattr(comparisons.subprocess, 'call', call)
     with pytest.raises(UserError, match='(?s)has collapsed.*a, tokenizer: exit status 1'):
         comparison.train('a', 'tokenizer', Config(dict(train_cfg=dict(max_iters=9))))
 
@@ -246,12 +252,12 @@ def test_table__mean_and_range_of_seeds_and_failures():
         dict(name='a', seed=1, vocab_size=8, psnr=23.0),
         dict(name='b', seed=1, vocab_size=8, psnr=1.0),
     ]
-    head, _, a, b = tool.table(rows).splitlines()
+    head, _, a, b = make_table(rows).splitlines()
     assert head.count('|') == a.count('|') == b.count('|') and 'images/s' in head
     assert a.startswith('| a | 8 |  | 21.50 (20.00 to 23.00) |')
     assert b.startswith('| b (1 failed) | 8 |  | 1.00 |')
     rows[3]['collapsed'] = rows[2]['collapsed'] = True
-    a, b = tool.table(rows).splitlines()[2:]
+    a, b = make_table(rows).splitlines()[2:]
     assert a.startswith('| a (1 collapsed) |') and b.startswith('| b (1 failed, 1 collapsed) |')
 
 
@@ -262,38 +268,38 @@ def test_quality__a_perplexity_under_that_of_the_guard_is_marked(comparison, mon
         def predict(self, images):
             return [dict(ids=ids) for ids in images]
 
-    monkeypatch.setattr(comparison, 'build', lambda tokenizer: Tokenizer())
+    monkeypatch.setattr(comparison.figures, 'build', lambda tokenizer: Tokenizer())
     for codes, collapsed in ((4, True), (5, False)):
         ids = torch.arange(codes).repeat(100).view(-1, 2, 2)  # perplexity = codes
-        monkeypatch.setattr(comparison, 'batches', lambda ids=ids: [ids])
-        assert comparison.quality({})['collapsed'] == collapsed
+        monkeypatch.setattr(comparison.images, 'batches', lambda ids=ids: [ids])
+        assert comparison.figures.quality({})['collapsed'] == collapsed
 
 
 def test_labelled__without_a_list_all_classes_at_equal_distances(comparison, monkeypatch):
     rows = [(f'{i}.png', i // 390) for i in range(3900)]  # 10 classes
-    monkeypatch.setattr(comparison, 'folder', lambda name: rows)
-    labels = [label for _, label in comparison.labelled()]
+    monkeypatch.setattr(comparison.images, 'folder', lambda name: rows)
+    labels = [label for _, label in comparison.images.labelled()]
     assert len(labels) == 2000 and [labels.count(k) for k in range(10)] == 10 * [200]
-    monkeypatch.setattr(comparison, 'folder', lambda name: rows[:7])
-    assert comparison.labelled() == rows[:7]
+    monkeypatch.setattr(comparison.images, 'folder', lambda name: rows[:7])
+    assert comparison.images.labelled() == rows[:7]
 
 
 def test_row__whatever_fails_is_named(comparison, monkeypatch):
-    def one(*args):
+    def measure(*args):
         raise TypeError('unexpected keyword')
 
-    monkeypatch.setattr(comparison, 'one', one)
+    monkeypatch.setattr(comparison, 'measure', measure)
     assert comparison.row('a', None, None)['failed'] == 'TypeError: unexpected keyword'
 
 
 def test_compare__a_failure_leaves_the_others(comparison, monkeypatch, capsys):
-    def one(self, name, config, checkpoint):
+    def measure(self, name, config, checkpoint):
         if 'fsq' in name and self.seed == 1:
             raise UserError('the vocabulary has collapsed')
         return dict(psnr=20.0 + self.seed)
 
-    monkeypatch.setattr(tool.Comparison, 'one', one)
-    monkeypatch.setattr(tool.Comparison, 'check_labels', lambda self: None)
+    monkeypatch.setattr(Comparison, 'measure', measure)
+    monkeypatch.setattr(ProbeImages, 'check_labels', lambda self: None)
     comparison.args.seeds = [1, 2]
     comparison.args.tokenizers = [
         'configs/tokenizer/fsq_8x6x5-v240_digit-scenes.py',
@@ -321,10 +327,10 @@ def test_stride_and_folders__of_the_images_at_hand(comparison):
     with pytest.raises(UserError, match='--stride 4: DALLETokenizer has 8 pixels'):
         comparison.set_stride(ConfigDict(type='DALLETokenizer'))
     comparison.args.train_folder, comparison.args.val_folder = 'tiles', 'test'
-    other = tool.Comparison(comparison.args, seed=0)
+    other = Comparison(comparison.args, seed=0)
     config = other.mim_config(dict(type='FSQTokenizer'), 15)
-    assert config.train_dataloader.dataset.data_root == str(comparison.data / 'tiles')
-    assert config.val_dataloader.dataset.data_root == str(comparison.data / 'test')
+    assert config.train_dataloader.dataset.data_root == str(comparison.images.root / 'tiles')
+    assert config.val_dataloader.dataset.data_root == str(comparison.images.root / 'test')
 
 
 def test_patch_labels__the_commonest_class_without_void():
@@ -432,19 +438,21 @@ def bands(comparison, tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, image)
         (comparison.args.data / folder / 'a/notes.txt').touch()
-    return tool.Comparison(comparison.args, seed=0), values
+    return Comparison(comparison.args, seed=0), values
 
 
 def test_batches__are_what_the_pre_training_shows_its_tokenizer(bands):
     comparison, values = bands
     expected = torch.from_numpy(values[[2, 3, 1, 0]] / 65535).permute(0, 3, 1, 2).float()
-    torch.testing.assert_close(torch.cat(comparison.batches()), expected)
+    torch.testing.assert_close(torch.cat(comparison.images.batches()), expected)
 
 
 def test_features__of_images_of_any_channels_in_nested_class_folders(bands):
     comparison, values = bands
-    comparison.check_labels()
-    feats, labels = comparison.features(SumsOfPatches(), 'val', comparison.validation())
+    comparison.images.check_labels()
+    feats, labels = comparison.figures.features(
+        SumsOfPatches(), 'val', comparison.images.validation()
+    )
     expected = ((values[[2, 3, 1, 0]].astype(float) - 100) / 50).sum((1, 2, 3)) / 32
     np.testing.assert_allclose(feats[:, 0], expected, rtol=1e-4)
     assert labels.tolist() == [0, 0, 1, 1]
@@ -452,12 +460,12 @@ def test_features__of_images_of_any_channels_in_nested_class_folders(bands):
 
 def test_check_labels__before_anything_is_trained(bands, monkeypatch):
     comparison, _ = bands
-    monkeypatch.setattr(tool.Comparison, 'one', lambda *_: pytest.fail('a training began'))
-    (comparison.data / 'train/b c').rename(comparison.data / 'elsewhere')
+    monkeypatch.setattr(Comparison, 'measure', lambda *_: pytest.fail('a training began'))
+    (comparison.images.root / 'train/b c').rename(comparison.images.root / 'elsewhere')
     with pytest.raises(UserError, match=r"class folders \['b c'\], which are not in .*train"):
         tool.compare(comparison.args)
-    (comparison.data / 'val/b c').rename(comparison.data / 'other')
-    np.save(comparison.data / 'val/5.npy', np.zeros((8, 16, 5), np.uint16))
+    (comparison.images.root / 'val/b c').rename(comparison.images.root / 'other')
+    np.save(comparison.images.root / 'val/5.npy', np.zeros((8, 16, 5), np.uint16))
     with pytest.raises(UserError, match='no folder for each class: 5.npy.*--steps 0'):
         tool.compare(comparison.args)
     comparison.args.dense = 3
@@ -467,52 +475,51 @@ def test_check_labels__before_anything_is_trained(bands, monkeypatch):
 
 def test_check_labels__a_class_that_only_training_has_moves_no_other(bands):
     comparison, values = bands
-    (comparison.data / 'train/0').mkdir()
-    np.save(comparison.data / 'train/0/0.npy', values[0])
+    (comparison.images.root / 'train/0').mkdir()
+    np.save(comparison.images.root / 'train/0/0.npy', values[0])
     train, val = (
         {path.parent.name: label for path, label in rows}
-        for rows in (comparison.labelled(), comparison.validation())
+        for rows in (comparison.images.labelled(), comparison.images.validation())
     )
     assert val['a'] == train['a'] == 1
-    (comparison.data / 'meta').mkdir()
-    (comparison.data / 'meta/list.txt').write_text('a/3.npy 0\n')  # numbers of its own
+    (comparison.images.root / 'meta').mkdir()
+    (comparison.images.root / 'meta/list.txt').write_text('a/3.npy 0\n')  # numbers of its own
     with pytest.raises(UserError, match=r'the classes \[1\], which no labelled image has'):
-        comparison.check_labels()
+        comparison.images.check_labels()
 
 
 def test_pretrain__without_validation_is_refused(comparison):
     comparison.args.pretrain = ROOT / 'configs/pretrain/beit_beit-small-p16_folder.py'
     with pytest.raises(UserError, match=r'val_dataloader.dataset.data_root is missing'):
-        tool.Comparison(comparison.args, seed=0)
+        Comparison(comparison.args, seed=0)
 
 
 def test_entries__names_twice_and_missing_checkpoints(comparison):
     config = 'configs/tokenizer/fsq_8x6x5-v240_digit-scenes.py'
     with pytest.raises(UserError, match='no checkpoint nowhere.pth'):
         comparison.entry(f'{config}=nowhere.pth')
-    comparison.args.tokenizers = [config, config]
     with pytest.raises(UserError, match='more than once'):
-        comparison.entries()
+        comparison.entries([config, config])
 
 
 def test_labelled__lines_and_folders(comparison):
-    (comparison.data / 'meta').mkdir(parents=True)
-    (comparison.data / 'meta/list.txt').write_text('7/a b.png 7\n\n0/c.png 0\n')
-    assert comparison.labelled() == [
-        (comparison.data / 'train/7/a b.png', 7),
-        (comparison.data / 'train/0/c.png', 0),
+    (comparison.images.root / 'meta').mkdir(parents=True)
+    (comparison.images.root / 'meta/list.txt').write_text('7/a b.png 7\n\n0/c.png 0\n')
+    assert comparison.images.labelled() == [
+        (comparison.images.root / 'train/7/a b.png', 7),
+        (comparison.images.root / 'train/0/c.png', 0),
     ]
     for name in ('cat/2.png', 'cat/1.png', 'ant/3.png'):
-        (comparison.data / 'val' / name).parent.mkdir(parents=True, exist_ok=True)
-        (comparison.data / 'val' / name).touch()
-    rows = [(path.name, label) for path, label in comparison.validation()]
+        (comparison.images.root / 'val' / name).parent.mkdir(parents=True, exist_ok=True)
+        (comparison.images.root / 'val' / name).touch()
+    rows = [(path.name, label) for path, label in comparison.images.validation()]
     assert rows == [('3.png', 0), ('1.png', 1), ('2.png', 1)]
-    (comparison.data / 'meta/list.txt').unlink()  # then all of DIR/train
-    (comparison.data / 'val').rename(comparison.data / 'train')
-    assert [(path.name, label) for path, label in comparison.labelled()] == rows
+    (comparison.images.root / 'meta/list.txt').unlink()  # then all of DIR/train
+    (comparison.images.root / 'val').rename(comparison.images.root / 'train')
+    assert [(path.name, label) for path, label in comparison.images.labelled()] == rows
     comparison.args.dense = 2
-    masks = [mask for _, mask in comparison.labelled()]
-    assert masks[0] == comparison.data / 'masks/train/ant/3.png' and len(masks) == 3
+    masks = [mask for _, mask in comparison.images.labelled()]
+    assert masks[0] == comparison.images.root / 'masks/train/ant/3.png' and len(masks) == 3
 
 
 def test_default__configs_exist():
@@ -530,16 +537,16 @@ def test_quality__feature_distance_is_the_mean_over_images(comparison, tmp_path,
     (tmp_path / 'backbone.py').write_text(BACKBONE)
     comparison.args.perceptual = tmp_path / 'backbone.py'
     torch.manual_seed(0)
-    comparison = tool.Comparison(comparison.args, seed=0)
+    comparison = Comparison(comparison.args, seed=0)
     images = torch.rand(3, 3, 32, 32)
-    monkeypatch.setattr(comparison, 'batches', lambda: [images[:2], images[2:]])
+    monkeypatch.setattr(comparison.images, 'batches', lambda: [images[:2], images[2:]])
     tiny = dict(type='DVAETokenizer', vocab_size=8, width=8, num_blocks=1, code_dim=4)
-    model = comparison.build(tiny)
-    monkeypatch.setattr(comparison, 'build', lambda config: model)
-    got = comparison.quality(tiny)
+    model = comparison.figures.build(tiny)
+    monkeypatch.setattr(comparison.figures, 'build', lambda config: model)
+    got = comparison.figures.quality(tiny)
     recon = model.decode(model.encode(images))
     assert got['feature_distance'] == pytest.approx(
-        comparison.perceptual.distance(recon, images).item(), rel=1e-4
+        comparison.figures.perceptual.distance(recon, images).item(), rel=1e-4
     )
     assert got['tokens_per_image'] == 16 and got['validation_images'] == 3
 
@@ -550,11 +557,11 @@ def test_speed__images_of_the_best_of_five_passes(comparison, monkeypatch):
             return images.mean((1, 2, 3))
 
     batches = [torch.zeros(4, 3, 8, 8), torch.zeros(2, 3, 8, 8)]
-    monkeypatch.setattr(comparison, 'build', lambda tokenizer: Encoder())
-    monkeypatch.setattr(comparison, 'batches', lambda: batches)
+    monkeypatch.setattr(comparison.figures, 'build', lambda tokenizer: Encoder())
+    monkeypatch.setattr(comparison.images, 'batches', lambda: batches)
     clock = iter([0, 0.5, 1, 1.25, 2, 3, 4, 5, 6, 7])
-    monkeypatch.setattr(tool.time, 'perf_counter', lambda: next(clock))
-    assert comparison.speed({}) == 6 / 0.25
+    monkeypatch.setattr(figures.time, 'perf_counter', lambda: next(clock))
+    assert comparison.figures.speed({}) == 6 / 0.25
 
 
 def test_row__without_steps_there_is_no_pre_training(comparison, monkeypatch):
@@ -566,12 +573,12 @@ def test_row__without_steps_there_is_no_pre_training(comparison, monkeypatch):
 
     monkeypatch.setattr(comparison, 'train', train)
     quality = dict(vocab_size=256, psnr=20.0)
-    monkeypatch.setattr(comparison, 'quality', lambda tokenizer: quality)
-    monkeypatch.setattr(comparison, 'speed', lambda tokenizer: 7.0)
+    monkeypatch.setattr(comparison.figures, 'quality', lambda tokenizer: quality)
+    monkeypatch.setattr(comparison.figures, 'speed', lambda tokenizer: 7.0)
     comparison.args.steps, comparison.args.speed = 0, True
-    [(name, config, _), *_] = comparison.entries()
+    [(name, config, _), *_] = comparison.entries(tool.DEFAULT)
     row = comparison.row(name, config, None)
     assert trained == ['tokenizer']
     assert row == dict(name=name, seed=3, **quality, images_per_second=7.0)
-    heading, _, values = tool.table([row]).splitlines()
+    heading, _, values = make_table([row]).splitlines()
     assert heading.endswith('| perplexity | images/s |') and values.endswith('| 7 |')
