@@ -1,11 +1,10 @@
 """The paper's own BEiT-B/16 (absolute positions) fine-tuned on ImageNet-1k after 300 epochs.
 
     bash tools/dist_train.sh configs/classification/beit-base-p16-abs_beit-300e_8xb128-amp-coslr-100e_in1k.py 8
-Published: 82.86 % top-1 (table 4). Not run here.
+Published: 82.86 % top-1 (arXiv 2106.08254, table 4). Not run here.
 """
 
-_base_ = './beit-base-p16_beit-300e_8xb128-amp-coslr-100e_in1k.py'
-
+_base_ = './beit-base-p16_beit-800e_8xb128-amp-coslr-100e_in1k.py'
 model = dict(
     backbone=dict(
         abs_pos=True,

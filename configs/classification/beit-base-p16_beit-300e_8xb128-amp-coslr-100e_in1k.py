@@ -4,19 +4,11 @@
 Published: 83.22 % top-1 (table 5). Not run here.
 """
 
-_base_ = [
-    '../_base_/runtime/mmpretrain_runtime.py',
-    '../_base_/models/beit-base-p16_cls.py',
-    '../_base_/datasets/in1k_ft-224.py',
-    '../_base_/schedules/beit-base_ft-100e.py',
-]
-
+_base_ = './beit-base-p16_beit-800e_8xb128-amp-coslr-100e_in1k.py'
 model = dict(
     backbone=dict(
         init_cfg=dict(
-            type='Pretrained',
-            checkpoint='work_dirs/beit_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth',
-            prefix='backbone.',
+            checkpoint='work_dirs/beit_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth'
         )
     )
 )

@@ -10,13 +10,3 @@ _base_ = [
     '../_base_/datasets/in1k_linear-probe-224.py',
     '../_base_/schedules/linear-probe_50e.py',
 ]
-
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='work_dirs/beit_beit-base-p16_8xb256-amp-coslr-800e_in1k/epoch_800.pth',
-            prefix='backbone.',
-        )
-    )
-)

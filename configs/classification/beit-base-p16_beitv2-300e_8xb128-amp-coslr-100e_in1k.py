@@ -4,31 +4,16 @@
 Published: 85.0 % top-1 (unilm beit2/get_started_for_image_classification.md). Not run here.
 """
 
-_base_ = './beit-base-p16_beit-300e_8xb128-amp-coslr-100e_in1k.py'
-
+_base_ = './beit-base-p16_beit-800e_8xb128-amp-coslr-100e_in1k.py'
 model = dict(
     backbone=dict(
         init_cfg=dict(
             checkpoint='work_dirs/beitv2_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth'
-        ),
+        )
     )
 )
-optim_wrapper = dict(optimizer=dict(lr=5e-4), paramwise_cfg=dict(layer_decay_rate=0.65))
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-6,
-        by_epoch=True,
-        begin=0,
-        end=20,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=1e-6 / 5e-4,
-        by_epoch=True,
-        begin=20,
-        end=100,
-        convert_to_iter_based=True,
-    ),
+    dict(type='LinearLR', start_factor=1e-6, end=20, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min_ratio=1e-6 / 5e-4, begin=20, convert_to_iter_based=True),
 ]

@@ -5,7 +5,6 @@ Published: 73.5 % top-1 (table 9). Not run here.
 """
 
 _base_ = './beit-base-p16_beit-800e-linear-probe_8xb128-coslr-50e_in1k.py'
-
 model = dict(
     backbone=dict(
         arch='large',

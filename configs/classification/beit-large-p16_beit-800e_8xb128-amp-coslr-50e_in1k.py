@@ -1,11 +1,10 @@
-"""BEiT-L/16 fine-tuned on ImageNet-1k after 800 epochs of pre-training.
+"""BEiT-L/16 fine-tuned on ImageNet-1k after 800 epochs of pre-training (arXiv 2106.08254).
 
     bash tools/dist_train.sh configs/classification/beit-large-p16_beit-800e_8xb128-amp-coslr-50e_in1k.py 8
 Published: 85.2 % top-1 (table 1). Not run here.
 """
 
-_base_ = './beit-base-p16_beit-300e_8xb128-amp-coslr-100e_in1k.py'
-
+_base_ = './beit-base-p16_beit-800e_8xb128-amp-coslr-100e_in1k.py'
 model = dict(
     backbone=dict(
         arch='large',
@@ -20,21 +19,7 @@ model = dict(
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(layer_decay_rate=0.75))
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-6,
-        by_epoch=True,
-        begin=0,
-        end=5,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=1e-6 / 1e-3,
-        by_epoch=True,
-        begin=5,
-        end=50,
-        convert_to_iter_based=True,
-    ),
+    dict(type='LinearLR', start_factor=1e-6, end=5, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min_ratio=1e-6 / 1e-3, begin=5, convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=50)

@@ -5,5 +5,4 @@ Published: 82.86 % top-1 after fine-tuning, 44.65 % mIoU on ADE20K (table 4). No
 """
 
 _base_ = './beit_beit-base-p16_8xb256-amp-coslr-300e_in1k.py'
-
 model = dict(backbone=dict(abs_pos=True, rel_pos=None, layer_scale_init=None))

@@ -5,11 +5,6 @@ Published: 85.2 % top-1 after 800 epochs and fine-tuning (table 1). Not run here
 """
 
 _base_ = './beit_beit-base-p16_8xb256-amp-coslr-300e_in1k.py'
-
-model = dict(
-    backbone=dict(arch='large', layer_scale_init=1e-5),
-    neck=dict(dims=1024),
-    head=dict(dims=1024),
-)
+model = dict(backbone=dict(arch='large', layer_scale_init=1e-5))
 train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(clip_grad=dict(max_norm=1.0))

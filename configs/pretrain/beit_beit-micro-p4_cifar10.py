@@ -12,20 +12,13 @@ _base_ = [
     '../_base_/schedules/digit-scenes_pretrain-3000i.py',
 ]
 
-model = dict(backbone=dict(arch='micro'), neck=dict(dims=128), head=dict(dims=128))
-
+model = dict(backbone=dict(arch='micro'))
 train_dataloader = dict(batch_size=64, num_workers=1)
 auto_scale_lr = dict(base_batch_size=64)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=800),
-    dict(type='CosineAnnealingLR', eta_min=4e-5, by_epoch=False, begin=800, end=10_000),
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, end=800),
+    dict(type='CosineAnnealingLR', eta_min=4e-5, by_epoch=False, begin=800),
 ]
 train_cfg = dict(max_iters=10_000, val_interval=2_000)
-
-default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=100),
-    checkpoint=dict(
-        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=1_000, max_keep_ckpts=2
-    ),
-)
-log_processor = dict(by_epoch=False, window_size=100)
+default_hooks = dict(logger=dict(interval=100), checkpoint=dict(max_keep_ckpts=2))
+log_processor = dict(window_size=100)

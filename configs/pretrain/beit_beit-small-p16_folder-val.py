@@ -1,53 +1,37 @@
 """BEiT-S/16 on a folder, validated on a second one: masked tokens of images that are not trained on.
 
 A config of four lines:
-
     _base_ = '/path/to/beit_mm/configs/pretrain/beit_beit-small-p16_folder-val.py'
     train_dataloader = dict(dataset=dict(data_root='/path/to/images'))
     val_dataloader = dict(dataset=dict(data_root='/path/to/others'))
     test_dataloader = val_dataloader
 
-or, without a file of your own, with the folders data/my_images and data/my_images_val,
+Without a file of your own, with the folders data/my_images and data/my_images_val:
     python tools/train.py configs/pretrain/beit_beit-small-p16_folder-val.py
-Made for one GPU; results depend on the images, none are published.
+Made for one GPU. Results depend on the images, and none are published.
 """
 
-_base_ = './beit_beit-small-p16_folder.py'
-
-val_dataloader = dict(
+_base_ = ['./beit_beit-small-p16_folder.py', '../_base_/datasets/unlabelled_val.py']
+val_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='mmpretrain.ResizeEdge', scale=256, backend='pillow', interpolation='bicubic'),
+    dict(type='mmpretrain.CenterCrop', crop_size=224),
+    dict(
+        type='TwoViewResizedCrop',
+        size=224,
+        token_size=112,
+        scale=(1.0, 1.0),
+        ratio=(1.0, 1.0),
+        token_interpolation='lanczos',
+    ),
+    dict(type='BlockwiseMask', grid=14, num_masked=75, min_block=16),
+    dict(type='PackMIMInputs'),
+]
+val_dataloader = test_dataloader = dict(
     batch_size=64,
     num_workers=4,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='UnlabelledImageFolder',
-        data_root='data/my_images_val',
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(
-                type='mmpretrain.ResizeEdge',
-                scale=256,
-                edge='short',
-                backend='pillow',
-                interpolation='bicubic',
-            ),
-            dict(type='mmpretrain.CenterCrop', crop_size=224),
-            dict(
-                type='TwoViewResizedCrop',
-                size=224,
-                token_size=112,
-                scale=(1.0, 1.0),
-                ratio=(1.0, 1.0),
-                token_interpolation='lanczos',
-            ),
-            dict(type='BlockwiseMask', grid=14, num_masked=75, min_block=16),
-            dict(type='PackMIMInputs'),
-        ],
-    ),
+    dataset=dict(data_root='data/my_images_val', pipeline=val_pipeline),
 )
-val_evaluator = dict(type='MaskedTokenAccuracy')
-val_cfg = dict()
-test_dataloader = val_dataloader
-test_evaluator = val_evaluator
-test_cfg = dict()
+val_evaluator = test_evaluator = dict(type='MaskedTokenAccuracy')
+val_cfg = test_cfg = dict()
 train_cfg = dict(val_interval=5_000)

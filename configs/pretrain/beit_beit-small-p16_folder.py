@@ -1,15 +1,15 @@
 """BEiT-S/16 on a folder of your own images, with the tokens of your own dVAE.
 
 Train configs/tokenizer/dvae_light-v1024_folder.py on the same folder first; it leaves the tokenizer
-where this config reads it. Then a config of three lines does it:
+where this config reads it. Then a config of two lines does it:
 
     _base_ = '/path/to/beit_mm/configs/pretrain/beit_beit-small-p16_folder.py'
     train_dataloader = dict(dataset=dict(data_root='/path/to/images'))
 
-or, without a file of your own,
+Without a file of your own:
     python tools/train.py configs/pretrain/beit_beit-small-p16_folder.py \
         --cfg-options train_dataloader.dataset.data_root=/path/to/images
-Made for one GPU; results depend on the images, none are published.
+Made for one GPU. Results depend on the images, and none are published.
 """
 
 _base_ = [
@@ -19,10 +19,4 @@ _base_ = [
     '../_base_/schedules/folder_pretrain-100000i.py',
 ]
 
-default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(
-        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=5_000, max_keep_ckpts=3
-    ),
-)
-log_processor = dict(by_epoch=False, window_size=50)
+default_hooks = dict(checkpoint=dict(interval=5_000))

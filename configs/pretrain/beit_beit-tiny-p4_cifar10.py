@@ -2,7 +2,7 @@
 
 Train configs/tokenizer/dvae_light-v512_cifar10.py first, then
     python tools/train.py configs/pretrain/beit_beit-tiny-p4_cifar10.py
-No published counterpart; not run here.
+No published counterpart. Not run here.
 """
 
 _base_ = [
@@ -14,13 +14,6 @@ _base_ = [
 
 auto_scale_lr = dict(base_batch_size=256)
 train_cfg = dict(val_interval=10_000)
-val_cfg = dict()
-test_cfg = dict()
-
-default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=100),
-    checkpoint=dict(
-        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=5_000, max_keep_ckpts=3
-    ),
-)
-log_processor = dict(by_epoch=False, window_size=100)
+val_cfg = test_cfg = dict()
+default_hooks = dict(logger=dict(interval=100), checkpoint=dict(interval=5_000))
+log_processor = dict(window_size=100)

@@ -1,6 +1,6 @@
 """BEiT v2-B/16 on ImageNet-1k, 300 epochs (arXiv 2208.06366; unilm beit2/PRETRAINING.md).
 
-Train the tokenizer first (configs/tokenizer/vqkd_clip-base-p16-dec3_8xb64-amp-coslr-100e_in1k.py), then
+Train configs/tokenizer/vqkd_clip-base-p16-dec3_8xb64-amp-coslr-100e_in1k.py first, then
     bash tools/dist_train.sh configs/pretrain/beitv2_beit-base-p16_8xb256-amp-coslr-300e_in1k.py 8
 Published: 85.0 % top-1 after fine-tuning (unilm beit2). 16 V100 (32 GB). Not run here.
 """
@@ -13,3 +13,5 @@ _base_ = [
 ]
 
 optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.98)))
+default_hooks = dict(logger=dict(interval=100), checkpoint=dict(by_epoch=True, interval=1))
+log_processor = dict(by_epoch=True, window_size=10)

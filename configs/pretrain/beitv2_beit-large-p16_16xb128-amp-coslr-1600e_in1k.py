@@ -1,14 +1,10 @@
-"""BEiT v2-L/16 on ImageNet-1k, 1600 epochs: patches of layer 21, LayerScale 1e-5.
+"""BEiT v2-L/16 on ImageNet-1k, 1600 epochs: with drop path, and beta2 as in BEiT.
 
     bash tools/dist_train.sh configs/pretrain/beitv2_beit-large-p16_16xb128-amp-coslr-1600e_in1k.py 16
 Published: 87.3 % top-1 after fine-tuning (unilm beit2). 64 V100 (32 GB). Not run here.
 """
 
-_base_ = './beitv2_beit-base-p16_8xb256-amp-coslr-1600e_in1k.py'
-
-model = dict(
-    backbone=dict(arch='large', layer_scale_init=1e-5, out_indices=(20, 23)),
-    neck=dict(dims=1024, num_heads=16, early_layer=21, depth=24, layer_scale_init=1e-5),
-    head=dict(dims=1024),
-)
-train_dataloader = dict(batch_size=128)
+_base_ = './beitv2_beit-large-p16_16xb128-amp-coslr-300e_in1k.py'
+model = dict(backbone=dict(drop_path_rate=0.1), neck=dict(drop_path_rate=0.1))
+optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.999)))
+train_cfg = dict(max_epochs=1600)

@@ -5,10 +5,8 @@ Published: 86.6 % top-1 after fine-tuning (unilm beit2). 64 V100 (32 GB). Not ru
 """
 
 _base_ = './beitv2_beit-base-p16_8xb256-amp-coslr-300e_in1k.py'
-
 model = dict(
     backbone=dict(arch='large', layer_scale_init=1e-5, out_indices=(20, 23)),
-    neck=dict(dims=1024, num_heads=16, early_layer=21, depth=24, layer_scale_init=1e-5),
-    head=dict(dims=1024),
+    neck=dict(early_layer=21, layer_scale_init=1e-5),
 )
 train_dataloader = dict(batch_size=128)

@@ -6,7 +6,6 @@ Not run here.
 """
 
 _base_ = './beit-base-p16_beit-800e_setr-pup_8xb2-amp-160k_ade20k-512x512.py'
-
 model = dict(
     backbone=dict(
         abs_pos=True,

@@ -5,7 +5,6 @@ Published: 45.70 % mIoU (table 5). Not run here.
 """
 
 _base_ = './beit-base-p16_beit-800e_upernet_8xb2-amp-160k_ade20k-512x512.py'
-
 model = dict(
     backbone=dict(
         init_cfg=dict(

@@ -12,21 +12,4 @@ _base_ = [
     '../_base_/schedules/ade20k_160k.py',
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='work_dirs/beit_beit-base-p16_8xb256-amp-coslr-800e_in1k/epoch_800.pth',
-            prefix='backbone.',
-        )
-    )
-)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-
-default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(
-        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=16_000, max_keep_ckpts=2
-    ),
-)
-log_processor = dict(by_epoch=False)

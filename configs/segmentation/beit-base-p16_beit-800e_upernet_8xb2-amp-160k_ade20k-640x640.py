@@ -1,8 +1,8 @@
 """UPerNet on BEiT-B/16, ADE20K, 640-pixel crops: the recipe for encoders fine-tuned on ImageNet.
 
     bash tools/dist_train.sh configs/segmentation/beit-base-p16_beit-800e_upernet_8xb2-amp-160k_ade20k-640x640.py 8
-Published: 53.6 % mIoU with an encoder pre-trained and fine-tuned on ImageNet-22k (unilm); set
-model.backbone.init_cfg.checkpoint to such a one. Not run here.
+Published: 53.6 % mIoU with an encoder pre-trained and fine-tuned on ImageNet-22k (unilm). For it, set
+model.backbone.init_cfg.checkpoint to such an encoder. Not run here.
 """
 
 _base_ = [
@@ -24,11 +24,3 @@ model = dict(
     test_cfg=dict(crop_size=(640, 640), stride=(426, 426)),
 )
 optim_wrapper = dict(optimizer=dict(lr=3e-5), paramwise_cfg=dict(layer_decay_rate=0.9))
-
-default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(
-        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=16_000, max_keep_ckpts=2
-    ),
-)
-log_processor = dict(by_epoch=False)

@@ -6,7 +6,6 @@ layer_decay_rate=0.85. Not run here.
 """
 
 _base_ = './beit-base-p16_beit-800e_upernet_8xb2-amp-160k_ade20k-512x512.py'
-
 model = dict(
     backbone=dict(
         drop_path_rate=0.15,

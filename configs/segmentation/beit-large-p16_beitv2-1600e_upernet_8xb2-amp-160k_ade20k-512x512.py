@@ -6,7 +6,6 @@ lr=3e-5. Not run here.
 """
 
 _base_ = './beit-base-p16_beitv2-1600e_upernet_8xb2-amp-160k_ade20k-512x512.py'
-
 model = dict(
     backbone=dict(
         arch='large',

@@ -1,11 +1,10 @@
 """SETR-PUP, the decoder of the paper, in the place of SETR-naive: it needs the encoder less.
 
     python tools/train.py configs/segmentation/beit-micro-p8_beit_setr-pup_digit-scenes-500.py
-Results and hardware: see docs/benchmarks.md.
+Results and hardware are in docs/benchmarks.md. About a minute on two CPU cores.
 """
 
 _base_ = './beit-micro-p8_beit_setr-naive_digit-scenes-500.py'
-
 model = dict(
     backbone=dict(final_norm=False),  # the decoder has this norm
     decode_head=dict(
@@ -23,9 +22,7 @@ model = dict(
         norm_cfg=dict(type='BN', requires_grad=True),
         align_corners=False,
         loss_decode=dict(
-            type='CrossEntropyLoss',
-            use_sigmoid=False,
-            class_weight=[0.1, *[1.0] * 10],
+            type='CrossEntropyLoss', use_sigmoid=False, class_weight=[0.1, *[1.0] * 10]
         ),
     ),
 )

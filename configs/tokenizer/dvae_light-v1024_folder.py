@@ -3,11 +3,11 @@
     _base_ = '/path/to/beit_mm/configs/tokenizer/dvae_light-v1024_folder.py'
     train_dataloader = dict(dataset=dict(data_root='/path/to/images'))
 
-or, without a file of your own,
+Without a file of your own:
     python tools/train.py configs/tokenizer/dvae_light-v1024_folder.py \
         --cfg-options train_dataloader.dataset.data_root=/path/to/images
 Watch codes_used and perplexity in the log: a perplexity of a few codes is a collapsed tokenizer.
-Made for one GPU; results depend on the images, none are published.
+Made for one GPU. Results depend on the images, and none are published.
 """
 
 _base_ = [
@@ -21,11 +21,3 @@ _base_ = [
 # your own config. For a second data set choose another work_dir, and name it there in
 # model.tokenizer.init_cfg.checkpoint.
 work_dir = 'work_dirs/dvae_light-v1024_folder'
-
-default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(
-        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=1_000, max_keep_ckpts=3
-    ),
-)
-log_processor = dict(by_epoch=False, window_size=50)

@@ -1,18 +1,11 @@
-"""Finite scalar quantization on digit scenes: 8 x 6 x 5 = 240 tokens.
+"""Finite scalar quantization (arXiv 2309.15505) on digit scenes: 8 x 6 x 5 = 240 tokens.
 
-Install:        python -m pip install -r requirements/tokenizers.txt
-Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
-Train:          python tools/train.py configs/tokenizer/fsq_8x6x5-v240_digit-scenes.py
-Compare with others: python benchmarks/compare_tokenizers.py
-Made for two CPU cores; results: docs/tokenizer_comparison.md.
+    python tools/train.py configs/tokenizer/fsq_8x6x5-v240_digit-scenes.py
+Result: PSNR 20.7 dB, 98 % of the codes in use (docs/tokenizer_comparison.md).
+Less than a minute on two CPU cores. It needs requirements/tokenizers.txt.
 """
 
-_base_ = [
-    '../_base_/runtime/pretrain_runtime.py',
-    '../_base_/datasets/digit-scenes_tokenizer.py',
-    '../_base_/schedules/digit-scenes_tokenizer-400i.py',
-]
-
+_base_ = '../_base_/experiments/digit-scenes_tokenizer.py'
 model = dict(
     type='FSQTokenizer',
     levels=(8, 6, 5),
@@ -22,15 +15,5 @@ model = dict(
     width=128,
     num_blocks=2,
 )
-val_evaluator = dict(vocab_size=240)
-test_evaluator = val_evaluator
-
-custom_hooks = []  # no temperature to anneal
-default_hooks = dict(
-    codebook_guard=dict(grace=200, action='stop'),
-    logger=dict(interval=50),
-    checkpoint=dict(
-        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=200, max_keep_ckpts=2
-    ),
-)
-log_processor = dict(by_epoch=False, window_size=50)
+val_evaluator = test_evaluator = dict(vocab_size=240)
+default_hooks = dict(codebook_guard=dict(grace=200, action='stop'))

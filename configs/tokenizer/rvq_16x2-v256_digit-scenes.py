@@ -1,18 +1,11 @@
-"""Residual VQ on digit scenes: two levels of 16 codes, 256 tokens.
+"""Residual VQ (arXiv 2203.01941) on digit scenes: two levels of 16 codes, 256 tokens.
 
-Install:        python -m pip install -r requirements/tokenizers.txt
-Make the data:  python tools/dataset_converters/digit_scenes.py data/digit_scenes
-Train:          python tools/train.py configs/tokenizer/rvq_16x2-v256_digit-scenes.py
-Compare with others: python benchmarks/compare_tokenizers.py
-Made for two CPU cores; results: docs/tokenizer_comparison.md.
+    python tools/train.py configs/tokenizer/rvq_16x2-v256_digit-scenes.py
+Result: PSNR 19.7 dB, 99 % of the codes in use (docs/tokenizer_comparison.md).
+Less than a minute on two CPU cores. It needs requirements/tokenizers.txt.
 """
 
-_base_ = [
-    '../_base_/runtime/pretrain_runtime.py',
-    '../_base_/datasets/digit-scenes_tokenizer.py',
-    '../_base_/schedules/digit-scenes_tokenizer-400i.py',
-]
-
+_base_ = '../_base_/experiments/digit-scenes_tokenizer.py'
 model = dict(
     type='ResidualVQTokenizer',
     num_codes=16,
@@ -24,13 +17,4 @@ model = dict(
     num_blocks=2,
     decay=0.95,  # codebooks for 400 steps
 )
-
-custom_hooks = []  # no temperature to anneal
-default_hooks = dict(
-    codebook_guard=dict(grace=200, action='stop'),
-    logger=dict(interval=50),
-    checkpoint=dict(
-        type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=200, max_keep_ckpts=2
-    ),
-)
-log_processor = dict(by_epoch=False, window_size=50)
+default_hooks = dict(codebook_guard=dict(grace=200, action='stop'))

@@ -5,5 +5,4 @@ Published: 100 % of the 8192 codes in use (unilm beit2/TOKENIZER.md). Not run he
 """
 
 _base_ = './vqkd_clip-base-p16-dec3_8xb64-amp-coslr-100e_in1k.py'
-
 model = dict(decoder_layers=1)

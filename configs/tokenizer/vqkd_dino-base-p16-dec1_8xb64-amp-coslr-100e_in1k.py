@@ -6,7 +6,6 @@ tokens has 84.4 % top-1 and 49.2 % mIoU (paper). Not run here. The teacher needs
 """
 
 _base_ = './vqkd_clip-base-p16-dec3_8xb64-amp-coslr-100e_in1k.py'
-
 model = dict(
     decoder_layers=1,
     teacher=dict(_delete_=True, type='TimmFeatures', model='vit_base_patch16_224.dino'),

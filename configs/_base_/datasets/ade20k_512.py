@@ -8,6 +8,23 @@ data_preprocessor = dict(
     seg_pad_val=255,
     size=(512, 512),
 )
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='beit_mm.LoadSegmentationMask', reduce_zero_label=True),
+    dict(type='beit_mm.CheckSegmentation', num_classes=150),
+    dict(type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
+    dict(type='mmseg.RandomCrop', crop_size=(512, 512), cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+val_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(2048, 512), keep_ratio=True),
+    dict(type='beit_mm.LoadSegmentationMask', reduce_zero_label=True),  # keeps its own size
+    dict(type='beit_mm.CheckSegmentation', num_classes=150),
+    dict(type='PackSegInputs'),
+]
 
 train_dataloader = dict(
     batch_size=2,
@@ -19,24 +36,10 @@ train_dataloader = dict(
         type='ADE20KDataset',
         data_root='data/ade/ADEChallengeData2016',
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='beit_mm.LoadSegmentationMask', reduce_zero_label=True),
-            dict(type='beit_mm.CheckSegmentation', num_classes=150),
-            dict(
-                type='RandomResize',
-                scale=(2048, 512),
-                ratio_range=(0.5, 2.0),
-                keep_ratio=True,
-            ),
-            dict(type='mmseg.RandomCrop', crop_size=(512, 512), cat_max_ratio=0.75),
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='PhotoMetricDistortion'),
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=train_pipeline,
     ),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
@@ -46,15 +49,7 @@ val_dataloader = dict(
         type='ADE20KDataset',
         data_root='data/ade/ADEChallengeData2016',
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-            dict(type='beit_mm.LoadSegmentationMask', reduce_zero_label=True),  # keeps its own size
-            dict(type='beit_mm.CheckSegmentation', num_classes=150),
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=val_pipeline,
     ),
 )
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_dataloader = val_dataloader
-test_evaluator = val_evaluator
+val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

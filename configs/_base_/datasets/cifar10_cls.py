@@ -1,10 +1,14 @@
 # CIFAR-10 as image files in class folders, data/cifar10/{train,test}/CLASS/*.
 data_preprocessor = dict(
-    num_classes=10,
-    mean=[125.307, 122.961, 113.8575],
-    std=[51.5865, 50.847, 51.255],
-    to_rgb=True,
+    num_classes=10, mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255], to_rgb=True
 )
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='mmpretrain.RandomCrop', crop_size=32, padding=4),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+val_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 
 train_dataloader = dict(
     batch_size=128,
@@ -14,29 +18,16 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     drop_last=True,
     dataset=dict(
-        type='CustomDataset',
-        data_root='data/cifar10',
-        data_prefix='train',
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='mmpretrain.RandomCrop', crop_size=32, padding=4),
-            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-            dict(type='PackInputs'),
-        ],
+        type='CustomDataset', data_root='data/cifar10', data_prefix='train', pipeline=train_pipeline
     ),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     batch_size=200,
     num_workers=1,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset',
-        data_root='data/cifar10',
-        data_prefix='test',
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+        type='CustomDataset', data_root='data/cifar10', data_prefix='test', pipeline=val_pipeline
     ),
 )
-val_evaluator = dict(type='Accuracy', topk=(1,))
-test_dataloader = val_dataloader
-test_evaluator = val_evaluator
+val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1,))

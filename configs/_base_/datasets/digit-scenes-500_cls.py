@@ -1,11 +1,14 @@
 # 500 labelled digit scenes (50 a class); validation on other digits and other photographs.
 classes = tuple('0123456789')
 data_preprocessor = dict(
-    num_classes=10,
-    mean=[127.5, 127.5, 127.5],
-    std=[63.75, 63.75, 63.75],
-    to_rgb=True,
+    num_classes=10, mean=[127.5, 127.5, 127.5], std=[63.75, 63.75, 63.75], to_rgb=True
 )
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='beit_mm.TwoViewResizedCrop', size=32, scale=(0.6, 1.0)),
+    dict(type='PackInputs'),
+]
+val_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 
 train_dataloader = dict(
     batch_size=64,
@@ -19,14 +22,10 @@ train_dataloader = dict(
         ann_file='meta/train_500.txt',
         data_prefix='train',
         metainfo=dict(classes=classes),
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='beit_mm.TwoViewResizedCrop', size=32, scale=(0.6, 1.0)),
-            dict(type='PackInputs'),
-        ],
+        pipeline=train_pipeline,
     ),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     batch_size=200,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
@@ -36,9 +35,7 @@ val_dataloader = dict(
         data_root='data/digit_scenes',
         data_prefix='val',
         metainfo=dict(classes=classes),
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+        pipeline=val_pipeline,
     ),
 )
-val_evaluator = dict(type='Accuracy', topk=(1,))
-test_dataloader = val_dataloader
-test_evaluator = val_evaluator
+val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1,))

@@ -25,6 +25,27 @@ data_preprocessor = dict(
     size=(32, 32),
     test_cfg=dict(size_divisor=8),
 )
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='beit_mm.LoadSegmentationMask'),
+    dict(type='beit_mm.CheckSegmentation', num_classes=11),
+    dict(
+        type='RandomResize',
+        scale=(32, 32),
+        ratio_range=(1.0, 1.3),
+        keep_ratio=True,
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='RandomCrop', crop_size=(32, 32)),
+    dict(type='PackSegInputs'),
+]
+val_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='beit_mm.LoadSegmentationMask'),
+    dict(type='beit_mm.CheckSegmentation', num_classes=11),
+    dict(type='PackSegInputs'),
+]
 
 train_dataloader = dict(
     batch_size=64,
@@ -40,24 +61,10 @@ train_dataloader = dict(
         img_suffix='.png',
         seg_map_suffix='.png',
         metainfo=metainfo,
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='beit_mm.LoadSegmentationMask'),
-            dict(type='beit_mm.CheckSegmentation', num_classes=11),
-            dict(
-                type='RandomResize',
-                scale=(32, 32),
-                ratio_range=(1.0, 1.3),
-                keep_ratio=True,
-                backend='pillow',
-                interpolation='bicubic',
-            ),
-            dict(type='RandomCrop', crop_size=(32, 32)),
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=train_pipeline,
     ),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     batch_size=100,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
@@ -69,14 +76,7 @@ val_dataloader = dict(
         img_suffix='.png',
         seg_map_suffix='.png',
         metainfo=metainfo,
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='beit_mm.LoadSegmentationMask'),
-            dict(type='beit_mm.CheckSegmentation', num_classes=11),
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=val_pipeline,
     ),
 )
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_dataloader = val_dataloader
-test_evaluator = val_evaluator
+val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

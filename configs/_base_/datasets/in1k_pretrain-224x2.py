@@ -1,71 +1,25 @@
 # ImageNet-1k without labels for BEiT v2: 224 pixels for the encoder and for the tokenizer, crops of
 # at least a fifth of the image, and exactly 75 masked patches.
-data_preprocessor = dict(
-    type='TwoViewDataPreprocessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    bgr_to_rgb=True,
-)
+_base_ = './in1k_pretrain-224.py'
+train_pipeline = [
+    *_base_.train_pipeline[:3],  # load, jitter, flip
+    dict(
+        type='TwoViewResizedCrop',
+        size=224,
+        token_size=224,
+        scale=(0.2, 1.0),
+        interpolation='bicubic',
+        token_interpolation='bicubic',
+    ),
+    dict(type='BlockwiseMask', grid=14, num_masked=75, min_block=16, mode='exactly'),
+    dict(type='PackMIMInputs'),
+]
+val_pipeline = [
+    *_base_.val_pipeline[:3],  # load, resize, crop
+    dict(type='TwoViewResizedCrop', size=224, token_size=224, scale=(1.0, 1.0), ratio=(1.0, 1.0)),
+    dict(type='BlockwiseMask', grid=14, num_masked=75, min_block=16, mode='exactly'),
+    dict(type='PackMIMInputs'),
+]
 
-train_dataloader = dict(
-    batch_size=256,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='beit_mm.ResumableSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
-    drop_last=True,
-    dataset=dict(
-        type='UnlabelledImageFolder',
-        data_root='data/imagenet/train',
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(
-                type='mmpretrain.ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.0
-            ),
-            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-            dict(
-                type='TwoViewResizedCrop',
-                size=224,
-                token_size=224,
-                scale=(0.2, 1.0),
-                interpolation='bicubic',
-                token_interpolation='bicubic',
-            ),
-            dict(type='BlockwiseMask', grid=14, num_masked=75, min_block=16, mode='exactly'),
-            dict(type='PackMIMInputs'),
-        ],
-    ),
-)
-val_dataloader = dict(
-    batch_size=64,
-    num_workers=4,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='UnlabelledImageFolder',
-        data_root='data/imagenet/val',
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(
-                type='mmpretrain.ResizeEdge',
-                scale=256,
-                edge='short',
-                backend='pillow',
-                interpolation='bicubic',
-            ),
-            dict(type='mmpretrain.CenterCrop', crop_size=224),
-            dict(
-                type='TwoViewResizedCrop',
-                size=224,
-                token_size=224,
-                scale=(1.0, 1.0),
-                ratio=(1.0, 1.0),
-            ),
-            dict(type='BlockwiseMask', grid=14, num_masked=75, min_block=16, mode='exactly'),
-            dict(type='PackMIMInputs'),
-        ],
-    ),
-)
-val_evaluator = dict(type='MaskedTokenAccuracy')
-test_dataloader = val_dataloader
-test_evaluator = val_evaluator
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=val_pipeline))

@@ -1,15 +1,8 @@
 # Mean of the patch tokens, LayerNorm, linear classifier (unilm beit/modeling_finetune.py).
+_base_ = './beit-base-p16.py'
 model = dict(
     type='ImageClassifier',
-    backbone=dict(
-        type='beit_mm.BEiTEncoder',
-        arch='base',
-        img_size=224,
-        patch_size=16,
-        rel_pos='per_layer',
-        layer_scale_init=0.1,
-        drop_path_rate=0.1,
-    ),
+    backbone=dict(drop_path_rate=0.1),
     neck=dict(type='beit_mm.PatchMeanNeck', dims=768),
     head=dict(
         type='LinearClsHead',
@@ -20,7 +13,7 @@ model = dict(
         # biases) and multiplies both by 0.001.
         init_cfg=dict(type='TruncNormal', layer='Linear', std=2e-5),
     ),
-    # One of the two for each batch, as in timm, which mixes with the batch in reversed order where
-    # these draw a permutation.
+    # One of the two for each batch, as in timm. timm mixes with the batch in reversed order, these
+    # with a permutation of it.
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
 )

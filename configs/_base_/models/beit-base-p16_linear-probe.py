@@ -1,18 +1,9 @@
 # The mean of the patch tokens of layer 9, without norm, and a linear classifier (appendix D).
 # unilm's run_linear_eval.py puts the class token beside the mean and probes every layer at once.
+_base_ = './beit-base-p16.py'
 model = dict(
     type='ImageClassifier',
-    backbone=dict(
-        type='beit_mm.BEiTEncoder',
-        arch='base',
-        img_size=224,
-        patch_size=16,
-        rel_pos='per_layer',
-        layer_scale_init=0.1,
-        out_indices=8,  # counted from 0
-        out_type='featmap',
-        frozen=True,
-    ),
+    backbone=dict(out_indices=8, out_type='featmap', frozen=True),  # layers are counted from 0
     neck=dict(type='GlobalAveragePooling'),
     head=dict(
         type='LinearClsHead',

@@ -2,18 +2,10 @@
 # each followed by a doubling of the resolution. The sizes are SETR's; its auxiliary decoders are not
 # named in BEiT's paper and are left out. SyncBN needs a process group: on one GPU or a CPU set
 # model.decode_head.norm_cfg.type=BN.
+_base_ = './beit-base-p16.py'
 model = dict(
     type='EncoderDecoder',
-    backbone=dict(
-        type='beit_mm.BEiTEncoder',
-        arch='base',
-        img_size=512,
-        patch_size=16,
-        out_type='featmap',
-        rel_pos='per_layer',
-        layer_scale_init=0.1,
-        drop_path_rate=0.1,
-    ),
+    backbone=dict(img_size=512, out_type='featmap', drop_path_rate=0.1),
     decode_head=dict(
         type='SETRUPHead',
         in_channels=768,

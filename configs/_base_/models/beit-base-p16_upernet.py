@@ -1,19 +1,10 @@
 # UPerNet on four layers of BEiT (unilm beit/semantic_segmentation). SyncBN needs a process group:
 # on one GPU or a CPU set the four norm_cfg.type to BN.
+_base_ = './beit-base-p16.py'
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
     type='EncoderDecoder',
-    backbone=dict(
-        type='beit_mm.BEiTEncoder',
-        arch='base',
-        img_size=512,
-        patch_size=16,
-        out_type='featmap',
-        out_indices=(3, 5, 7, 11),
-        rel_pos='per_layer',
-        layer_scale_init=0.1,
-        drop_path_rate=0.1,
-    ),
+    backbone=dict(img_size=512, out_type='featmap', out_indices=(3, 5, 7, 11), drop_path_rate=0.1),
     neck=dict(type='Feature2Pyramid', embed_dim=768, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg),
     decode_head=dict(
         type='UPerHead',

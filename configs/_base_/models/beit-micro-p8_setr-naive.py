@@ -2,19 +2,10 @@
 # that tells the digits apart has to come from the encoder. The last 1 x 1 convolution commutes with
 # the interpolation, so it runs on the patch grid: the same function as mmseg's SETRUPHead with one
 # convolution and up_scale=8, at a fraction of its cost.
+_base_ = './beit-micro-p8.py'
 model = dict(
     type='EncoderDecoder',
-    backbone=dict(
-        type='beit_mm.BEiTEncoder',
-        arch='micro',
-        img_size=32,
-        patch_size=8,
-        out_type='featmap',
-        rel_pos='per_layer',
-        layer_scale_init=0.1,
-        drop_path_rate=0.0,
-        final_norm=True,
-    ),
+    backbone=dict(out_type='featmap', final_norm=True),
     decode_head=dict(
         type='FCNHead',
         in_channels=128,
@@ -29,9 +20,7 @@ model = dict(
         align_corners=False,
         # Five of six pixels are background; with equal weights their gradient hides the digits'.
         loss_decode=dict(
-            type='CrossEntropyLoss',
-            use_sigmoid=False,
-            class_weight=[0.1, *[1.0] * 10],
+            type='CrossEntropyLoss', use_sigmoid=False, class_weight=[0.1, *[1.0] * 10]
         ),
     ),
     train_cfg=dict(),

@@ -19,6 +19,6 @@ model = dict(
         layer_scale_init=0.1,
         drop_path_rate=0.1,
     ),
-    neck=dict(type='MaskedPatchNeck', dims=768),
-    head=dict(type='VisualTokenHead', vocab_size=8192, dims=768),
+    neck=dict(type='MaskedPatchNeck'),
+    head=dict(type='VisualTokenHead'),
 )

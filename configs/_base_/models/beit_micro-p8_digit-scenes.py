@@ -1,4 +1,4 @@
-# BEiT on 32-pixel images: 4 x 4 patches of 8 pixels, and a token of the dVAE for each.
+# BEiT on 32-pixel images: 4 x 4 patches of 8 pixels, and a token of the light dVAE for each.
 model = dict(
     type='MaskedImageModel',
     tokenizer=dict(
@@ -11,8 +11,7 @@ model = dict(
         code_dim=64,
         logit_scale=3.0,
         init_cfg=dict(
-            type='Pretrained',
-            checkpoint='work_dirs/dvae_light-v256_digit-scenes/iter_400.pth',
+            type='Pretrained', checkpoint='work_dirs/dvae_light-v256_digit-scenes/iter_400.pth'
         ),
     ),
     backbone=dict(
@@ -23,6 +22,6 @@ model = dict(
         rel_pos='shared',
         layer_scale_init=0.1,
     ),
-    neck=dict(type='MaskedPatchNeck', dims=128),
-    head=dict(type='VisualTokenHead', vocab_size=256, dims=128),
+    neck=dict(type='MaskedPatchNeck'),
+    head=dict(type='VisualTokenHead'),
 )

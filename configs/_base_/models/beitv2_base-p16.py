@@ -1,7 +1,8 @@
 # BEiT v2-B/16: the encoder of BEiT, VQ-KD tokens, and two more blocks that train the class token.
+_base_ = './beit_base-p16.py'
 model = dict(
-    type='MaskedImageModel',
     tokenizer=dict(
+        _delete_=True,
         type='VQKDTokenizer',
         vocab_size=8192,
         code_dim=32,
@@ -14,25 +15,12 @@ model = dict(
             checkpoint='work_dirs/vqkd_clip-base-p16-dec3_8xb64-amp-coslr-100e_in1k/epoch_100.pth',
         ),
     ),
-    backbone=dict(
-        type='BEiTEncoder',
-        arch='base',
-        img_size=224,
-        patch_size=16,
-        rel_pos='shared',
-        layer_scale_init=0.1,
-        drop_path_rate=0.0,
-        out_indices=(8, 11),  # layer 9 and the last one
-    ),
+    backbone=dict(drop_path_rate=0.0, out_indices=(8, 11)),  # layer 9 and the last one
     neck=dict(
         type='PatchAggregationNeck',
-        dims=768,
-        num_heads=12,
         num_layers=2,
         early_layer=9,
-        depth=12,
         layer_scale_init=0.1,
         drop_path_rate=0.0,
     ),
-    head=dict(type='VisualTokenHead', vocab_size=8192, dims=768),
 )

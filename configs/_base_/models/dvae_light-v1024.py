@@ -1,15 +1,12 @@
-# A light dVAE for small budgets: 8 pixels per token, a vocabulary of 1024, all residual blocks on
-# the token grid. `logit_scale` and `usage_weight` keep the vocabulary in use.
-model = dict(
-    type='DVAETokenizer',
-    vocab_size=1024,
-    in_channels=3,
-    stride=8,
-    width=256,
-    num_blocks=2,
-    code_dim=64,
-    temperature=1.0,
-    kl_weight=2e-4,
-    logit_scale=3.0,
-    usage_weight=0.01,
-)
+# A light dVAE for small budgets: 8 pixels per token, a vocabulary of 1024. `usage_weight` and the
+# `logit_scale` of its base keep the vocabulary in use.
+_base_ = './dvae_light-v256.py'
+model = dict(vocab_size=1024, width=256, usage_weight=0.01)
+custom_hooks = [
+    dict(
+        type='AttributeScheduleHook',
+        schedules={
+            'quantizer.temperature': dict(type='cosine', start=1.0, end=1 / 16, num_steps=9_000)
+        },
+    )
+]

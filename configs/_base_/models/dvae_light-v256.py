@@ -12,3 +12,12 @@ model = dict(
     kl_weight=2e-4,
     logit_scale=3.0,
 )
+custom_hooks = [
+    dict(
+        type='AttributeScheduleHook',
+        # DALL-E anneals to 1/16 by a cosine as well, over a twentieth of its updates.
+        schedules={
+            'quantizer.temperature': dict(type='cosine', start=1.0, end=1 / 16, num_steps=360)
+        },
+    )
+]

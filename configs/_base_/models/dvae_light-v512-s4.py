@@ -1,14 +1,11 @@
-# A light dVAE for CIFAR: 4 pixels per token, a vocabulary of 512.
-model = dict(
-    type='DVAETokenizer',
-    vocab_size=512,
-    in_channels=3,
-    stride=4,
-    width=128,
-    num_blocks=2,
-    code_dim=64,
-    temperature=1.0,
-    kl_weight=2e-4,
-    logit_scale=3.0,
-    usage_weight=0.01,
-)
+# A light dVAE for CIFAR-10: 4 pixels per token, a vocabulary of 512.
+_base_ = './dvae_light-v256.py'
+model = dict(vocab_size=512, stride=4, usage_weight=0.01)
+custom_hooks = [
+    dict(
+        type='AttributeScheduleHook',
+        schedules={
+            'quantizer.temperature': dict(type='cosine', start=1.0, end=1 / 16, num_steps=9_000)
+        },
+    )
+]

@@ -1,34 +1,10 @@
+# Classification, by epochs.
+_base_ = './default_runtime.py'
 default_scope = 'mmpretrain'
-
 default_hooks = dict(
-    timer=dict(type='beit_mm.EtaTimerHook'),
-    logger=dict(type='LoggerHook', interval=100),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='beit_mm.AtomicCheckpointHook', interval=1, max_keep_ckpts=3),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    load_report=dict(type='beit_mm.LoadReportHook'),
-    dataset_check=dict(type='beit_mm.DatasetCheckHook'),
-    non_finite_guard=dict(type='beit_mm.NonFiniteGuardHook'),
-    update_guard=dict(  # nothing is masked any more
-        type='beit_mm.UpdateGuardHook', ignore=['backbone.mask_token']
-    ),
-    prediction_guard=dict(type='beit_mm.PredictionGuardHook'),
-    graceful_stop=dict(type='beit_mm.GracefulStopHook'),
-    worker_timeout=dict(type='beit_mm.WorkerTimeoutHook'),
-    run_record=dict(type='beit_mm.RunRecordHook'),
+    logger=dict(interval=100),
+    checkpoint=dict(by_epoch=True, interval=1),
+    update_guard=dict(ignore=['backbone.mask_token']),  # nothing is masked any more
 )
-env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),  # tools/train.py takes gloo where there is no GPU
-)
-# device_ids=None: each process has its model on one device, a CPU included.
-model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
-vis_backends = [dict(type='beit_mm.ContinuedVisBackend')]
-visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
-log_processor = dict(by_epoch=True)
-log_level = 'INFO'
-load_from = None
-resume = False
-# diff_rank_seed: each process draws its own dropout and drop path.
-randomness = dict(seed=0, diff_rank_seed=True)
+log_processor = dict(by_epoch=True, window_size=10)
+visualizer = dict(type='UniversalVisualizer')

@@ -6,26 +6,12 @@ optim_wrapper = dict(
     constructor='beit_mm.BEiTOptimWrapperConstructor',
     paramwise_cfg=dict(layer_decay_rate=0.65),
 )
-# Ratios, so that each layer's rate ends at the same part of its own maximum.
+# The minimum is a ratio, so that each layer's rate ends at the same part of its own maximum. It
+# stands for a rate of 1e-6: with another lr, replace the list.
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-6,
-        by_epoch=True,
-        begin=0,
-        end=20,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=1e-6 / 4e-3,
-        by_epoch=True,
-        begin=20,
-        end=100,
-        convert_to_iter_based=True,
-    ),
+    dict(type='LinearLR', start_factor=1e-6, end=20, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min_ratio=1e-6 / 4e-3, begin=20, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='beit_mm.ResumableEpochLoop', max_epochs=100, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
+val_cfg = test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=1024)

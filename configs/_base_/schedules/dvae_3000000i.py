@@ -4,9 +4,7 @@ optim_wrapper = dict(
     dtype='float16',  # the first and the last convolutions stay in float32
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4),
 )
-param_scheduler = [
-    dict(type='CosineAnnealingLR', eta_min=1.25e-6, by_epoch=False, begin=0, end=1_200_000),
-]
+param_scheduler = [dict(type='CosineAnnealingLR', eta_min=1.25e-6, by_epoch=False, end=1_200_000)]
 custom_hooks = [
     dict(
         type='AttributeScheduleHook',
@@ -18,6 +16,5 @@ custom_hooks = [
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.001),
 ]
 train_cfg = dict(type='beit_mm.ResumableIterLoop', max_iters=3_000_000, val_interval=50_000)
-val_cfg = dict()
-test_cfg = dict()
+val_cfg = test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=512)

@@ -1,18 +1,11 @@
+# Tokenizers on folders of images and on CIFAR-10.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=1e-4),
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.03, by_epoch=False, begin=0, end=200),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=200, end=10_000),
-]
-custom_hooks = [
-    dict(
-        type='AttributeScheduleHook',
-        schedules={
-            'quantizer.temperature': dict(type='cosine', start=1.0, end=1 / 16, num_steps=9_000)
-        },
-    ),
+    dict(type='LinearLR', start_factor=0.03, by_epoch=False, end=200),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=200),
 ]
 train_cfg = dict(type='beit_mm.ResumableIterLoop', max_iters=10_000)

@@ -6,10 +6,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4),
     constructor='beit_mm.BEiTOptimWrapperConstructor',
 )
-param_scheduler = [
-    dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, begin=0, end=50),
-]
+param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0.0)]
 train_cfg = dict(type='beit_mm.ResumableEpochLoop', max_epochs=50, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
+val_cfg = test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=1024)
