@@ -21,7 +21,7 @@ from beit_mm.cli.spread import spread
 from beit_mm.contracts import UserError
 from beit_mm.contracts.finding import LEVELS
 from beit_mm.preflight.files import (
-    FileFinding,
+    Finding,
     Split,
     check_duplicates,
     check_folders,
@@ -33,7 +33,7 @@ from beit_mm.preflight.files import (
 
 def check_config_data(
     config: Config, names: tuple[str, ...], max_images: int | None = None, workers: int = 0
-) -> tuple[list[FileFinding], dict[str, dict]]:
+) -> tuple[list[Finding], dict[str, dict]]:
     """Check the data sets of some dataloaders, each file once.
 
     Args:
@@ -69,7 +69,7 @@ def check_config_data(
                 if digest is not None:
                     files.append((name, sample.image, digest))
     found = [*dict.fromkeys([*found, *check_duplicates(files)])]
-    return sorted(found, key=lambda f: (LEVELS.index(f.level), f.kind, f.path)), sizes
+    return sorted(found, key=lambda f: (LEVELS.index(f.level), f.kind, f.place)), sizes
 
 
 def check_files(split: Split, samples: list, workers: int) -> Iterator:
@@ -93,7 +93,7 @@ def check_files(split: Split, samples: list, workers: int) -> Iterator:
             ) from None
 
 
-def report(found: list[FileFinding], most: int) -> None:
+def report(found: list[Finding], most: int) -> None:
     """Print at most ``most`` findings of each kind."""
     shown = Counter()
     totals = Counter((finding.level, finding.kind) for finding in found)
@@ -127,7 +127,9 @@ def main(arguments: list[str] | None = None) -> None:
     if args.out:
         kinds = Counter(finding.kind for finding in found)
         content = dict(config=args.config, data_sets=sizes, counts=dict(kinds))
-        content['findings'] = [vars(finding) for finding in found]
+        content['findings'] = [
+            dict(level=f.level, kind=f.kind, path=f.place, message=f.message) for f in found
+        ]
         args.out.write_text(json.dumps(content, indent=1), encoding='utf-8')
     for key, size in sizes.items():
         print(f'{key}: {size["samples"]} samples, {size["checked"]} checked')

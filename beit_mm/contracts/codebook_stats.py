@@ -1,7 +1,4 @@
-"""What token counts say of a vocabulary: how much of it is in use, and by how much.
-
-Models keep counts, metrics and hooks read them; this module knows nothing of any of them.
-"""
+"""Statistics of token counts: how much of a vocabulary is used, and how evenly."""
 
 from dataclasses import dataclass
 
@@ -11,11 +8,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CodebookStats:
-    """Figures of a histogram of tokens. Entropies are in nats.
+    """Statistics of a histogram of tokens.
 
-    ``perplexity`` is exp of the entropy: the number of codes that would be in use if all of them
-    were used equally. ``top_codes`` are (id, percent of the tokens), the commonest first.
-    ``possible`` is the most codes that so few tokens could have used, min(V, tokens).
+    Attributes:
+        vocab_size: Number of token ids V.
+        tokens: Number of tokens that were counted.
+        codes_used: Token ids that occur.
+        codes_used_percent: Of ``vocab_size``.
+        dead_codes: Token ids that do not occur.
+        entropy: Of the histogram, in nats.
+        perplexity: exp(entropy); as many codes used equally have the same entropy.
+        perplexity_percent: Of ``vocab_size``.
+        possible: The most codes that so few tokens can use, min(V, tokens).
+        top_codes: (id, percent of the tokens) of the commonest ids, the commonest first.
     """
 
     vocab_size: int
@@ -31,7 +36,7 @@ class CodebookStats:
 
     @property
     def commonest(self) -> str:
-        """``top_codes`` in words."""
+        """``top_codes`` as text."""
         return ', '.join(f'{code} ({percent:.1f}%)' for code, percent in self.top_codes) or 'none'
 
     def __str__(self) -> str:
@@ -42,13 +47,13 @@ class CodebookStats:
         )
 
     def scalars(self) -> dict[str, float]:
-        """What is logged as numbers."""
+        """Return the values for a log."""
         names = ('codes_used', 'codes_used_percent', 'dead_codes', 'entropy', 'perplexity')
-        return {name: getattr(self, name) for name in names}
+        return {name: vars(self)[name] for name in names}
 
 
 def codebook_stats(counts: Tensor, top: int = 5) -> CodebookStats:
-    """Counts (V,) of the tokens -> their figures. Counts of several processes are added before."""
+    """Compute the statistics of token counts (V,), which are summed over processes before."""
     counts = counts.detach().to('cpu', torch.float64)
     vocab_size, tokens = len(counts), int(counts.sum())
     entropy = float(torch.special.entr(counts / max(tokens, 1)).sum())
@@ -71,10 +76,15 @@ def codebook_stats(counts: Tensor, top: int = 5) -> CodebookStats:
 
 
 def dead_codes(counts: Tensor, share: float, min_tokens: float) -> Tensor:
-    """Counts (V,) -> bool (V,), True = used less than ``share`` of what is its due.
+    """Find the codes with fewer tokens than ``share`` of tokens / V.
 
-    A code's due is tokens / V. With few tokens even codes of a uniform distribution are not seen:
-    before there are ``min_tokens`` of them for each code, no code is dead.
+    Args:
+        counts: (V,)
+        min_tokens: With fewer tokens per code no code is dead, since a uniform distribution misses
+            some codes too.
+
+    Returns:
+        (V,) bool, True = dead.
     """
     due = counts.sum() / len(counts)
     return (counts < share * due) & (due >= min_tokens)

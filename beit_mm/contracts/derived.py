@@ -8,7 +8,7 @@ import torch.nn as nn
 from mmengine.registry import Registry
 
 from beit_mm.contracts.backbone import Backbone
-from beit_mm.contracts.target import Target
+from beit_mm.contracts.target import is_target_class
 
 
 def with_derived(config: Mapping, registry: Registry, known: Mapping[str, Any]) -> dict:
@@ -37,7 +37,7 @@ def facts_of_backbone(backbone: nn.Module) -> dict[str, int | None]:
 def facts_of_target(config: Mapping, registry: Registry) -> dict[str, Callable[[], int | None]]:
     """Return how to find ``vocab_size`` and ``target_dims`` of what ``config`` will build."""
     cls = _class_of(config, registry)
-    if not isinstance(cls, type) or not issubclass(cls, Target):
+    if not is_target_class(cls):
         return {}
     return dict(
         vocab_size=partial(cls.vocab_size_of, config),

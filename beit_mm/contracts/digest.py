@@ -1,8 +1,4 @@
-"""Digests by which caches know what they were made of.
-
-Models digest their tokenizer, data sets read what a cache was made with; this module knows
-nothing of either.
-"""
+"""Digests of configs and weights, by which caches and checkpoints know what they were made of."""
 
 import hashlib
 import json
@@ -30,7 +26,7 @@ FORMER_NAMES = {
 
 
 def plain(value: Any) -> Any:
-    """Configs as JSON has them: dicts with sorted keys, lists, the text of everything else."""
+    """Return ``value`` as JSON has it: dicts with sorted keys, lists, ``repr`` of anything else."""
     if isinstance(value, Mapping):
         return {str(key): plain(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, list | tuple):
@@ -39,18 +35,17 @@ def plain(value: Any) -> Any:
 
 
 def text_sha256(value: Any) -> str:
-    """Of the JSON text of ``plain(value)``."""
+    """Return the SHA-256 of the JSON text of :func:`plain`."""
     return hashlib.sha256(json.dumps(plain(value)).encode()).hexdigest()
 
 
 def module_sha256(module: nn.Module, config: Mapping, state: Mapping | None = None) -> str:
-    """Of the class, the config and every value of the state dict, wherever it is.
+    """Return the SHA-256 of the class of a module, its options and its state dict.
 
-    Where the weights came from and how its training loads images (``init_cfg``,
-    ``data_preprocessor``), and the scope before the name of the type, are no part of it.
+    It does not depend on the device, nor on what :func:`options_of` leaves out.
 
     Args:
-        state: Taken for the state dict of ``module``, an average of its weights for example.
+        state: Replaces the state dict of ``module``, for example by an average of its weights.
     """
     digest = hashlib.sha256(text_sha256([type(module).__name__, options_of(config)]).encode())
     _update(digest, module.state_dict() if state is None else state)
@@ -58,23 +53,37 @@ def module_sha256(module: nn.Module, config: Mapping, state: Mapping | None = No
 
 
 def options_of(config: Mapping) -> dict:
-    """What of a module's config its digest counts."""
+    """Return the options of a module that its digest counts.
+
+    The source of its weights (``init_cfg``), the loading of images (``data_preprocessor``), scope
+    and type are left out.
+    """
     ignored = ('type', 'init_cfg', 'data_preprocessor', '_scope_')
     return {key: sourceless(value) for key, value in config.items() if key not in ignored}
 
 
 def sourceless(value: Any) -> Any:
-    """Without where the weights of its parts came from."""
+    """Return a config without ``init_cfg``, at any depth."""
     if isinstance(value, Mapping):
         return {key: sourceless(part) for key, part in value.items() if key != 'init_cfg'}
     return [sourceless(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def weights_sha256(state: Mapping) -> str:
-    """Of the names, types, shapes and values of a state dict alone."""
+    """Return the SHA-256 of names, types, shapes and values of a state dict."""
     digest = hashlib.sha256()
     _update(digest, state)
     return digest.hexdigest()
+
+
+def tokens_key(tokenizer: str, pixels: Mapping) -> int:
+    """Return 60 bits of what tokens depend on besides the images, a number for a batch to carry.
+
+    Args:
+        tokenizer: Its SHA-256.
+        pixels: How its view is made from the loaded pixels (``token_pixels``).
+    """
+    return int(text_sha256([tokenizer, pixels])[:15], 16)
 
 
 def _update(digest, state: Mapping) -> None:
@@ -86,13 +95,3 @@ def _update(digest, state: Mapping) -> None:
             digest.update(values.view(torch.uint8).numpy())
         else:
             digest.update(f'{name} {value!r}'.encode())
-
-
-def tokens_key(tokenizer: str, pixels: Mapping) -> int:
-    """60 bits of what tokens depend on besides the images: a number that a batch can carry.
-
-    Args:
-        tokenizer: SHA-256.
-        pixels: How the tokenizer's view comes from the loaded pixels (``token_pixels``).
-    """
-    return int(text_sha256([tokenizer, pixels])[:15], 16)

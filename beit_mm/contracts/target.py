@@ -1,12 +1,13 @@
-import inspect
 from abc import abstractmethod
 from collections.abc import Mapping
 from numbers import Integral
 
 import torch
+import torch.nn as nn
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch import Tensor
 
+from beit_mm.contracts.constructor import with_defaults
 from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.load_report import check_load
 from beit_mm.contracts.tensor_names import rename_tensors
@@ -47,10 +48,13 @@ class Target(BaseModel):
     @classmethod
     def vocab_size_of(cls, config: Mapping) -> int | None:
         """Return the ``vocab_size`` of what ``config`` builds, without building it."""
-        parameter = inspect.signature(cls.__init__).parameters.get('vocab_size')
-        default = None if parameter is None else parameter.default
-        found = config.get('vocab_size', default)
+        found = with_defaults(cls, config).get('vocab_size')
         return found if isinstance(found, Integral) else cls.vocab_size
+
+    @classmethod
+    def stride_of(cls, config: Mapping) -> int | None:
+        """Return the ``stride`` of what ``config`` builds."""
+        return with_defaults(cls, config).get('stride')
 
     @classmethod
     def target_dims_of(cls, config: Mapping) -> int | None:
@@ -218,3 +222,16 @@ def check_integers(owner: str, least: int, **values: int) -> None:
     for name, value in values.items():
         if not isinstance(value, Integral) or value < least:
             raise UserError(f'{owner}.{name}={value!r}: expected an integer >= {least}')
+
+
+def tokenizer_of(model: nn.Module) -> tuple[Target | None, str]:
+    """Return the tokenizer of a model, itself or its part, and the prefix of its tensors."""
+    if isinstance(model, Target):
+        return model, ''
+    part = dict(model.named_children()).get('tokenizer')
+    return (part, 'tokenizer.') if isinstance(part, Target) else (None, '')
+
+
+def is_target_class(cls) -> bool:
+    """Return whether what a config names is a class of targets."""
+    return isinstance(cls, type) and issubclass(cls, Target)

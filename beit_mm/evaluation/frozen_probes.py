@@ -1,4 +1,4 @@
-"""What frozen features know of the classes: nearest neighbors and a linear probe."""
+"""Classification with frozen features: nearest neighbors and a linear probe."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,13 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from beit_mm.contracts import UserError
+
 NEIGHBORS = 20
-PROBE_DECAY = 1e-3  # of the linear probe's weights, features standardized
-PATCHES = 5000  # that are drawn of a data set where patches have the labels
+PROBE_DECAY = 1e-3  # of the linear probe's weights, for standardized features
+PATCHES = 5000  # drawn from a data set in which patches have labels
 
 
 def knn(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
-    """Votes of the 20 nearest neighbors by cosine, weighted by exp(cosine / 0.07).
+    """Classify by the 20 nearest neighbors in cosine distance, weighted by exp(cosine / 0.07).
 
     Args:
         train, val: Features (N, C) and (M, C).
@@ -35,7 +37,10 @@ def knn(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
 
 @torch.enable_grad()
 def linear_probe(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
-    """Predictions (M,) of a logistic regression on standardized features, found by L-BFGS."""
+    """Classify by a logistic regression on standardized features, fitted with L-BFGS.
+
+    Arguments and result are those of :func:`knn`.
+    """
     mean, std = train.mean(0), train.std(0).clamp(min=1e-6)
     train, val = (train - mean) / std, (val - mean) / std
     weight = train.new_zeros(train.shape[1], int(labels.max()) + 1, requires_grad=True)
@@ -54,19 +59,19 @@ def linear_probe(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
 
 
 def accuracy(pred: Tensor, truth: Tensor) -> float:
-    """In percent."""
+    """Return the share of equal classes, in percent."""
     return 100 * (pred == truth).float().mean().item()
 
 
 def patch_labels(mask: Tensor, grid: tuple[int, int], num_classes: int) -> Tensor:
-    """The commonest class of each patch.
+    """Find the commonest class of each patch.
 
     Args:
         mask: Class ids (H, W); those of ``num_classes`` or more are void.
         grid: Patches (h, w); H and W are multiples of them.
 
     Returns:
-        (h * w,), row by row; -1 where half of a patch or more is void.
+        (h * w,) row by row; -1 where half of a patch or more is void.
     """
     h, w = grid
     size = mask.shape[0] // h, mask.shape[1] // w
@@ -83,13 +88,13 @@ def labelled_features(
     labels: Sequence[int | Path],
     num_classes: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Features of the last layer of ``model.backbone`` (BEiTEncoder), on the CPU.
+    """Compute features of the last layer of ``model.backbone`` (BEiTEncoder), on the CPU.
 
     Args:
         batches: Normalized images (B, C, H, W).
         labels: The class of each image, or the file of its mask (H, W).
-        num_classes: Of the masks: the features are those of (at most 5000) patches. None: each
-            image has one label, and its features are the mean of its patches.
+        num_classes: Number of classes in the masks; the features are those of at most 5000
+            patches. None for one label per image; its features are the mean of its patches.
 
     Returns:
         Features (N, C) and labels (N,)
@@ -122,9 +127,9 @@ def _mask(file: Path, size: tuple[int, int]) -> Tensor:
     mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
     if mask is None or mask.ndim != 2:
         found = 'no image' if mask is None else f'an image of {mask.shape[2]} channels'
-        raise ValueError(f'{file}: {found}, expected a mask of one channel')
+        raise UserError(f'{file}: {found}, expected a mask of one channel')
     if mask.shape != size:
-        raise ValueError(
+        raise UserError(
             f'{file}: a mask of {mask.shape}, but the images are {size} when they are encoded; '
             'cut images and masks into tiles of that size (tools/dataset_converters/tiles.py)'
         )

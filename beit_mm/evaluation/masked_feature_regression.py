@@ -3,28 +3,31 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
+from beit_mm.contracts import UserError
 from beit_mm.registry import METRICS
 
 
 @METRICS.register_module()
 class MaskedFeatureRegression(BaseMetric):
-    """How well the continuous targets of masked patches are regressed (FeatureRegressionHead).
+    """Errors of the predicted continuous targets, over all masked patches.
 
-    Over all masked patches: ``loss`` (mean of the head's error), ``mse`` (mean over patches and
-    values), ``variance`` (of the targets around the mean of each value: the squared error of the
-    best prediction that knows nothing of the image) and ``explained_variance``
-    (1 - mse / variance: 1 is perfect, 0 as good as that constant, less is worse).
+    Metrics:
+        loss: Mean of the head's error.
+        mse: Mean squared error over patches and values.
+        variance: Of the targets around the mean of each value; the squared error of the best
+            prediction that ignores the image.
+        explained_variance: 1 - mse / variance; 1 is perfect, 0 as good as that prediction.
     """
 
     default_prefix = 'mim'
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Each sample has ``pred`` and ``target`` of shape (M_i, D), and ``loss`` (M_i,)."""
+        """Take samples with ``pred`` and ``target`` of shape (M_i, D) and ``loss`` (M_i,)."""
         for sample in data_samples:
             pred, target, loss = (
                 sample[key].detach().cpu().double().numpy() for key in ('pred', 'target', 'loss')
             )
-            # Sums, since the targets of a whole data set can be gigabytes.
+            # Sums, since the targets of a whole data set can be gigabytes
             self.results.append(
                 dict(
                     patches=len(target),
@@ -39,7 +42,7 @@ class MaskedFeatureRegression(BaseMetric):
         total = {key: sum(result[key] for result in results) for key in results[0]}
         patches, values = total['patches'], len(total['total'])
         if patches == 0:
-            raise ValueError(
+            raise UserError(
                 'MaskedFeatureRegression: no patch is masked in the whole validation set; the mask '
                 "transform of val_dataloader's pipeline decides how many are"
             )

@@ -2,15 +2,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WINDOW, SIGMA = 11, 1.5  # Wang et al. 2004
+WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 
 
 def ssim(image: Tensor, other: Tensor) -> float:
-    """Structural similarity of two images (C, H, W) in [0, 1], mean over channels and pixels.
+    """Compute the structural similarity of two images (C, H, W) in [0, 1] (Wang et al. 2004).
 
-    Wang et al. 2004: Gaussian windows of 11 x 11, those that lie within the image. A smaller image
-    has one window, as large as it.
+    It is the mean over channels and the Gaussian windows of 11 x 11 pixels that lie within the
+    image. A smaller image has one window of its own size.
     """
     pair = torch.stack([image, other]).double()
     size = min(WINDOW, *pair.shape[-2:])

@@ -5,6 +5,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from beit_mm.contracts import UserError
 from beit_mm.contracts.codebook_stats import codebook_stats
 from beit_mm.evaluation.ssim import ssim
 from beit_mm.registry import METRICS
@@ -12,15 +13,23 @@ from beit_mm.registry import METRICS
 
 @METRICS.register_module()
 class TokenizerQuality(BaseMetric):
-    """Reconstruction and use of the vocabulary over a whole data set.
+    """Reconstruction error and codebook usage over a whole data set.
 
-    ``codes_used``, ``codes_used_percent`` (of ``vocab_size``), ``dead_codes``, ``entropy`` (of the
-    tokens' histogram, nats), ``perplexity`` (its exp) and, where the tokenizer can decode, ``psnr``
-    (dB, from the squared error over all images, peak 1), ``l1`` (mean absolute error, in [0, 1])
-    and ``ssim`` (mean over images, see :func:`ssim`). The commonest tokens go to the log.
+    Metrics:
+        codes_used, codes_used_percent, dead_codes, entropy, perplexity: See
+            :class:`~beit_mm.contracts.codebook_stats.CodebookStats`.
+        psnr: In dB, from the squared error over all images, peak 1. This and the following need a
+            tokenizer that can decode.
+        l1: Mean absolute error of pixels in [0, 1].
+        ssim: Mean over images, see :func:`~beit_mm.evaluation.ssim.ssim`.
+
+    The commonest tokens are written to the log.
 
     Args:
-        vocab_size: Of the tokenizer.
+        vocab_size: That of the tokenizer.
+
+    Raises:
+        UserError: A token is not below ``vocab_size``.
     """
 
     default_prefix = 'tokenizer'
@@ -30,7 +39,7 @@ class TokenizerQuality(BaseMetric):
         self.vocab_size = vocab_size
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Each sample has ``ids`` (h, w), ``image`` and perhaps ``recon`` (C, H, W) in [0, 1]."""
+        """Take samples with ``ids`` (h, w), ``image`` and maybe ``recon`` (C, H, W) in [0, 1]."""
         for sample in data_samples:
             result = dict(ids=sample['ids'].flatten().cpu().numpy())
             if 'recon' in sample:
@@ -46,13 +55,13 @@ class TokenizerQuality(BaseMetric):
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         ids = np.concatenate([result['ids'] for result in results])
         if ids.max() >= self.vocab_size:
-            raise ValueError(
+            raise UserError(
                 f'val_evaluator: TokenizerQuality.vocab_size={self.vocab_size}, but there is a '
                 f'token {ids.max()}; set it to the vocab_size of the tokenizer'
             )
-        health = codebook_stats(torch.from_numpy(np.bincount(ids, minlength=self.vocab_size)))
-        print_log(f'Tokens of the whole data set: {health}', logger='current')
-        metrics = health.scalars()
+        stats = codebook_stats(torch.from_numpy(np.bincount(ids, minlength=self.vocab_size)))
+        print_log(f'Tokens of the whole data set: {stats}', logger='current')
+        metrics = stats.scalars()
         if 'values' in results[0]:
             values = sum(result['values'] for result in results)
             mse = sum(result['squared'] for result in results) / values

@@ -97,7 +97,7 @@ def test_broken_image__in_each_split(root, scope):
     path.write_bytes(path.read_bytes()[:300])
     (root / 'images/val/b/3.png').write_bytes(b'')
     findings = found(config(root, scope))
-    assert [(f.kind, f.path.replace('//', '/')) for f in findings] == [
+    assert [(f.kind, f.place.replace('//', '/')) for f in findings] == [
         ('empty-file', str(root / 'images/val/b/3.png')),
         ('truncated', str(path)),
     ]
@@ -129,24 +129,24 @@ def test_labels__out_of_range(root):
     assert [f'{f.level}:{f.kind}' for f in findings] == [
         *('error:label-out-of-range', 'error:label-out-of-range', 'warning:class-without-samples')
     ]
-    assert findings[0].path.endswith('a/2.png') and 'has label 2; with 2 classes' in str(
+    assert findings[0].place.endswith('a/2.png') and 'has label 2; with 2 classes' in str(
         findings[0]
     )
-    assert findings[1].path.endswith('a/4.png') and 'class 1 (q)' in str(findings[2])
+    assert findings[1].place.endswith('a/4.png') and 'class 1 (q)' in str(findings[2])
 
 
 def test_class_folder__empty(root):
     shutil.rmtree(root / 'images/train/b')
     (root / 'images/train/b').mkdir()
     findings = found(config(root, 'mmpretrain'))
-    assert [(f.kind, f.path) for f in findings] == [('empty-class', str(root / 'images/train/b'))]
+    assert [(f.kind, f.place) for f in findings] == [('empty-class', str(root / 'images/train/b'))]
 
 
 @pytest.mark.parametrize('scope, place', [('beit_mm', 'images'), ('mmseg', 'masks')])
 def test_other_folder__empty(root, scope, place):
     (root / place / 'train/c/d').mkdir(parents=True)
     (finding,) = found(config(root, scope))
-    assert (finding.kind, finding.path) == ('empty-folder', str(root / place / 'train/c/d'))
+    assert (finding.kind, finding.place) == ('empty-folder', str(root / place / 'train/c/d'))
 
 
 def test_images_that_are_passed_over(root):
@@ -228,8 +228,8 @@ def test_duplicates(root):
     assert [f'{f.level}:{f.kind}' for f in findings] == [
         *('warning:duplicate-across-splits', 'note:duplicate')
     ]
-    assert findings[0].path.endswith('val/b/8.png') and 'train/a/2.png' in findings[0].message
-    assert findings[1].path.endswith('train/b/9.png') and 'train/a/0.png' in findings[1].message
+    assert findings[0].place.endswith('val/b/8.png') and 'train/a/2.png' in findings[0].message
+    assert findings[1].place.endswith('train/b/9.png') and 'train/a/0.png' in findings[1].message
 
 
 def test_same_files_in_training_and_validation(root):

@@ -330,7 +330,7 @@ def test_options__where_the_weights_of_a_part_came_from_is_no_difference(kind, k
     here = dict(features=dict(type=kind))
     pair = (dict(tokenizer=dict(options=options)) for options in (found, here))
     told = differences(*pair, 'f.pth', part='tokenizer')
-    assert [difference.key for difference in told] == keys
+    assert [difference.place for difference in told] == keys
 
 
 # ---- resume ----
@@ -458,7 +458,7 @@ def test_check_config__difference_is_a_finding(
 ):
     start = str(chain[stage][0])
     config = small(name, tree, tmp_path, start, **options)
-    found = {finding.key: finding for finding in check_stages(config)}
+    found = {finding.place: finding for finding in check_stages(config)}
     assert found[key].level[0] == level and start in found[key].message
     config.default_hooks.load_report.between_stages = 'ignore'
     assert not [*check_stages(config)]

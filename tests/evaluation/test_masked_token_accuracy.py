@@ -33,7 +33,7 @@ def test_by_hand__images_with_different_numbers_of_masked_patches(monkeypatch):
     assert got == {
         'mim/accuracy': 25.0,
         'mim/loss': 2.5,
-        'mim/chance': pytest.approx(math.log(2)),
+        'mim/unigram_entropy': pytest.approx(math.log(2)),
         'mim/gain_over_unigram': pytest.approx(1 - 2.5 / math.log(2)),
         'mim/majority': 50.0,
         'mim/target_codes': 2,
@@ -55,7 +55,7 @@ def test_against_numpy__however_the_images_fall_into_batches():
     expected = dict(
         accuracy=100 * np.mean(pred == target),
         loss=loss.astype(float).mean(),
-        chance=entropy,
+        unigram_entropy=entropy,
         gain_over_unigram=1 - loss.astype(float).mean() / entropy,
         majority=100 * share.max(),
         target_codes=len(set(target)),

@@ -91,7 +91,7 @@ def test_check_dataset(entry, tmp_path):
         )
     )
     found, _ = check_config_data(config, ('train',))
-    kinds = {finding.kind for finding in found if path.name in finding.path}
+    kinds = {finding.kind for finding in found if path.name in finding.place}
     if listed:
         assert kinds == ({expected.found} if expected.found else set())
         if not expected.eight_bit:  # what stops a training is an error of the check

@@ -111,7 +111,7 @@ def test_check_image(folder, file, bands):
     loader = Loader(bands=LoadMultiBandImage() if bands else None)
     found, facts = check_image(str(path), content, loader)
     assert facts is not None or any(f.level == 'error' for f in found)
-    assert all(f.path == str(path) and f.message for f in found)
+    assert all(f.place == str(path) and f.message for f in found)
 
 
 @st.composite

@@ -1,22 +1,22 @@
-"""What a training passes on to the next one, and where the two don't agree.
+"""What a training passes on to the next one, and where the two do not agree.
 
-Tokenizer, pre-training and fine-tuning are separate runs; what one of them does to its images,
-its patches and its tokens, the next has to do as well. :func:`describe` is what a checkpoint says
-of itself, :func:`here_of` the same of a model at hand, :func:`differences` compares the two.
+Tokenizer, pre-training and fine-tuning are separate runs that have to treat images, patches and
+tokens alike. :func:`describe` makes the description that is stored in a checkpoint, :func:`here_of`
+the same facts of a model at hand, and :func:`differences` compares them.
 """
 
-from beit_mm.checkpoints.description.describe import describe, here_of, tokenizer_of
-from beit_mm.checkpoints.description.differences import Difference, StageMismatchError, differences
-from beit_mm.checkpoints.description.images import first_pipeline, images_of, pipelines_of
+from beit_mm.checkpoints.description.describe import describe, here_of, join_facts, tokenizer_facts
+from beit_mm.checkpoints.description.differences import StageMismatchError, differences
+from beit_mm.checkpoints.description.images import images_of
+from beit_mm.contracts.target import tokenizer_of
 
 __all__ = [
-    'Difference',
     'StageMismatchError',
     'describe',
     'differences',
-    'first_pipeline',
     'here_of',
     'images_of',
-    'pipelines_of',
+    'join_facts',
+    'tokenizer_facts',
     'tokenizer_of',
 ]

@@ -4,10 +4,16 @@ from typing import Any
 import torch.nn as nn
 from torch import Tensor
 
-from beit_mm.checkpoints.description.images import first_pipeline, images_of, preprocessor_settings
+from beit_mm.checkpoints.description.images import images_of, preprocessor_settings
 from beit_mm.checkpoints.description.stored import FORMAT
 from beit_mm.checkpoints.description.versions import code_state, versions
+from beit_mm.contracts import Target
+from beit_mm.contracts.config_walk import first_pipeline
 from beit_mm.contracts.digest import module_sha256, options_of, plain, weights_sha256
+from beit_mm.contracts.target import tokenizer_of
+
+# Facts that only the model that loads a checkpoint has to know of itself.
+NOT_STORED = dict(images='order_key', backbone='adapts_channels', tokenizer='bases')
 
 
 def describe(
@@ -16,20 +22,23 @@ def describe(
     state: Mapping[str, Tensor],
     digests: Mapping[str, str] | None = None,
 ) -> dict:
-    """What a checkpoint says of itself, in plain values.
-
-    ``format``, ``model`` (its class), ``versions``, ``code`` (commit and whether files are
-    changed), ``images`` (of :func:`~beit_mm.checkpoints.description.images.images_of`), ``backbone`` (type,
-    patch_size, img_size (H, W), in_channels) and ``tokenizer``: type, vocab_size, stride,
-    in_channels, options, images, ``sha256`` of class, options and weights (as a token cache has it)
-    and ``weights_sha256`` of the weights alone. What the model doesn't have is left out.
+    """Return the description of a checkpoint, in plain values.
 
     Args:
         config: Of the whole run.
         state: The weights that are saved, which may be an average of the model's.
         digests: Those of the tokenizer, where they are known.
+
+    Returns:
+        ``format``, ``model`` (class), ``versions``, ``code`` (commit, and whether files differ from
+        it), ``images`` (see :func:`images_of`), ``backbone`` (type, patch_size, img_size (H, W),
+        in_channels) and ``tokenizer``: type, vocab_size, stride, in_channels, options, images,
+        ``sha256`` of class, options and weights (as in a token cache) and ``weights_sha256``. What
+        the model does not have is left out.
     """
-    parts = parts_of(model, config)
+    parts = here_of(model, config)
+    for part, name in NOT_STORED.items():
+        parts.get(part, {}).pop(name, None)
     tokenizer, prefix = tokenizer_of(model)
     if tokenizer is not None:
         if digests is None:
@@ -42,49 +51,72 @@ def describe(
     return dict(format=FORMAT, **parts, versions=versions(), **_known(code=code_state()))
 
 
-def parts_of(model: nn.Module, config: Mapping) -> dict[str, Any]:
-    """Of a built model: ``model``, ``images``, ``backbone`` and ``tokenizer``, without digests."""
-    settings = preprocessor_settings(getattr(model, 'data_preprocessor', None))
+def here_of(model: nn.Module, config: Mapping) -> dict[str, Any]:
+    """Return the facts of a built model, see :func:`join_facts`."""
+    children = dict(model.named_children())
+    found, prefix = tokenizer_of(model)
+    tokenizer = None
+    if found is not None:
+        numbers = (found.vocab_size, found.stride, found.in_channels)
+        tokenizer = tokenizer_facts(type(found), _tokenizer_config(config, prefix), *numbers)
+    return join_facts(
+        config,
+        model=type(model).__name__,
+        settings=preprocessor_settings(children.get('data_preprocessor')),
+        backbone=_backbone_facts(children.get('backbone')),
+        tokenizer=tokenizer,
+        is_tokenizer=not prefix,
+    )
+
+
+def join_facts(
+    config: Mapping,
+    model: str,
+    settings: Mapping | None,
+    backbone: dict | None,
+    tokenizer: dict | None,
+    is_tokenizer: bool,
+) -> dict[str, Any]:
+    """Return the facts by which a model is compared with a checkpoint.
+
+    They are those of :func:`describe` without digests and versions, and ``images.order_key`` (the
+    preprocessor's name for the order of the channels), ``backbone.adapts_channels`` and
+    ``tokenizer.bases`` (names of its class and of the parents).
+
+    Args:
+        config: Of the whole run.
+        model: Name of the class.
+        settings: As :func:`images_of` takes them.
+        backbone: ``patch_size``, ``in_channels``, ``adapts_channels`` and more.
+        tokenizer: See :func:`tokenizer_facts`.
+        is_tokenizer: The tokenizer is the model itself.
+    """
     pipeline = first_pipeline(config)
     images = images_of(settings, pipeline)
-    parts = dict(model=type(model).__name__, **_known(images=images, backbone=_backbone_of(model)))
-    tokenizer, prefix = tokenizer_of(model)
+    if images is not None and 'to_rgb' in settings:
+        images['order_key'] = 'to_rgb'
     if tokenizer is not None:
-        parts['tokenizer'] = _known(
-            type=type(tokenizer).__name__,
-            vocab_size=tokenizer.vocab_size,
-            stride=tokenizer.stride,
-            in_channels=getattr(tokenizer, 'in_channels', None),
-            options=plain(options_of(_tokenizer_config(config, prefix))),
-            images=images_of(settings, pipeline, tokens=True) if prefix else images,
-        )
-    return parts
+        seen = images if is_tokenizer else images_of(settings, pipeline, tokens=True)
+        tokenizer = _known(**tokenizer, images=seen)
+    return _known(model=model, images=images, backbone=backbone, tokenizer=tokenizer)
 
 
-def here_of(model: nn.Module, config: Mapping) -> dict[str, Any]:
-    """:func:`parts_of`, and what else a comparison with a checkpoint asks of the model at hand.
-
-    ``backbone.adapts_channels``, ``tokenizer.bases`` (names of its class and of its parents) and
-    ``images.order_key``, the preprocessor's name for the order of the channels.
-    """
-    parts = parts_of(model, config)
-    if 'backbone' in parts:
-        adapts = getattr(model.backbone, 'adapt_channels', None)
-        parts['backbone']['adapts_channels'] = adapts is not None
-    if 'tokenizer' in parts:
-        bases = [parent.__name__ for parent in type(tokenizer_of(model)[0]).__mro__]
-        parts['tokenizer']['bases'] = bases
-    if hasattr(getattr(model, 'data_preprocessor', None), 'to_rgb') and 'images' in parts:
-        parts['images']['order_key'] = 'to_rgb'
-    return parts
-
-
-def tokenizer_of(model: nn.Module) -> tuple[nn.Module | None, str]:
-    """(the tokenizer of a model, the prefix of its tensors); itself, where it is one."""
-    for part, prefix in ((model, ''), (getattr(model, 'tokenizer', None), 'tokenizer.')):
-        if all(hasattr(part, name) for name in ('encode', 'vocab_size', 'stride')):
-            return part, prefix
-    return None, ''
+def tokenizer_facts(
+    cls: type[Target],
+    config: Mapping,
+    vocab_size: int | None,
+    stride: int | None,
+    in_channels: int | None,
+) -> dict[str, Any]:
+    """Return what is compared of a tokenizer; ``config`` has its options."""
+    return dict(
+        type=cls.__name__,
+        bases=[parent.__name__ for parent in cls.__mro__],
+        vocab_size=vocab_size,
+        stride=stride,
+        in_channels=in_channels,
+        options=plain(options_of(config)),
+    )
 
 
 def _tokenizer_config(config: Mapping, prefix: str) -> Mapping:
@@ -94,19 +126,21 @@ def _tokenizer_config(config: Mapping, prefix: str) -> Mapping:
     return part if isinstance(part, Mapping) else {}
 
 
-def _backbone_of(model: nn.Module) -> dict | None:
-    backbone = getattr(model, 'backbone', None)
+def _backbone_facts(backbone: nn.Module | None) -> dict | None:
+    """Return what is compared of a backbone, which may be of another library."""
     if backbone is None:
         return None
-    patch, grid = getattr(backbone, 'patch_size', None), getattr(backbone, 'grid', None)
-    size = getattr(backbone, 'img_size', None)
-    if isinstance(patch, int) and isinstance(grid, tuple):
+    names = ('patch_size', 'grid', 'img_size', 'in_channels', 'adapt_channels')
+    patch, grid, size, channels, adapt = (getattr(backbone, name, None) for name in names)
+    patch = patch if isinstance(patch, int) else None
+    if patch and isinstance(grid, tuple):
         size = [side * patch for side in grid]
     return _known(
         type=type(backbone).__name__,
-        patch_size=patch if isinstance(patch, int) else None,
+        patch_size=patch,
         img_size=list(size) if isinstance(size, list | tuple) else None,
-        in_channels=getattr(backbone, 'in_channels', None),
+        in_channels=channels,
+        adapts_channels=adapt is not None,
     )
 
 

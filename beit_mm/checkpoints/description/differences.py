@@ -1,6 +1,6 @@
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
+from beit_mm.contracts import Finding, UserError
 from beit_mm.contracts.digest import sourceless
 
 # A difference of normalization below this share of the standard deviation is a rounded number.
@@ -8,21 +8,11 @@ TOLERANCE = 0.01
 # 65535 / 255: the same normalization of images with 16 and with 8 bits.
 BIT_DEPTHS = (1.0, 257.0, 1 / 257)
 NUMBERS = ('vocab_size', 'stride', 'in_channels')
+OPPOSITE_ORDERS = ({'RGB', 'BGR'}, {'as loaded', 'reversed'})
 
 
-class StageMismatchError(ValueError):
-    """A checkpoint and the config that loads it can't be meant for each other."""
-
-
-class Difference(NamedTuple):
-    """``level`` is ``error`` or ``warning``, ``key`` what to change in the config."""
-
-    level: str
-    key: str
-    message: str
-
-    def __str__(self) -> str:
-        return f'{self.key}: {self.message}'
+class StageMismatchError(UserError):
+    """A checkpoint does not fit the config that loads it."""
 
 
 def differences(
@@ -33,17 +23,18 @@ def differences(
     resumes: bool = False,
     preprocessor: str = 'data_preprocessor',
     weights_sha256: Callable[[], str | None] = lambda: None,
-) -> Iterator[Difference]:
-    """What ``source`` was trained with, and what is otherwise here.
+) -> Iterator[Finding]:
+    """Yield errors and warnings where a checkpoint was trained with something else than is here.
 
     Args:
         found: The description of the checkpoint.
-        here: :func:`~beit_mm.checkpoints.description.here_of` the model that loads it.
-        part: Which part of it: ``model``, ``backbone`` or ``tokenizer``.
-        resumes: The run goes on from it.
+        here: Facts of the model that loads it, see ``here_of``.
+        source: Name of the checkpoint, for the messages.
+        part: What loads it: ``model``, ``backbone`` or ``tokenizer``.
+        resumes: The checkpoint's run goes on.
         preprocessor: The key of the preprocessor in the config.
-        weights_sha256: That of the tokenizer at hand, before the checkpoint is loaded; None if
-            its weights mean nothing.
+        weights_sha256: Returns the digest of the tokenizer's weights before the checkpoint is
+            loaded, or None if they are random.
     """
     if part == 'tokenizer':
         if 'tokenizer' in found and 'tokenizer' in here:
@@ -61,17 +52,17 @@ def differences(
             yield from _token_images(found, here, source, preprocessor)
 
 
-def _backbone(found, here, source: str, resumes: bool) -> Iterator[Difference]:
+def _backbone(found, here, source: str, resumes: bool) -> Iterator[Finding]:
     if not isinstance(found, Mapping) or not isinstance(here, Mapping):
         return
     for name, meaning in (('patch_size', 'patches of {} pixels'), ('in_channels', '{} channels')):
         theirs, ours = found.get(name), here.get(name)
         if name == 'in_channels' and here.get('adapts_channels') and not resumes:
             continue
-        if _both_int(theirs, ours) and theirs != ours:
+        if _differ(theirs, ours):
             key = f'model.backbone.{name}'
             more = ', or say with adapt_channels how they correspond' * (name == 'in_channels')
-            yield Difference(
+            yield Finding(
                 'error',
                 key,
                 f'{ours}, but the backbone in {source} was trained with {meaning.format(theirs)}; '
@@ -81,13 +72,13 @@ def _backbone(found, here, source: str, resumes: bool) -> Iterator[Difference]:
 
 def _tokenizer(
     found: Mapping, here: Mapping, source: str, resumes: bool = False, is_model: bool = False
-) -> Iterator[Difference]:
-    """Class, vocabulary, stride, channels, and options that both configs give."""
+) -> Iterator[Finding]:
+    """Compare class, vocabulary, stride, channels, and options that both configs give."""
     key = 'model' if is_model else 'model.tokenizer'
     for name in NUMBERS:
         theirs, ours = found.get(name), here.get(name)
-        if _both_int(theirs, ours) and theirs != ours:
-            yield Difference(
+        if _differ(theirs, ours):
+            yield Finding(
                 'error',
                 f'{key}.{name}',
                 f'{ours}, but the tokenizer in {source} has {name}={theirs}; set {key}.{name}='
@@ -95,7 +86,7 @@ def _tokenizer(
             )
     theirs, ours = found.get('type'), here.get('type')
     if isinstance(theirs, str) and ours and theirs not in here.get('bases', [ours]):
-        yield Difference(
+        yield Finding(
             'error' if resumes else 'warning',
             f'{key}.type',
             f'{ours}, but the tokenizer in {source} is a {theirs}; set {key}.type={theirs!r}, or '
@@ -108,7 +99,7 @@ def _tokenizer(
     for name in sorted(set(theirs) & set(ours) - set(NUMBERS)):
         # Checkpoints of before say where the weights of a part came from.
         if sourceless(theirs[name]) != sourceless(ours[name]):
-            yield Difference(
+            yield Finding(
                 'warning',
                 f'{key}.{name}',
                 f'{ours[name]!r}, but the tokenizer in {source} has {theirs[name]!r}; its tokens '
@@ -116,26 +107,25 @@ def _tokenizer(
             )
 
 
-def _weights(theirs, ours: str | None, source: str, resumes: bool) -> Iterator[Difference]:
+def _weights(theirs, ours: str | None, source: str, resumes: bool) -> Iterator[Finding]:
     if not isinstance(theirs, str) or ours is None or theirs == ours:
         return
-    what = (
-        f'{source} was trained with the tokens of another tokenizer than the one that this names: '
-        f'the SHA-256 of its weights is {theirs[:16]}..., here it is {ours[:16]}...'
-    )
+    advice = 'The weights of the checkpoint replace those of this file'
     if resumes:
         advice = (
             'The checkpoint holds its tokenizer, so going on would not use yours. Name the file '
             'that the run began with, or begin anew (resume=False)'
         )
-    else:
-        advice = 'The weights of the checkpoint replace those of this file'
-    level = 'error' if resumes else 'warning'
-    yield Difference(level, 'model.tokenizer.init_cfg', f'{what}. {advice}')
+    yield Finding(
+        'error' if resumes else 'warning',
+        'model.tokenizer.init_cfg',
+        f'{source} was trained with the tokens of another tokenizer than the one that this names: '
+        f'the SHA-256 of its weights is {theirs[:16]}..., here it is {ours[:16]}.... {advice}',
+    )
 
 
-def _token_images(found, here, source: str, preprocessor: str) -> Iterator[Difference]:
-    """What the tokenizer sees: [0, 1] of the same channels, in its training and here."""
+def _token_images(found, here, source: str, preprocessor: str) -> Iterator[Finding]:
+    """Compare what the tokenizer sees: [0, 1] of the same channels, in its training and here."""
     theirs, ours = found['tokenizer'].get('images'), here['tokenizer'].get('images')
     name = 'token_scale' if 'backbone' in here else 'std'
     yield from _images(theirs, ours, f'the tokenizer in {source}', preprocessor, (name,))
@@ -143,30 +133,24 @@ def _token_images(found, here, source: str, preprocessor: str) -> Iterator[Diffe
 
 def _images(
     theirs, ours, source: str, preprocessor: str, names: tuple[str, ...] = ('mean', 'std')
-) -> Iterator[Difference]:
+) -> Iterator[Finding]:
     if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
         return
     factor = _factor(theirs, ours)
     if factor is not None and factor not in BIT_DEPTHS:
-        units = ''
-        if factor:
-            units = ' (one of them is in units of [0, 1], the other in those of the pixels)'
-        yield Difference(
+        units = ' (one of them is in units of [0, 1], the other in those of the pixels)'
+        yield Finding(
             'warning',
             f'{preprocessor}.{names[0]}',
-            f'{source} was trained with {_text(theirs)}, but here it gets {_text(ours)}{units}; '
+            f'{source} was trained with {_text(theirs)}, but here it gets {_text(ours)}'
+            f'{units if factor else ""}; '
             f'set {" and ".join(f"{preprocessor}.{name}" for name in names)} to those of the '
             'checkpoint',
         )
-    orders = theirs.get('channel_order'), ours.get('channel_order')
-    if orders in (
-        ('RGB', 'BGR'),
-        ('BGR', 'RGB'),
-        ('as loaded', 'reversed'),
-        ('reversed', 'as loaded'),
-    ):
+    orders = [images.get('channel_order') for images in (theirs, ours)]
+    if all(isinstance(order, str) for order in orders) and set(orders) in OPPOSITE_ORDERS:
         key = f'{preprocessor}.{ours.get("order_key", "bgr_to_rgb")}'
-        yield Difference(
+        yield Finding(
             'warning',
             key,
             f'{source} was trained with the channels {orders[0]}, but here they are {orders[1]}; '
@@ -175,9 +159,10 @@ def _images(
 
 
 def _factor(theirs: Mapping, ours: Mapping) -> float | None:
-    """Pixels of ``ours`` are this many times those of ``theirs``; 0: no number does it.
+    """Return by how much the pixels of ``ours`` are multiplied, seen from ``theirs``.
 
-    None: they can't be compared, for example since there are other channels.
+    0 means that no number explains the difference; None that the two cannot be compared, for
+    example since there are other channels.
     """
     values = [images.get(name) for images in (theirs, ours) for name in ('mean', 'std')]
     if not all(isinstance(v, list) and v and all(map(_is_number, v)) for v in values):
@@ -204,8 +189,10 @@ def _text(images: Mapping) -> str:
     )
 
 
-def _both_int(*values) -> bool:
-    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+def _differ(theirs, ours) -> bool:
+    """Return whether both are integers, and not the same."""
+    are_integers = all(isinstance(v, int) and not isinstance(v, bool) for v in (theirs, ours))
+    return are_integers and theirs != ours
 
 
 def _is_number(value) -> bool:

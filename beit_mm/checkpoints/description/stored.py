@@ -1,8 +1,8 @@
-"""What a checkpoint says of itself: ``meta['beit_mm']``, plain values beside the tensors.
+"""The description in a checkpoint: ``meta['beit_mm']``, plain values beside the tensors.
 
-AtomicCheckpointHook writes it (:func:`beit_mm.checkpoints.description.describe` says what is in it), and a
-``.safetensors`` file has it as JSON in its metadata. Others' checkpoints have none, and a file may
-say anything: a reader takes what has the right form.
+AtomicCheckpointHook writes it; a ``.safetensors`` file has it as JSON in its metadata. Checkpoints
+of other libraries have none. Since a file may say anything, a reader takes only what has the right
+form.
 """
 
 import json
@@ -14,23 +14,31 @@ from beit_mm.checkpoints.download import fetch
 from beit_mm.checkpoints.reading import peek
 
 KEY = 'beit_mm'
-FORMAT = 1
+FORMAT = 2
+# Digests of format 1 count names in the state dicts of tokenizers that have changed since.
+OLD_FORMAT, OLD_DIGESTS = 1, ('sha256', 'weights_sha256')
 PARTS = ('versions', 'code', 'images', 'backbone', 'tokenizer')
 
 
 def description_of(checkpoint: Any) -> dict | None:
-    """The description in a checkpoint, without what has another form; None if there is none."""
+    """Return the parts of a checkpoint's description that have the right form, None without any.
+
+    A description of format 1 is returned without digests of the tokenizer.
+    """
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     found = meta.get(KEY) if isinstance(meta, Mapping) else None
-    if not isinstance(found, Mapping) or found.get('format') != FORMAT:
+    if not isinstance(found, Mapping) or found.get('format') not in (OLD_FORMAT, FORMAT):
         return None
     parts = {name: found[name] for name in PARTS if isinstance(found.get(name), Mapping)}
+    if found['format'] == OLD_FORMAT and 'tokenizer' in parts:
+        kept = {name: v for name, v in parts['tokenizer'].items() if name not in OLD_DIGESTS}
+        parts['tokenizer'] = kept
     model = found.get('model')
-    return dict(format=FORMAT, model=model if isinstance(model, str) else None, **parts)
+    return dict(format=found['format'], model=model if isinstance(model, str) else None, **parts)
 
 
 def read_description(source: str | Path, download: bool = False) -> dict | None:
-    """That of a file, of which no weights are read; None where there is none or it can't be read.
+    """Return the description in a file without loading its weights, None where none can be read.
 
     Args:
         download: Fetch a file from an https address, to where its loading finds it.
@@ -45,11 +53,11 @@ def read_description(source: str | Path, download: bool = False) -> dict | None:
             return description_of(dict(meta=_safetensors_metadata(source)))
         return description_of(peek(source))
     except (ValueError, OSError, ImportError, RecursionError):
-        return None  # whoever loads it says what is wrong
+        return None  # the loading of the file says what is wrong
 
 
 def for_file(description: Mapping, path: str | Path) -> dict[str, Any]:
-    """The metadata that ``write_weights`` needs for ``path``, to be read here again."""
+    """Return the metadata with which ``write_weights`` stores a description in ``path``."""
     text_alone = str(path).endswith('.safetensors')
     return {KEY: json.dumps(description) if text_alone else dict(description)}
 

@@ -1,14 +1,15 @@
-"""Which code ran: versions of the packages, and the commit of this one."""
+"""The code that runs: versions of the packages, and the commit of this one."""
 
 import platform
 import subprocess
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import beit_mm
 
-# The name of an import, and the distributions that bring it.
+# The name of an import: the distributions that provide it.
 PACKAGES = dict(
     torch=('torch',),
     numpy=('numpy',),
@@ -21,24 +22,21 @@ PACKAGES = dict(
 
 @cache
 def versions() -> dict[str, str]:
-    """Of Python, this package and those it works with, as far as they are installed."""
+    """Return the versions of Python, this package and the installed ones that it works with."""
     found = dict(Python=platform.python_version(), beit_mm=beit_mm.__version__)
     for name, distributions in PACKAGES.items():
-        for distribution in distributions:
-            try:
+        for distribution in reversed(distributions):  # the first one that is installed counts
+            with suppress(PackageNotFoundError):
                 found[name] = version(distribution)
-                break
-            except PackageNotFoundError:
-                continue
     return found
 
 
 @cache
 def code_state() -> dict[str, str | bool | None] | None:
-    """``commit`` of the checkout that the package is in, and whether files are ``changed`` from it.
+    """Return the ``commit`` of the package's checkout, and whether files are ``changed`` from it.
 
-    As they were when this was first asked; ``changed`` is None where git doesn't say. None as a
-    whole: the package is installed without its history.
+    Both are as they were at the first call. ``changed`` is None where git does not say. Return None
+    if the package is installed without its history.
     """
     commit = _git('rev-parse', 'HEAD')
     if not commit or _git('ls-files', '__init__.py') != '__init__.py':

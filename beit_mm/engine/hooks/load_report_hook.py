@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import torch.nn as nn
 from mmengine.hooks import Hook
@@ -14,13 +15,12 @@ from beit_mm.checkpoints import (
 )
 from beit_mm.checkpoints.adapt_beit import resize_positions
 from beit_mm.checkpoints.description import (
-    Difference,
     StageMismatchError,
     differences,
     here_of,
     tokenizer_of,
 )
-from beit_mm.contracts import Backbone, UserError
+from beit_mm.contracts import Backbone, Finding, UserError
 from beit_mm.contracts.digest import weights_sha256
 from beit_mm.contracts.load_report import some
 from beit_mm.contracts.runner_access import model_of
@@ -126,13 +126,13 @@ class LoadReportHook(Hook):
         )
         self._report(runner, [*found])
 
-    def _report(self, runner: Runner, found: list[Difference]) -> None:
+    def _report(self, runner: Runner, found: list[Finding]) -> None:
         levels = dict(warn='warning', error='error')
-        found = [f._replace(level=levels.get(self.between_stages, f.level)) for f in found]
-        for difference in found:
-            if difference.level == 'warning':
-                runner.logger.warning(str(difference))
-        if errors := [str(difference) for difference in found if difference.level == 'error']:
+        found = [replace(f, level=levels.get(self.between_stages, f.level)) for f in found]
+        for finding in found:
+            if finding.level == 'warning':
+                runner.logger.warning(f'{finding.place}: {finding.message}')
+        if errors := [f'{f.place}: {f.message}' for f in found if f.level == 'error']:
             advice = (
                 "default_hooks.load_report.between_stages='warn' goes on all the same"
                 if self.between_stages == 'report'

@@ -1,9 +1,12 @@
+from collections.abc import Mapping
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
 from beit_mm.contracts import FeatureExtractor, Tokenizer, UserError
+from beit_mm.contracts.constructor import with_defaults
 from beit_mm.registry import MODELS
 
 TRAINING_ONLY = ('decoder.', 'decode_task_layer.')
@@ -84,6 +87,10 @@ class VQKDTokenizer(Tokenizer):
             arch = dict(arch, num_layers=decoder_layers)
             self.decoder = _vit(arch, self.encoder.grid, 1, code_dim)
             self.decode_task_layer = _projection(dims, self.teacher.dims)
+
+    @classmethod
+    def stride_of(cls, config: Mapping) -> int:
+        return with_defaults(cls, config)['patch_size']
 
     @property
     def teacher(self) -> FeatureExtractor | None:

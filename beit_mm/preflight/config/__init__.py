@@ -1,20 +1,22 @@
-"""What is wrong with a config before anything is built: names, keys and numbers that disagree."""
+"""Checks of a config before anything is built: names, keys and numbers that disagree."""
 
 from mmengine.config import Config
 
+from beit_mm.contracts import Finding
 from beit_mm.preflight.config.decay import check_decay
 from beit_mm.preflight.config.evaluation import check_evaluation
-from beit_mm.preflight.config.finding import Finding
 from beit_mm.preflight.config.keys import check_keys
 from beit_mm.preflight.config.names import check_names
 from beit_mm.preflight.config.numbers import check_numbers
-from beit_mm.preflight.config.stages import check_means, check_normalized_once, check_stages
+from beit_mm.preflight.config.preprocessor import check_preprocessor
+from beit_mm.preflight.config.schedule import check_schedule
+from beit_mm.preflight.config.stages import check_stages
 
 __all__ = ['Finding', 'check_config']
 
 
 def check_config(config: Config, world_size: int = 1) -> list[Finding]:
-    """Errors first; an empty list is a config that nothing here speaks against.
+    """Return what is wrong with a config, errors first.
 
     Args:
         world_size: Processes that will train, for the total batch.
@@ -23,8 +25,8 @@ def check_config(config: Config, world_size: int = 1) -> list[Finding]:
         *check_keys(config),
         *check_names(config),
         *check_numbers(config, world_size),
-        *check_normalized_once(config),
-        *check_means(config),
+        *check_schedule(config),
+        *check_preprocessor(config),
         *check_evaluation(config),
         *check_decay(config),
         *check_stages(config),

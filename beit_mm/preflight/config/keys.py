@@ -1,4 +1,4 @@
-"""Keys that nothing reads."""
+"""Keys of a config that nothing reads."""
 
 import inspect
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from beit_mm.preflight.config.finding import Finding
+from beit_mm.contracts import Finding
 
-# Read by the tools or by MMEngine outside of Runner's arguments.
+# Arguments of Runner, and keys that MMEngine and the tools read besides.
 TOP_LEVEL = {
     *(set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}),
     *('custom_imports', 'runner_type', 'compile', 'model_wrapper_cfg', 'data_preprocessor'),
     *('vis_backends', 'tta_model', 'tta_pipeline', '_base_'),
 }
-# What the second generation of OpenMMLab calls what the first called otherwise.
+# Names of the first generation of OpenMMLab: those of the second.
 OLD_NAMES = dict(
     optimizer='optim_wrapper = dict(optimizer=...)',
     optimizer_config='optim_wrapper = dict(clip_grad=...)',
@@ -44,12 +44,11 @@ PLAIN_DICTS = {
         *('type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'),
     },
 }
-# MMEngine's, and those of configs/_base_/runtime.
+# Those of MMEngine and of configs/_base_/runtime.
 DEFAULT_HOOKS = {
     *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
     *('load_report', 'dataset_check', 'non_finite_guard', 'update_guard', 'prediction_guard'),
-    *('run_record', 'graceful_stop'),
-    *('worker_timeout', 'codebook_guard'),
+    *('codebook_guard', 'run_record', 'graceful_stop', 'worker_timeout'),
 }
 # DefaultOptimWrapperConstructor
 PARAMWISE = {
@@ -57,7 +56,7 @@ PARAMWISE = {
     *('flat_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate'),
 }
 BEIT_PARAMWISE = {'layer_decay_rate', 'decay_rel_pos', 'no_decay_names'}
-# Below the model: what mmseg's segmentors and mmpretrain's classifiers read by name.
+# In model.train_cfg and test_cfg: keys of mmseg's segmentors and mmpretrain's classifiers.
 MODEL_CFGS = {'mode', 'crop_size', 'stride', 'size_divisor', 'augments', 'probs', 'multi_label'}
 DATALOADER = {
     *(set(inspect.signature(DataLoader.__init__).parameters) - {'self'}),
@@ -66,30 +65,42 @@ DATALOADER = {
 
 
 def check_keys(config: Config) -> Iterator[Finding]:
-    """Unknown keys at the top level and in the dicts that MMEngine reads by name."""
+    """Yield unknown keys at the top level and in the dicts that MMEngine reads by name."""
     yield from _top_level(config)
     for key, known in PLAIN_DICTS.items():
-        yield from _unknown(value_at(config, key), known, key, level='error')
+        yield from _unknown(value_at(config, key), known, key)
     for name, loader in config.items():
-        if name.endswith('_dataloader') and isinstance(loader, dict):
-            yield from _unknown(loader, DATALOADER, name, level='error')
-    hooks = config.get('default_hooks') or {}
-    for key in set(hooks) - DEFAULT_HOOKS:  # others may be added, but not by a slip of the pen
+        if name.endswith('_dataloader'):
+            yield from _unknown(loader, DATALOADER, name)
+    yield from _hooks(config.get('default_hooks') or {})
+    wrapper = config.get('optim_wrapper') or {}
+    constructor = wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
+    for owner, known in (('Default', PARAMWISE), ('BEiT', BEIT_PARAMWISE)):
+        if constructor.split('.')[-1] == f'{owner}OptimWrapperConstructor':
+            key = 'optim_wrapper.paramwise_cfg'
+            yield from _unknown(wrapper.get('paramwise_cfg'), known, key)
+    for name in ('train_cfg', 'test_cfg'):  # a model may read other keys, but no misspelt ones
+        for key in set(value_at(config, f'model.{name}') or {}) - MODEL_CFGS:
+            if close := get_close_matches(key, MODEL_CFGS, 1, 0.75):
+                yield Finding('error', f'model.{name}.{key}', f"did you mean '{close[0]}'?")
+
+
+def value_at(config: Config, key: str) -> Any:
+    """Return the value under a key such as ``optim_wrapper.optimizer.lr``, None without any."""
+    part = dict(config)
+    for name in key.split('.'):
+        part = part.get(name) if isinstance(part, dict) else None
+    return part
+
+
+def _hooks(hooks: dict) -> Iterator[Finding]:
+    """Find misspelt names; other hooks may be added."""
+    for key in set(hooks) - DEFAULT_HOOKS:
         if close := get_close_matches(key, DEFAULT_HOOKS, 1, 0.75):
             yield Finding('error', f'default_hooks.{key}', f"did you mean '{close[0]}'?")
         elif isinstance(hooks[key], dict) and 'type' not in hooks[key]:
             message = "has no 'type', and the bases have no hook of this name"
             yield Finding('error', f'default_hooks.{key}', message)
-    wrapper = config.get('optim_wrapper') or {}
-    constructor = wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
-    for owner, known in (('Default', PARAMWISE), ('BEiT', BEIT_PARAMWISE)):
-        if constructor.split('.')[-1] == f'{owner}OptimWrapperConstructor':
-            paramwise = wrapper.get('paramwise_cfg')
-            yield from _unknown(paramwise, known, 'optim_wrapper.paramwise_cfg', level='error')
-    for name in ('train_cfg', 'test_cfg'):  # others may be read there, but not by a slip of the pen
-        for key in set(value_at(config, f'model.{name}') or {}) - MODEL_CFGS:
-            if close := get_close_matches(key, MODEL_CFGS, 1, 0.75):
-                yield Finding('error', f'model.{name}.{key}', f"did you mean '{close[0]}'?")
 
 
 def _top_level(config: Config) -> Iterator[Finding]:
@@ -115,63 +126,48 @@ def _top_level(config: Config) -> Iterator[Finding]:
         elif close := get_close_matches(key, TOP_LEVEL, 1, 0.75):
             yield Finding('error', key, f"nothing reads it; did you mean '{close[0]}'?")
         elif namesakes:
-            place = namesakes[0][0]
-            advice = f"did you mean '{place}', which is {_short(namesakes[0][1])}?"
-            yield Finding('warning', key, f'nothing reads it here; {advice}')
+            place, value = namesakes[0][0], repr(namesakes[0][1])
+            value = value if len(value) <= 40 else f'{value[:40]}...'
+            message = f"nothing reads it here; did you mean '{place}', which is {value}?"
+            yield Finding('warning', key, message)
         else:
             yield Finding('warning', key, 'nothing reads it; remove it, or correct its name')
 
 
 def _is_used(value, others: list) -> bool:
-    """Whether a variable of the config file stands in a part that is read.
+    """Return whether a variable of the config file is found in ``others``.
 
-    ``others`` are the values under keys of its name, if there are such: a child that sets a
-    variable of its base changes nothing there.
+    These are the values under keys of its name, if there are any: a child that sets a variable of
+    its base changes nothing there.
     """
-    if value in ({}, [], (), None, True, False):  # stands anywhere by chance
+    if value in ({}, [], (), None, True, False):  # too common to tell
         return False
-    return any(_stands_in(value, other) for other in others)
+    return any(_is_part(value, other) for other in others)
 
 
-def _stands_in(value, other) -> bool:
-    """As it is, as the beginning of a path, or as a part of a list (``[*load, ...]``)."""
-    if isinstance(value, (list, tuple)):
-        return isinstance(other, (list, tuple)) and all(part in other for part in value)
+def _is_part(value, other) -> bool:
+    """Compare; a path may be longer in ``other``, and a list joined to another one."""
+    if isinstance(value, list | tuple):
+        return isinstance(other, list | tuple) and all(part in other for part in value)
     if isinstance(value, str):
         return isinstance(other, str) and other.startswith(value)
     return value == other
 
 
 def _values(part, key: str = '') -> Iterator[tuple[str, Any]]:
-    """(key below ``part``, value) of all that is in it."""
+    """Yield key and value of everything below ``part``."""
     if isinstance(part, dict):
         inner = part.items()
-    elif isinstance(part, (list, tuple)):
-        inner = enumerate(part)
     else:
-        return
+        inner = enumerate(part if isinstance(part, list | tuple) else ())
     for name, value in inner:
         place = f'{key}.{name}' if key else str(name)
         yield place, value
         yield from _values(value, place)
 
 
-def _short(value) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f'{text[:40]}...'
-
-
-def _unknown(part, known: set[str], key: str, level: str) -> Iterator[Finding]:
-    if not isinstance(part, dict):
-        return
-    for name in sorted(set(part) - known):
+def _unknown(part, known: set[str], key: str) -> Iterator[Finding]:
+    for name in sorted(set(part) - known) if isinstance(part, dict) else ():
         close = get_close_matches(name, known, 1, 0.6)
         advice = f"did you mean '{close[0]}'?" if close else f'expected {", ".join(sorted(known))}'
-        yield Finding(level, f'{key}.{name}', f'nothing reads it; {advice}')
-
-
-def value_at(config: Config, key: str):
-    part = dict(config)
-    for name in key.split('.'):
-        part = part.get(name) if isinstance(part, dict) else None
-    return part
+        yield Finding('error', f'{key}.{name}', f'nothing reads it; {advice}')

@@ -1,4 +1,4 @@
-"""Classes that a config names: do they exist, whose are they, which arguments do they take?"""
+"""The classes that a config names: whether they exist, and which arguments they take."""
 
 import inspect
 from collections.abc import Iterator
@@ -10,10 +10,11 @@ from mmengine import registry as root
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from beit_mm.preflight.config.finding import Finding
+from beit_mm.contracts import Finding
+from beit_mm.contracts.constructor import constructor_parameters
 
 SCOPES = ('beit_mm', 'mmpretrain', 'mmseg')
-# The registry of what stands below a key; the innermost key counts.
+# The registry of what is below a key; the innermost key counts.
 REGISTRIES = dict(
     model=root.MODELS,
     data_preprocessor=root.MODELS,
@@ -39,12 +40,12 @@ REGISTRIES = dict(
     log_processor=root.LOG_PROCESSORS,
     model_wrapper_cfg=root.MODEL_WRAPPERS,
 )
-# Below these, `type` is something else: a norm layer, an activation, a number, ...
+# Below these, `type` names something else: a norm layer, an activation, ...
 OTHER = ('norm_cfg', 'act_cfg', 'conv_cfg', 'norm_layer', 'schedules', 'augments', 'policies')
-# Names that mmcv and mmpretrain or mmseg give to classes that do different things.
+# Names of different classes in mmcv and in mmpretrain or mmseg.
 LOOKALIKES = ('LoadAnnotations', 'RandomCrop', 'Resize')
 HOOKS = ('default_hooks', 'custom_hooks')
-# What these dicts are where they name no type.
+# Classes of these dicts where they name none.
 DEFAULT_TYPES = dict(
     optim_wrapper='OptimWrapper',
     log_processor='LogProcessor',
@@ -54,10 +55,10 @@ DEFAULT_TYPES = dict(
 DEFAULT_PREPROCESSORS = dict(
     mmpretrain='ClsDataPreprocessor', mmseg='SegDataPreProcessor', beit_mm='TwoViewDataPreprocessor'
 )
-LISTS_OF_TYPES = ('pipeline', 'param_scheduler', 'custom_hooks')  # each of their dicts is built
-# They take any argument by their signature, and refuse all but those of their parents.
+LISTS_OF_TYPES = ('pipeline', 'param_scheduler', 'custom_hooks')  # every entry is built
+# By their signature they take any argument, but they refuse all that their parents do not take.
 REFUSE_OTHERS = ('AtomicCheckpointHook',)
-# Arguments that the one who builds a class gives to it.
+# Keys that the builder reads, and not the class.
 GIVEN = {'type', '_scope_', '_delete_'}
 BUILDER_READS = {
     'dataset': {'lazy_init'},
@@ -71,7 +72,7 @@ BUILDER_READS = {
 
 
 def check_names(config: Config) -> Iterator[Finding]:
-    """Every ``type``: an unknown name, another package's class, arguments that it doesn't take."""
+    """Yield unknown types, classes of another package, and arguments that a class does not take."""
     scope = config.get('default_scope') or 'mmengine'
     for key, part in config.items():
         if key in REGISTRIES:
@@ -86,9 +87,10 @@ def check_names(config: Config) -> Iterator[Finding]:
 
 
 def _walk(part, key: str, kind: str | None, scope: str) -> Iterator[Finding]:
-    if isinstance(part, (list, tuple)):
+    if isinstance(part, list | tuple):
         for number, value in enumerate(part):
-            if key.split('.')[-1] in LISTS_OF_TYPES and _has_no_type(value):
+            is_list_of_types = key.split('.')[-1] in LISTS_OF_TYPES
+            if is_list_of_types and isinstance(value, dict) and 'type' not in value:
                 yield Finding(
                     'error',
                     f'{key}.{number}',
@@ -138,10 +140,6 @@ def _check_type(part: dict, key: str, kind: str, scope: str) -> Iterator[Finding
         yield from _check_arguments(cls, part, key, kind)
 
 
-def _has_no_type(part) -> bool:
-    return isinstance(part, dict) and 'type' not in part
-
-
 def _check_arguments(cls, part: dict, key: str, kind: str) -> Iterator[Finding]:
     known = _arguments(cls)
     if known is None:
@@ -154,41 +152,38 @@ def _check_arguments(cls, part: dict, key: str, kind: str) -> Iterator[Finding]:
 
 
 def _arguments(cls) -> set[str] | None:
-    """Names that the constructor takes, those handed on to its parents included; None: any."""
-    if not inspect.isclass(cls):
-        parameters = inspect.signature(cls).parameters.values()
-        if any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return None
-        return {p.name for p in parameters}
-    names = set()
-    for parent in cls.__mro__:
-        if '__init__' not in vars(parent):
-            continue
-        try:
-            parameters = [*inspect.signature(parent.__init__).parameters.values()][1:]
-        except (ValueError, TypeError):
-            return None
-        names |= {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return names
-    return names if cls.__name__ in REFUSE_OTHERS else None  # the last one takes any
+    """Return the names that a class or function takes; None if it takes any."""
+    if inspect.isclass(cls):
+        parameters, takes_any = constructor_parameters(cls)
+        return None if takes_any and cls.__name__ not in REFUSE_OTHERS else set(parameters)
+    parameters = inspect.signature(cls).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return None if takes_any else set(parameters)
 
 
 def find_class(registry: Registry, name, scope: str):
-    """The class of a ``type`` in a config; None if there is none, or it is a user's own path."""
-    owner, _, bare = str(name).rpartition('.')
+    """Return the class that a ``type`` names in ``scope``, None if there is none.
+
+    A name with another prefix than the known scopes is looked up as MMEngine does: as a scope or as
+    the path of a module.
+    """
+    if not isinstance(name, str):
+        return name
+    owner, _, bare = name.rpartition('.')
     if owner and owner not in (*SCOPES, 'mmengine'):
+        with suppress(Exception):  # whatever the import of a user's module raises
+            return registry.get(name)
         return None
     return _find(registry, bare, owner or scope)
 
 
 def _find(registry: Registry, name: str, scope: str):
-    """What ``name`` is in ``scope``, where the registry of the package looks at its parent too."""
+    """Return what ``name`` is in ``scope``: in the package's registry, else in its parent's."""
     return (_child(registry, scope) or registry).get(name)
 
 
 def _child(registry: Registry, scope: str) -> Registry | None:
-    """The registry of a package below MMEngine's; the package is imported."""
+    """Import a package and return its registry below MMEngine's."""
     if scope != 'mmengine':
         with suppress(ImportError):
             import_module(f'{scope}.registry')
@@ -199,13 +194,13 @@ def _child(registry: Registry, scope: str) -> Registry | None:
 
 
 def _names(registry: Registry, scope: str) -> set[str]:
-    """What a package registers itself."""
+    """Return the names in a package's own registry."""
     child = _child(registry, scope)
     return set(child.module_dict) if child is not None and child is not registry else set()
 
 
 def _own_names(registry: Registry, scope: str) -> set[str]:
-    """Those of its names that aren't another package's class, registered again."""
+    """Return the names of a package's own classes, without others that it registers again."""
     child = _child(registry, scope)
     return {name for name in _names(registry, scope) if _is_own(child.module_dict[name], scope)}
 

@@ -1,9 +1,6 @@
-"""What is wrong with the files of a data set: each image and mask, folders, labels, splits.
+"""Checks of the files of a data set: images, masks, folders, labels and splits."""
 
-Nothing here is registered; tools/check_dataset.py puts it together.
-"""
-
-from beit_mm.preflight.files.file_finding import FileFinding
+from beit_mm.contracts import Finding
 from beit_mm.preflight.files.image_file import Loader, check_image
 from beit_mm.preflight.files.mask_file import MaskRules, check_mask
 from beit_mm.preflight.files.sample import Sample, check_sample
@@ -11,7 +8,7 @@ from beit_mm.preflight.files.split import Split, read_splits
 from beit_mm.preflight.files.split_checks import check_duplicates, check_folders, check_labels
 
 __all__ = [
-    'FileFinding',
+    'Finding',
     'Loader',
     'MaskRules',
     'Sample',

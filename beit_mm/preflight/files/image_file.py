@@ -1,4 +1,4 @@
-"""One image file: can it be read whole, and will the loader of the config see what is in it?"""
+"""Checks of an image file: whether it can be decoded, and what the loader makes of it."""
 
 import re
 import warnings
@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from beit_mm.contracts import Finding
 from beit_mm.datasets.transforms import LoadMultiBandImage
-from beit_mm.preflight.files.file_finding import FileFinding
 
 Image.init()
 ORIENTATION = 0x0112  # of EXIF
@@ -22,15 +22,15 @@ SAME_FORMAT = dict(MPO='JPEG', JPEG2000='JPEG2000', DIB='BMP')
 
 @dataclass(frozen=True)
 class Loader:
-    """How the pipeline of the config reads images.
+    """How the pipeline of a config reads images.
 
     Attributes:
-        bands: LoadMultiBandImage, which keeps bit depth, alpha and bands; else mmcv's.
-        backend: Of mmcv's loader.
-        eight_bit: It makes 8-bit images of three channels or one (not with 'unchanged').
-        turns: The EXIF orientation is applied.
-        crop: The smallest side (H, W) that a crop cuts from the image as it is in the file.
-        patch: The patch size of the model.
+        bands: LoadMultiBandImage, which keeps bit depth and bands; None is mmcv's loader.
+        backend: The image library of mmcv's loader.
+        eight_bit: It makes 8-bit images of three channels or one.
+        turns: It applies the EXIF orientation.
+        crop: (H, W) of a crop from the image in its original size; None if there is none.
+        patch: Patch size of the model.
     """
 
     bands: LoadMultiBandImage | None = None
@@ -49,26 +49,26 @@ class ImageFacts:
     orientation: int = 1
 
 
-def read_file(path: str, what: str = '') -> tuple[bytes | None, FileFinding | None]:
-    """The content, or why there is none; ``what`` begins the kind of the finding."""
+def read_file(path: str, what: str = '') -> tuple[bytes | None, Finding | None]:
+    """Return the content, or why there is none; ``what`` begins the kind of the finding."""
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
         message = 'the data set names it, but there is no such file; restore or remove its entry'
-        return None, FileFinding('error', f'{what}missing', path, message)
+        return None, Finding('error', path, message, f'{what}missing')
     except OSError as error:
         message = f'cannot be read ({error.strerror}); check its permissions and the disk'
-        return None, FileFinding('error', f'{what}unreadable', path, message)
+        return None, Finding('error', path, message, f'{what}unreadable')
     if not content:
         message = 'is empty (0 bytes); restore or remove it'
-        return None, FileFinding('error', f'{what}empty-file', path, message)
+        return None, Finding('error', path, message, f'{what}empty-file')
     return content, None
 
 
 def check_image(
     path: str, content: bytes, loader: Loader
-) -> tuple[list[FileFinding], ImageFacts | None]:
-    """All findings, and the facts where the file could be decoded."""
+) -> tuple[list[Finding], ImageFacts | None]:
+    """Return all findings, and the facts of a file that could be decoded."""
     if loader.bands is not None:
         return _check_bands(path, content, loader)
     found, image = decode(path, content)
@@ -80,19 +80,15 @@ def check_image(
             f'OpenCV cannot read this {image.format} file, Pillow can; set imdecode_backend='
             "'pillow' of LoadImageFromFile, or convert the file"
         )
-        found.append(FileFinding('error', 'undecodable', path, message))
+        found.append(Finding('error', path, message, 'undecodable'))
     facts = ImageFacts((image.height, image.width), orientation_of(image))
-    size = facts.size
-    if loader.turns and facts.orientation >= 5:
-        size = size[::-1]
-    found += _check_size(path, size, loader)
+    turned = loader.turns and facts.orientation >= 5
+    found += _check_size(path, facts.size[::-1] if turned else facts.size, loader)
     return found, facts
 
 
-def decode(
-    path: str, content: bytes, what: str = ''
-) -> tuple[list[FileFinding], Image.Image | None]:
-    """The image with all its pixels read, and what was seen on the way."""
+def decode(path: str, content: bytes, what: str = '') -> tuple[list[Finding], Image.Image | None]:
+    """Return what is wrong with an encoded image, and the image with all its pixels read."""
     found = []
     try:
         with warnings.catch_warnings(record=True) as seen:
@@ -106,25 +102,25 @@ def decode(
             f'{_pixels(error)} in {len(content)} bytes: a decompression bomb, or far too large to '
             'load in training; not decoded. Scale it down or remove it'
         )
-        return [FileFinding('error', f'{what}decompression-bomb', path, message)], None
+        return [Finding('error', path, message, f'{what}decompression-bomb')], None
     except UnidentifiedImageError:
         message = f'is no image (it begins with {content[:12]!r}); restore or remove it'
-        return [FileFinding('error', f'{what}undecodable', path, message)], None
-    except Exception as error:  # whatever a broken file makes of the decoder
+        return [Finding('error', path, message, f'{what}undecodable')], None
+    except Exception as error:  # a decoder may raise anything on a broken file
         kind = 'truncated' if _is_cut_off(error, content) else 'undecodable'
         message = f'{len(content)} bytes, {error}; restore or remove it'
-        return [FileFinding('error', f'{what}{kind}', path, message)], None
+        return [Finding('error', path, message, f'{what}{kind}')], None
     if any(issubclass(warning.category, Image.DecompressionBombWarning) for warning in seen):
         message = (
             f'{image.width} x {image.height} pixels; each time it is loaded it takes '
             f'{image.width * image.height * 3 / 2**20:.0f} MiB. Scale it down, or cut it up'
         )
-        found.append(FileFinding('warning', f'{what}huge', path, message))
+        found.append(Finding('warning', path, message, f'{what}huge'))
     return found, image
 
 
 def bits_of(content: bytes, image: Image.Image) -> int:
-    """Bits of a channel in the file, which Pillow may have reduced to 8."""
+    """Return the bits of a channel in the file, which Pillow may have reduced to 8."""
     if image.format == 'PNG':
         return content[24]  # after the signature, in IHDR
     if image.format == 'TIFF':
@@ -135,16 +131,16 @@ def bits_of(content: bytes, image: Image.Image) -> int:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """1 is upright; 2 to 4 turn or mirror, 5 to 8 exchange the axes as well."""
+    """Return the EXIF orientation: 1 is upright, 2 to 4 keep the axes, 5 to 8 exchange them."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # unreadable EXIF data is what loaders pass over
+    except Exception:  # loaders ignore unreadable EXIF data
         return 1
     return value if value in range(1, 9) else 1
 
 
 def other_format(path: str, image: Image.Image) -> str | None:
-    """What the content is, where the file's ending says something else."""
+    """Return the format of the content if the file's ending says another one."""
     by_name = Image.registered_extensions().get(PurePath(path).suffix.lower())
     names = [SAME_FORMAT.get(name, name) for name in (by_name, image.format)]
     return image.format if None not in names and names[0] != names[1] else None
@@ -159,10 +155,10 @@ def cv2_cannot(content: bytes) -> bool:
 
 def _check_format(
     path: str, content: bytes, image: Image.Image, loader: Loader
-) -> Iterator[FileFinding]:
+) -> Iterator[Finding]:
     if real := other_format(path, image):
         message = f'is a {real} file by its content; rename it, some readers go by the ending'
-        yield FileFinding('warning', 'wrong-extension', path, message)
+        yield Finding('warning', path, message, 'wrong-extension')
     if not loader.eight_bit:
         return
     bits = bits_of(content, image)
@@ -171,45 +167,43 @@ def _check_format(
             f'has {bits} bits a channel, LoadImageFromFile makes 8 of them (its darkest '
             '256th becomes all black); convert it, or read it by beit_mm.LoadMultiBandImage'
         )
-        yield FileFinding('error', 'sixteen-bit', path, message)
+        yield Finding('error', path, message, 'sixteen-bit')
     if image.mode == 'CMYK':
         message = 'is CMYK, its colors after conversion are a guess; convert it to RGB'
-        yield FileFinding('warning', 'cmyk', path, message)
+        yield Finding('warning', path, message, 'cmyk')
     if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
         message = (
             'has transparency, which is dropped: what is invisible becomes visible; put it on a '
             'background'
         )
-        yield FileFinding('warning', 'alpha', path, message)
+        yield Finding('warning', path, message, 'alpha')
 
 
-def _check_size(path: str, size: tuple[int, int], loader: Loader) -> list[FileFinding]:
+def _check_size(path: str, size: tuple[int, int], loader: Loader) -> list[Finding]:
     height, width = size
     sizes = f'{width} x {height} pixels'
     if min(size) == 1:
         message = f'{sizes}; nothing can be learned from one row or column, remove it'
-        return [FileFinding('error', 'one-pixel', path, message)]
+        return [Finding('error', path, message, 'one-pixel')]
     if min(size) < loader.patch:
         message = f'{sizes}, less than one patch of the model ({loader.patch}); remove it'
-        return [FileFinding('warning', 'smaller-than-patch', path, message)]
+        return [Finding('warning', path, message, 'smaller-than-patch')]
     if loader.crop is not None and (height < loader.crop[0] or width < loader.crop[1]):
         message = (
             f'{sizes}, the crop is {loader.crop[1]} x {loader.crop[0]}: it is enlarged or padded'
         )
-        return [FileFinding('note', 'smaller-than-crop', path, message)]
+        return [Finding('note', path, message, 'smaller-than-crop')]
     return []
 
 
 def _check_bands(
     path: str, content: bytes, loader: Loader
-) -> tuple[list[FileFinding], ImageFacts | None]:
+) -> tuple[list[Finding], ImageFacts | None]:
     try:
         img = loader.bands.transform(dict(img_path=path))['img']
-    except Exception as error:  # whatever a broken file makes of the decoder
-        # that OpenCV and tifffile say no more than that they failed
-        return [
-            FileFinding('error', 'undecodable', path, str(error).removeprefix(f'{path} '))
-        ], None
+    except Exception as error:  # a decoder may raise anything on a broken file
+        message = str(error).removeprefix(f'{path} ')
+        return [Finding('error', path, message, 'undecodable')], None
     size = img.shape[:2]
     return _check_size(path, size, loader), ImageFacts(size)
 

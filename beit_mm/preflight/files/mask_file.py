@@ -1,4 +1,4 @@
-"""One mask of a segmentation: does it belong to its image, and are its ids those of the classes?"""
+"""Checks of a segmentation mask: whether it fits its image, and its ids the classes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import PurePath
 
 import numpy as np
 
+from beit_mm.contracts import Finding
 from beit_mm.datasets.transforms.check_segmentation import other_size
 from beit_mm.datasets.transforms.load_segmentation_mask import (
     ONE_ID_A_PIXEL,
@@ -13,16 +14,18 @@ from beit_mm.datasets.transforms.load_segmentation_mask import (
     read_mask,
     trained_ids,
 )
-from beit_mm.preflight.files.file_finding import FileFinding
 from beit_mm.preflight.files.image_file import ImageFacts, bits_of, decode, read_file
 
 
 @dataclass(frozen=True)
 class MaskRules:
-    """What the data set makes of a mask.
+    """How a data set reads masks.
 
     Attributes:
-        num_classes: None where nobody says it.
+        num_classes: Valid ids are in [0, num_classes); None is not known.
+        ignore_index: The id of pixels without a class.
+        reduce_zero_label: Id 0 is ignored, and the others are one less.
+        label_map: {id in the file: trained id}.
         wraps: The loader keeps 8 bits of each id (mmseg's LoadAnnotations).
         turns: The EXIF orientation of the image is applied to the image.
     """
@@ -35,8 +38,8 @@ class MaskRules:
     turns: bool = True
 
 
-def check_mask(path: str, image: ImageFacts | None, rules: MaskRules) -> list[FileFinding]:
-    """All findings; ``image`` is None where the image itself could not be read."""
+def check_mask(path: str, image: ImageFacts | None, rules: MaskRules) -> list[Finding]:
+    """Return all findings; ``image`` is None if the image itself could not be read."""
     content, finding = read_file(path, 'mask-')
     if content is None:
         return [finding]
@@ -45,7 +48,7 @@ def check_mask(path: str, image: ImageFacts | None, rules: MaskRules) -> list[Fi
     if PurePath(path).suffix.lower() == '.npy':
         if rules.wraps:
             message = 'mmseg.LoadAnnotations reads no arrays; take beit_mm.LoadSegmentationMask'
-            return [FileFinding('error', 'mask-undecodable', path, message)]
+            return [Finding('error', path, message, 'mask-undecodable')]
     else:
         found, picture = decode(path, content, 'mask-')
         if picture is None:
@@ -56,13 +59,13 @@ def check_mask(path: str, image: ImageFacts | None, rules: MaskRules) -> list[Fi
                 'its colors or gray levels to ids, and save an 8-bit PNG of one channel'
             )
             kind = 'mask-alpha' if picture.mode in ('LA', 'PA', 'La') else 'mask-rgb'
-            return [*found, FileFinding('error', kind, path, message)]
+            return [*found, Finding('error', path, message, kind)]
         bits = bits_of(content, picture)
     try:
         mask = read_mask(path, content)
     except ValueError as error:
         message = str(error).removeprefix(f'{path} ')
-        return [*found, FileFinding('error', 'mask-undecodable', path, message)]
+        return [*found, Finding('error', path, message, 'mask-undecodable')]
     if image is not None:
         found += _check_size(path, mask.shape, image, rules)
     return [*found, *_check_ids(path, mask, bits, rules)]
@@ -70,7 +73,7 @@ def check_mask(path: str, image: ImageFacts | None, rules: MaskRules) -> list[Fi
 
 def _check_size(
     path: str, mask: tuple[int, int], image: ImageFacts, rules: MaskRules
-) -> Iterator[FileFinding]:
+) -> Iterator[Finding]:
     turned = rules.turns and image.orientation > 1
     loaded = image.size[::-1] if turned and image.orientation >= 5 else image.size
     advice = (
@@ -81,48 +84,48 @@ def _check_size(
         message = (
             f'is not turned, but its image is (EXIF orientation {image.orientation}); {advice}'
         )
-        yield FileFinding('error', 'mask-exif', path, message)
+        yield Finding('error', path, message, 'mask-exif')
     elif wrong := other_size(mask, loaded):
         transposed = mask == loaded[::-1]
         message = wrong.removeprefix('the mask ')
         kind = 'mask-transposed' if transposed else 'mask-size'
-        yield FileFinding('error', kind, path, message)
+        yield Finding('error', path, message, kind)
     elif turned and (image.orientation < 5 or mask == image.size):
         message = (
             f'its image is turned by EXIF orientation {image.orientation}, and the sizes do not '
             f'tell if the mask is turned, too; look at it. If it is not: {advice}'
         )
-        yield FileFinding('warning', 'mask-exif', path, message)
+        yield Finding('warning', path, message, 'mask-exif')
 
 
-def _check_ids(path: str, mask: np.ndarray, bits: int, rules: MaskRules) -> Iterator[FileFinding]:
+def _check_ids(path: str, mask: np.ndarray, bits: int, rules: MaskRules) -> Iterator[Finding]:
     if 1 in mask.shape and rules.wraps:
         message = (
             f'has shape {mask.shape}, mmseg.LoadAnnotations drops the axis; remove it, or take '
             'beit_mm.LoadSegmentationMask'
         )
-        yield FileFinding('error', 'mask-one-row', path, message)
+        yield Finding('error', path, message, 'mask-one-row')
     if mask.max() > 255 and rules.wraps:
         message = (
             f'has ids up to {mask.max()}, of which mmseg.LoadAnnotations keeps 8 bits (256 becomes '
             '0); correct the ids, or take beit_mm.LoadSegmentationMask'
         )
-        yield FileFinding('error', 'mask-sixteen-bit', path, message)
+        yield Finding('error', path, message, 'mask-sixteen-bit')
         return
     if bits > 8 and rules.wraps:
         message = f'is stored with {bits} bits, its ids fit into 8; save it as an 8-bit PNG'
-        yield FileFinding('note', 'mask-sixteen-bit', path, message)
+        yield Finding('note', path, message, 'mask-sixteen-bit')
     try:
         ids = trained_ids(mask, rules.reduce_zero_label, rules.ignore_index, rules.label_map)
     except ValueError as error:
-        yield FileFinding('error', 'mask-id-out-of-range', path, str(error))
+        yield Finding('error', path, str(error), 'mask-id-out-of-range')
         return
     if rules.num_classes is not None:
         if wrong := ids_out_of_range(ids, rules.num_classes, rules.ignore_index):
-            yield FileFinding('error', 'mask-id-out-of-range', path, f'has {wrong}')
+            yield Finding('error', path, f'has {wrong}', 'mask-id-out-of-range')
             return
     if ids.min() == ids.max():
         value = int(ids.min())
         what = 'is ignored' if value == rules.ignore_index else f'is class {value}'
         message = f'every pixel {what}; look if the mask has been written at all'
-        yield FileFinding('warning', 'mask-constant', path, message)
+        yield Finding('warning', path, message, 'mask-constant')

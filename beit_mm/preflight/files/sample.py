@@ -1,14 +1,14 @@
 import hashlib
 from dataclasses import dataclass
 
-from beit_mm.preflight.files.file_finding import FileFinding
+from beit_mm.contracts import Finding
 from beit_mm.preflight.files.image_file import Loader, check_image, read_file
 from beit_mm.preflight.files.mask_file import MaskRules, check_mask
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One entry of a data set: its files, and its labels if it has them."""
+    """One entry of a data set: its files and labels."""
 
     image: str
     mask: str | None = None
@@ -17,8 +17,8 @@ class Sample:
 
 def check_sample(
     sample: Sample, loader: Loader, rules: MaskRules
-) -> tuple[list[FileFinding], str | None]:
-    """What is wrong with its files, and a hash of the image's content (None: not readable)."""
+) -> tuple[list[Finding], str | None]:
+    """Return what is wrong with its files, and a hash of the image's content if it is readable."""
     content, finding = read_file(sample.image)
     if content is None:
         found, facts, digest = [finding], None, None

@@ -1,41 +1,38 @@
-"""A few images of a data set, before it is trained on."""
+"""Checks of a few images of a data set, at the start of a training."""
 
 from collections.abc import Iterator
 
 from mmcv.transforms import LoadImageFromFile
+from mmengine.dataset import BaseDataset
 
+from beit_mm.contracts import Finding
+from beit_mm.contracts.sample_source import leaf_datasets
 from beit_mm.datasets.transforms import LoadMultiBandImage
-from beit_mm.preflight.files.file_finding import FileFinding
 from beit_mm.preflight.files.image_file import Loader, check_image, read_file
 
 SOME = 8
 
 
-def check_some_images(dataset) -> Iterator[FileFinding]:
-    """The first finding of each kind, notes left out, in eight images spread over the data set.
+def check_some_images(dataset) -> Iterator[Finding]:
+    """Yield the first finding of each kind in eight images of each inner data set, notes left out.
 
-    Files that can't be read are left to the training: another backend may have them.
+    Files that cannot be read are left to the training, where another backend may read them.
     """
-    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    if inner != [None]:
-        found = [finding for part in inner for finding in check_some_images(part)]
-        yield from {finding.kind: finding for finding in reversed(found)}.values()
-        return
-    loader = _loader(getattr(dataset, 'pipeline', None))
-    if loader is None or not hasattr(dataset, 'get_data_info'):
-        return
-    seen, some = set(), min(SOME, len(dataset))
-    for number in range(some):
-        path = dataset.get_data_info(number * len(dataset) // some).get('img_path')
-        content = None if path is None else read_file(path)[0]
-        for finding in [] if content is None else check_image(path, content, loader)[0]:
-            if finding.kind not in seen and finding.level != 'note':
-                seen.add(finding.kind)
-                yield finding
+    seen = set()
+    for part in leaf_datasets(dataset):
+        loader = _find_loader(part) if isinstance(part, BaseDataset) else None
+        some = 0 if loader is None else min(SOME, len(part))
+        for number in range(some):
+            path = part.get_data_info(number * len(part) // some).get('img_path')
+            content = None if path is None else read_file(path)[0]
+            for finding in [] if content is None else check_image(path, content, loader)[0]:
+                if finding.kind not in seen and finding.level != 'note':
+                    seen.add(finding.kind)
+                    yield finding
 
 
-def _loader(pipeline) -> Loader | None:
-    for transform in getattr(pipeline, 'transforms', ()):
+def _find_loader(dataset: BaseDataset) -> Loader | None:
+    for transform in getattr(dataset.pipeline, 'transforms', ()):
         if isinstance(transform, LoadMultiBandImage):
             return Loader(transform, turns=False)
         if isinstance(transform, LoadImageFromFile):

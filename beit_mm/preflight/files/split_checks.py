@@ -1,16 +1,16 @@
-"""What no file shows alone: folders, labels, and images that are in two places."""
+"""Checks of a data set as a whole: folders, labels and duplicates."""
 
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
+from beit_mm.contracts import Finding
 from beit_mm.datasets.unlabelled_image_folder import IMAGE_EXTENSIONS
-from beit_mm.preflight.files.file_finding import FileFinding
 from beit_mm.preflight.files.split import Split
 
 
-def check_labels(split: Split) -> Iterator[FileFinding]:
-    """Labels out of range, and classes that nobody is in."""
+def check_labels(split: Split) -> Iterator[Finding]:
+    """Yield labels out of range and classes without samples."""
     seen = Counter()
     for sample in split.samples:
         seen.update(sample.labels)
@@ -21,7 +21,7 @@ def check_labels(split: Split) -> Iterator[FileFinding]:
                 f'{(split.num_classes or 0) - 1}. Correct it in ann_file, or num_classes of the '
                 'model and metainfo.classes of the data set'
             )
-            yield FileFinding('error', 'label-out-of-range', sample.image, message)
+            yield Finding('error', sample.image, message, 'label-out-of-range')
     if not seen:
         return
     folders = {label: folder for folder, label in split.class_folders.items()}
@@ -31,14 +31,14 @@ def check_labels(split: Split) -> Iterator[FileFinding]:
         name = split.classes[label] if split.classes else label
         if label in folders:
             message = f'no image of class {name!r} in its folder; copy them, or remove the folder'
-            yield FileFinding('error', 'empty-class', folders[label], message)
+            yield Finding('error', folders[label], message, 'empty-class')
         else:
             message = f'{split.key} has no sample of class {label} ({name})'
-            yield FileFinding('warning', 'class-without-samples', split.roots[0], message)
+            yield Finding('warning', split.roots[0], message, 'class-without-samples')
 
 
-def check_folders(split: Split) -> Iterator[FileFinding]:
-    """Empty folders, and images that the data set passes over."""
+def check_folders(split: Split) -> Iterator[Finding]:
+    """Yield empty folders, and images in the folders that the data set does not read."""
     known = {os.path.realpath(sample.image) for sample in split.samples}
     known |= {os.path.realpath(sample.mask) for sample in split.samples if sample.mask}
     passed = defaultdict(list)
@@ -47,7 +47,7 @@ def check_folders(split: Split) -> Iterator[FileFinding]:
             folders[:] = sorted(name for name in folders if not name.startswith('.'))
             if not folders and not files and folder not in split.class_folders:
                 message = 'is empty; copy what belongs there, or remove it'
-                yield FileFinding('warning', 'empty-folder', folder, message)
+                yield Finding('warning', folder, message, 'empty-folder')
             if split.listed or root in split.mask_roots:
                 continue
             for name in sorted(files):
@@ -60,13 +60,16 @@ def check_folders(split: Split) -> Iterator[FileFinding]:
             f'and {len(paths) - 1} more files ending with {ending} are not read by {split.key}; '
             'convert or rename them, or add the ending (extensions, img_suffix)'
         )
-        yield FileFinding('warning', 'passed-over', paths[0], message)
+        yield Finding('warning', paths[0], message, 'passed-over')
 
 
-def check_duplicates(files: Iterable[tuple[str, str, str]]) -> Iterator[FileFinding]:
-    """(name of the split, path, hash of the content) of all images -> images in two places.
+def check_duplicates(files: Iterable[tuple[str, str, str]]) -> Iterator[Finding]:
+    """Yield images that are in one split twice, or in training and in an evaluation.
 
-    Validation and test may be the same; training may have nothing of either.
+    Validation and test may be the same.
+
+    Args:
+        files: (name of the split, path, hash of the content) of all images.
     """
     groups = defaultdict(lambda: defaultdict(dict))  # hash -> split -> real path -> path
     for name, path, digest in files:
@@ -76,7 +79,7 @@ def check_duplicates(files: Iterable[tuple[str, str, str]]) -> Iterator[FileFind
             first, *others = paths.values()
             for path in others:
                 message = f'has the same content as {first}, both in {name}'
-                yield FileFinding('note', 'duplicate', path, message)
+                yield Finding('note', path, message, 'duplicate')
         training = splits.get('train', {})
         evaluated = {r: p for n in splits if n != 'train' for r, p in splits[n].items()}
         for real, path in evaluated.items() if training else ():
@@ -85,4 +88,4 @@ def check_duplicates(files: Iterable[tuple[str, str, str]]) -> Iterator[FileFind
                 f'{same} {training.get(real, next(iter(training.values())))} of the training set: '
                 'what is measured on it is memory; remove one of them'
             )
-            yield FileFinding('warning', 'duplicate-across-splits', path, message)
+            yield Finding('warning', path, message, 'duplicate-across-splits')

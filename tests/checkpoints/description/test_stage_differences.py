@@ -13,7 +13,7 @@ def images(mean, std, pipeline=LOADER, **settings):
 
 def keys(theirs, ours):
     found, here = dict(images=theirs), dict(images=ours)
-    return [difference.key for difference in differences(found, here, 'a.pth')]
+    return [difference.place for difference in differences(found, here, 'a.pth')]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def findings(name: str, **options) -> dict[str, str]:
     """Key -> level and message, for a shipped config with some options."""
     options = {key.replace('__', '.'): value for key, value in options.items()}
     found = check_config(load_config(CONFIGS / name, options))
-    return {finding.key: f'{finding.level}: {finding.message}' for finding in found}
+    return {finding.place: f'{finding.level}: {finding.message}' for finding in found}
 
 
 @pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
@@ -29,7 +29,7 @@ def test_shipped_configs__have_no_errors(path):
         processes = 1
     found = check_config(load_config(path), processes)
     if 'dalle' in path.stem:  # its learning rate stands still after 1.2M of 3M updates
-        found = [finding for finding in found if finding.key != 'param_scheduler.0.end']
+        found = [finding for finding in found if finding.place != 'param_scheduler.0.end']
     assert not found, [str(finding) for finding in found]
 
 
@@ -153,7 +153,7 @@ def test_grids__inside_of_a_wrapped_data_set(tmp_path):
         'dataset={{_base_.train_dataloader.dataset}}))\n'
         'model = dict(backbone=dict(patch_size=16))\n'
     )
-    keys = {finding.key for finding in check_config(load_config(path))}
+    keys = {finding.place for finding in check_config(load_config(path))}
     assert 'train_dataloader.dataset.dataset.pipeline.2.grid' in keys
 
 
@@ -217,7 +217,7 @@ def test_replacing_wrapper__in_an_evaluation(tmp_path):
         'dataset={{_base_.train_dataloader.dataset}}))\n'
         'val_dataloader = dict(dataset=dict(_delete_=True, **wrap))\n'
     )
-    found = {finding.key: finding for finding in check_config(load_config(path))}
+    found = {finding.place: finding for finding in check_config(load_config(path))}
     assert {key for key in found if key.endswith('dataset.type')} == {
         'val_dataloader.dataset.dataset.type'
     }
@@ -235,7 +235,7 @@ def test_normalization__twice_or_in_one_pipeline_only(tmp_path):
     def keys(text):
         path = tmp_path / 'child.py'
         path.write_text(f"_base_ = '{CONFIGS / CLASSIFY}'\n{text}")
-        return {finding.key: finding.message for finding in check_config(load_config(path))}
+        return {finding.place: finding.message for finding in check_config(load_config(path))}
 
     pipeline = '[dict(type="LoadImageFromFile"), dict(type="Normalize", mean=[1.0], std=[2.0])]'
     one = f'train_dataloader = dict(dataset=dict(pipeline={pipeline}))\n'
@@ -270,7 +270,7 @@ def test_variables__of_a_config_that_are_joined_to_others(tmp_path):
         "idle = 'nowhere'\nunused = [dict(type='Other')]\n"
         "train_dataloader = dict(dataset=dict(data_root=root + '/a', pipeline=[*load, 1]))\n"
     )
-    found = {finding.key for finding in check_config(load_config(path))}
+    found = {finding.place for finding in check_config(load_config(path))}
     assert found & {'root', 'load', 'idle', 'unused'} == {'idle', 'unused'}
 
 
@@ -287,7 +287,7 @@ def test_means__five_bands_in_segmentation_are_normalized_in_the_pipelines(tmp_p
     def errors(text):
         path = tmp_path / 'child.py'
         path.write_text(f"_base_ = '{CONFIGS / SEGMENT}'\n{text}")
-        found = {f.key: f.message for f in check_config(load_config(path)) if f.level == 'error'}
+        found = {f.place: f.message for f in check_config(load_config(path)) if f.level == 'error'}
         return {key: message for key, message in found.items() if 'preprocessor' in key}
 
     five = 'data_preprocessor = dict(mean=[1.0] * 5, std=[2.0] * 5)\n'

@@ -21,7 +21,7 @@ def kinds(image, mask=None, loader=None, rules=RULES):
     found, _ = check_sample(
         Sample(str(image), mask and str(mask)), loader or Loader(crop=(16, 16), patch=8), rules
     )
-    assert all(str(f.path) in (str(image), str(mask)) for f in found)
+    assert all(str(f.place) in (str(image), str(mask)) for f in found)
     return [f'{f.level}:{f.kind}' for f in found]
 
 

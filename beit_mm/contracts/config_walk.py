@@ -1,0 +1,74 @@
+"""The walk through the data sets and the pipelines of a config."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+class DatasetConfig(NamedTuple):
+    """The config of a data set.
+
+    Attributes:
+        key: Its place in the whole config, as ``--cfg-options`` writes it.
+        scope: The registry scope in which it is built.
+        config: Type and arguments.
+    """
+
+    key: str
+    scope: str
+    config: Mapping
+
+    def inner(self) -> list['DatasetConfig']:
+        """Return the data sets that this one wraps."""
+        several = self.config.get('datasets')
+        parts = {'dataset': self.config.get('dataset')}
+        for number, part in enumerate(several if isinstance(several, list | tuple) else []):
+            parts[f'datasets.{number}'] = part
+        return [
+            DatasetConfig(f'{self.key}.{name}', part.get('_scope_', self.scope), part)
+            for name, part in parts.items()
+            if isinstance(part, Mapping)
+        ]
+
+
+def walk_dataset_configs(config: Mapping, loaders=DATALOADERS) -> Iterator[DatasetConfig]:
+    """Yield the data sets of the dataloaders and all data sets inside them, outermost first."""
+    scope = config.get('default_scope') or 'mmengine'
+    for name in loaders:
+        if isinstance(config.get(name), Mapping):
+            yield from _walk_inner(DatasetConfig(name, scope, config[name]))
+
+
+def leaf_dataset_configs(config: Mapping, loaders=DATALOADERS) -> Iterator[DatasetConfig]:
+    """Yield the data sets of the dataloaders that wrap no other."""
+    return (part for part in walk_dataset_configs(config, loaders) if not part.inner())
+
+
+def walk_pipelines(config: Mapping, loaders=DATALOADERS) -> Iterator[tuple[str, list]]:
+    """Yield key and transforms of the pipelines of :func:`leaf_dataset_configs`."""
+    for part in leaf_dataset_configs(config, loaders):
+        if isinstance(part.config.get('pipeline'), list | tuple):
+            yield f'{part.key}.pipeline', [*part.config['pipeline']]
+
+
+def first_pipeline(config: Mapping) -> list:
+    """Return the transforms of the first pipeline of a config; empty if it has none."""
+    return next((pipeline for _, pipeline in walk_pipelines(config)), [])
+
+
+def class_name(part) -> str:
+    """Return the ``type`` of a config without its scope; empty for what is no config."""
+    return str(part.get('type')).split('.')[-1] if isinstance(part, Mapping) else ''
+
+
+def find_transform(pipeline: list, name: str) -> tuple[int, Mapping] | None:
+    """Return number and config of the first transform of the class ``name``."""
+    found = ((n, step) for n, step in enumerate(pipeline) if class_name(step) == name)
+    return next(found, None)
+
+
+def _walk_inner(outer: DatasetConfig) -> Iterator[DatasetConfig]:
+    for part in outer.inner():
+        yield part
+        yield from _walk_inner(part)

@@ -1,0 +1,77 @@
+"""Parts of a config with the defaults of their classes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+from mmengine.registry import MODELS
+
+from beit_mm.contracts import Target
+from beit_mm.contracts.config_walk import class_name
+from beit_mm.contracts.constructor import with_defaults
+from beit_mm.contracts.target import is_target_class
+from beit_mm.preflight.config.names import DEFAULT_PREPROCESSORS, find_class
+
+
+class TokenizerConfig(NamedTuple):
+    """The tokenizer that a config trains, or takes as the target of a pre-training."""
+
+    key: str
+    cls: type[Target]
+    config: Mapping
+
+    @property
+    def vocab_size(self) -> int | None:
+        return self._ask(self.cls.vocab_size_of)
+
+    @property
+    def stride(self) -> int | None:
+        return self._ask(self.cls.stride_of)
+
+    def _ask(self, question: Callable[[Mapping], int | None]) -> int | None:
+        try:
+            return question(self.config)
+        except Exception:  # of arguments that the class refuses as well, and says why
+            return None
+
+
+def tokenizer_in(config: Config) -> TokenizerConfig | None:
+    """Return the tokenizer of a config; None if it has none, or its class is not known."""
+    model = config.get('model')
+    if not isinstance(model, Mapping):
+        return None
+    key = 'model.tokenizer' if 'tokenizer' in model else 'model'
+    part = model.get('tokenizer', model)
+    cls = _find_model_class(part, config) if isinstance(part, Mapping) else None
+    return TokenizerConfig(key, cls, part) if is_target_class(cls) else None
+
+
+def backbone_in(config: Config) -> dict[str, Any] | None:
+    """Return the arguments of the backbone with their defaults; None if there is none."""
+    model = config.get('model')
+    backbone = model.get('backbone') if isinstance(model, Mapping) else None
+    return _with_defaults(backbone, config) if isinstance(backbone, Mapping) else None
+
+
+def preprocessor_in(config: Config) -> dict[str, Any] | None:
+    """Return the arguments of the preprocessor with their defaults; None if none is given.
+
+    ``type`` is the name of the class without its scope.
+    """
+    model = config.get('model')
+    inside = model.get('data_preprocessor') if isinstance(model, Mapping) else None
+    given = config.get('data_preprocessor') or inside
+    if not isinstance(given, Mapping):
+        return None
+    default = DEFAULT_PREPROCESSORS.get(config.get('default_scope'))
+    given = {**given, 'type': given.get('type') or default}
+    return dict(_with_defaults(given, config), type=class_name(given))
+
+
+def _with_defaults(part: Mapping, config: Config) -> dict[str, Any]:
+    cls = _find_model_class(part, config)
+    return with_defaults(cls, part) if isinstance(cls, type) else dict(part)
+
+
+def _find_model_class(part: Mapping, config: Config):
+    return find_class(MODELS, part.get('type'), config.get('default_scope') or 'mmengine')

@@ -1,0 +1,92 @@
+"""The learning rate schedule and the checkpoints, beside the length of the training."""
+
+from collections.abc import Iterator, Mapping
+
+from mmengine.config import Config
+
+from beit_mm.contracts import Finding
+
+
+def check_schedule(config: Config) -> Iterator[Finding]:
+    """Yield schedules that do not end with the training, and intervals in a unit that it lacks."""
+    train = config.get('train_cfg') or {}
+    if not isinstance(train, Mapping):
+        return
+    unit = 'max_iters' if train.get('max_iters') else 'max_epochs'
+    given = config.get('param_scheduler')
+    given = given if isinstance(given, list | tuple) else [given]
+    schedulers = [scheduler for scheduler in given if isinstance(scheduler, Mapping)]
+    for number, scheduler in enumerate(schedulers):
+        yield from _units(scheduler, f'param_scheduler.{number}', unit)
+    if isinstance(train.get(unit), int | float):
+        yield from _ends(schedulers, unit, train[unit])
+    yield from _checkpoints(config, unit)
+
+
+def _units(scheduler: Mapping, key: str, unit: str) -> Iterator[Finding]:
+    by_epoch, begin = scheduler.get('by_epoch', True), scheduler.get('begin', 0)
+    if isinstance(scheduler.get('end'), int | float) and scheduler['end'] <= begin:
+        yield Finding(
+            'error',
+            f'{key}.end',
+            f'{scheduler["end"]}, but it begins at {begin}; set begin of it, and end of the '
+            f'one before, below {scheduler["end"]}',
+        )
+    if by_epoch and unit == 'max_iters' and not scheduler.get('convert_to_iter_based'):
+        yield Finding(
+            'error',
+            f'{key}.by_epoch',
+            'True, but a loop of iterations has no epochs that the schedule could count: it '
+            'stays at its beginning; set by_epoch=False, and begin and end in iterations',
+        )
+
+
+def _ends(schedulers: list[Mapping], unit: str, length: float) -> Iterator[Finding]:
+    """Find schedules that go on after the training, or are all over before it."""
+    begins, ends = {}, {}
+    for number, scheduler in enumerate(schedulers):
+        name, end = _find_end(scheduler)
+        counts_in_unit = scheduler.get('by_epoch', True) == (unit == 'max_epochs')
+        if counts_in_unit and isinstance(end, int | float):
+            key = f'param_scheduler.{number}.{name}'
+            begins[key], ends[key] = scheduler.get('begin', 0), end
+    for key, end in ends.items():
+        if end > length + 1:  # some schedules reach their end one step after the last
+            late = f', and begin of it below {length}' if begins[key] >= length else ''
+            yield Finding(
+                'warning',
+                key,
+                f'{end}, but train_cfg.{unit}={length}: training stops before the schedule does; '
+                f'set them equal{late}',
+            )
+    key = max(ends, key=ends.get, default=None)
+    if key is not None and ends[key] < length and len(ends) == len(schedulers):
+        then = 'rises again' if key.endswith('T_max') else 'stands still'
+        yield Finding(
+            'warning',
+            key,
+            f'{ends[key]}, but train_cfg.{unit}={length}: the learning rate {then} after it; set '
+            'them equal',
+        )
+
+
+def _find_end(scheduler: Mapping) -> tuple[str, int | None]:
+    """Return the argument that says when a schedule is over, and when; None for never."""
+    begin, end = scheduler.get('begin', 0), scheduler.get('end')
+    period = scheduler.get('T_max')
+    if isinstance(period, int) and (end is None or begin + period < end):
+        return 'T_max', begin + period
+    if scheduler.get('milestones'):
+        return 'milestones', max(scheduler['milestones'])
+    return 'end', end
+
+
+def _checkpoints(config: Config, unit: str) -> Iterator[Finding]:
+    hook = (config.get('default_hooks') or {}).get('checkpoint')
+    if unit == 'max_iters' and isinstance(hook, Mapping) and hook.get('by_epoch', True):
+        yield Finding(
+            'warning',
+            'default_hooks.checkpoint.by_epoch',
+            'True, but a loop of iterations has no epochs: nothing is saved before its end; set '
+            'by_epoch=False, and interval in iterations',
+        )
