@@ -1,5 +1,6 @@
 """A run that was cut off and resumed is the run that wasn't, bit by bit."""
 
+import copy
 import random
 import shutil
 import time
@@ -154,3 +155,21 @@ def test_hanging_worker__ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(TinyNoise, '__call__', lambda self, results: time.sleep(30))
     with pytest.raises(RuntimeError, match='timed out after 1'):
         train(config)
+
+
+def test_schedule_without_end__that_begins_after_a_short_run_is_left_out(tmp_path):
+    late = [
+        dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=5),
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=5),
+    ]
+    given = [late[0], dict(late[1], end=40)]
+    runs = {}
+    for name, schedules in (('late', late), ('given', given)):
+        config = tiny_config(tmp_path / name, steps=3, param_scheduler=copy.deepcopy(schedules))
+        runs[name] = train(config)
+    assert len(runs['late'].param_schedulers) == 1
+    assert_equal = torch.testing.assert_close
+    for one, other in zip(*(run.model.parameters() for run in runs.values()), strict=True):
+        assert_equal(one, other, rtol=0, atol=0)
+    whole = train(tiny_config(tmp_path / 'whole', steps=8, param_scheduler=copy.deepcopy(late)))
+    assert [one.end for one in whole.param_schedulers] == [5, 8]

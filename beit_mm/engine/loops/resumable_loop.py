@@ -1,6 +1,6 @@
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class ResumableLoop:
                 'same kind from mmengine and do without exact resume'
             )
         self.saved: dict | None = None
+        self._leave_out_late_schedules()
 
     @property
     def samples_per_iter(self) -> int:
@@ -54,6 +55,29 @@ class ResumableLoop:
     def seed(self) -> int:
         """Return the runner's seed, which a checkpoint may restore after the loop was built."""
         return _seed_of(self.runner)
+
+    def _leave_out_late_schedules(self) -> None:
+        """Drop schedules that would begin after a run that was cut short, and say so.
+
+        MMEngine gives a schedule without ``end`` that of the run, and stops at one that would end
+        before it begins.
+        """
+        schedules = self.runner.param_schedulers
+        if not isinstance(schedules, list | tuple):
+            return
+        kept = []
+        for place, one in enumerate(schedules):
+            is_config = isinstance(one, Mapping) and 'end' not in one
+            begin = one.get('begin', 0) if is_config else 0
+            end = self.max_epochs if is_config and one.get('by_epoch', True) else self.max_iters
+            if begin == 0 or begin < end:
+                kept.append(one)
+                continue
+            self.warn(
+                f'param_scheduler.{place} begins at {begin}, but the training ends at {end}: it is '
+                'left out; set begin of it, and end of the one before, in proportion'
+            )
+        self.runner.param_schedulers = kept
 
     def state_dict(self) -> dict:
         """Return where the next batch begins, for a checkpoint."""

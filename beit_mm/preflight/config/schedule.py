@@ -47,6 +47,14 @@ def _ends(schedulers: list[Mapping], unit: str, length: float) -> Iterator[Findi
     for number, scheduler in enumerate(schedulers):
         name, end = _find_end(scheduler)
         counts_in_unit = scheduler.get('by_epoch', True) == (unit == 'max_epochs')
+        begin = scheduler.get('begin', 0)
+        if counts_in_unit and end is None and isinstance(begin, int | float) and begin >= length:
+            yield Finding(
+                'warning',
+                f'param_scheduler.{number}.begin',
+                f'{begin}, but train_cfg.{unit}={length}: the schedule begins after the training; '
+                'set begin of it, and end of the one before, in proportion',
+            )
         if counts_in_unit and isinstance(end, int | float):
             key = f'param_scheduler.{number}.{name}'
             begins[key], ends[key] = scheduler.get('begin', 0), end
