@@ -135,6 +135,8 @@ def test_pre_training__with_a_minimal_mask_data_set_and_hook(images, tmp_path):
 )
 def test_tokenizer_training__with_a_minimal_plugin(model, images, tmp_path):
     options = {'model': dict(_delete_=True, **model), 'custom_hooks': []}
+    for name in ('val_evaluator', 'test_evaluator'):
+        options[f'{name}.vocab_size'] = model['vocab_size']
     runner = train(config_of(TOKENIZER, images, tmp_path, options))
     assert 'train/codebook/perplexity' in runner.message_hub.log_scalars
 

@@ -119,7 +119,8 @@ def _top_level(config: Config) -> Iterator[Finding]:
         ]
         below += [(name, config[name]) for name in TOP_LEVEL & set(config)]
         namesakes = [(place, value) for place, value in below if place.split('.')[-1] == key]
-        if _is_used(config[key], [value for _, value in namesakes or below]):
+        is_variable = key.endswith('_pipeline')  # of a file, built into its data loaders
+        if is_variable or _is_used(config[key], [value for _, value in namesakes or below]):
             continue
         if key in OLD_NAMES:
             yield Finding('error', key, f'nothing reads it any more; use {OLD_NAMES[key]}')
