@@ -29,7 +29,7 @@ TRAININGS = [
     ('seg_scratch', 'segmentation/beit-micro-p8_scratch_setr-naive_digit-scenes-500.py', 55),
 ]
 # Enough to see every stage work; its figures mean nothing.
-SMOKE_OPTIONS = ['train_cfg.max_iters=4', 'train_cfg.val_interval=4']
+SMOKE_OPTIONS = ['train_cfg.max_iters=4', 'train_cfg.val_interval=4', 'param_scheduler.1.begin=2']
 SMOKE_SIZES = ['--unlabelled', '200', '--train', '2000', '--val', '50']
 DATA_SECONDS, TEST_SECONDS, REPORT_SECONDS = 10, 7, 6
 DATA = 'data/digit_scenes'

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from shipped_configs import CONFIGS, LEAVES, cut_down, loaded, options_of
+from shipped_configs import CONFIGS, LEAVES, cut_down, ends_of, loaded, options_of
 
 from beit_mm.cli.cache_tokens import cache_tokens
 from beit_mm.cli.config_loading import load_config
@@ -177,9 +177,9 @@ def test_one_step(leaf, tree, tmp_path, monkeypatch):
         assert runner.test_loop.evaluator.metrics
 
     # Nothing is known at the start.
-    if config.model.type == 'MaskedImageModel' and config.model.head.get('vocab_size'):
+    if config.model.type == 'MaskedImageModel' and config.model.tokenizer.get('vocab_size'):
         terms = 2 if config.model.neck.type == 'PatchAggregationNeck' else 1
-        assert loss == pytest.approx(terms * math.log(config.model.head.vocab_size), abs=0.1)
+        assert loss == pytest.approx(terms * math.log(config.model.tokenizer.vocab_size), abs=0.1)
     if config.model.type == 'ImageClassifier':
         assert loss == pytest.approx(math.log(config.model.head.num_classes), abs=0.1)
 
@@ -215,7 +215,7 @@ def test_three_line_children_for_a_folder_of_three_images(tree, tmp_path, monkey
     (tmp_path / 'data').symlink_to(tree / 'data')
     monkeypatch.chdir(tmp_path)
     tokenizer = child(tmp_path / 'my_tokenizer.py', 'tokenizer/dvae_light-v1024_folder.py')
-    few = {
+    few = ends_of(tokenizer) | {
         'log_level': 'ERROR',
         'train_cfg.max_iters': 1,
         'train_dataloader.batch_size': 5,
@@ -231,7 +231,7 @@ def test_three_line_children_for_a_folder_of_three_images(tree, tmp_path, monkey
     (expected.parent / 'iter_1.pth').rename(expected)
     small = cut_down(beit.model)
     del small['model.tokenizer.init_cfg']
-    beit.merge_from_dict(few | small | {'work_dir': str(tmp_path / 'beit')})
+    beit.merge_from_dict(few | ends_of(beit) | small | {'work_dir': str(tmp_path / 'beit')})
     runner = Runner.from_cfg(beit)
     runner.train()
     saved = torch.load(expected, weights_only=False)['state_dict']

@@ -9,7 +9,7 @@ import minimal_plugins  # noqa: F401  (registers them)
 import numpy as np
 import pytest
 from mmengine.runner import Runner
-from shipped_configs import loaded
+from shipped_configs import ends_of, loaded
 
 from beit_mm.checkpoints import read_checkpoint
 from beit_mm.preflight.config import check_config
@@ -38,6 +38,7 @@ def config_of(leaf, images, work_dir, options):
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         config[name].update(batch_size=4, num_workers=0, persistent_workers=False)
         config[name].dataset.data_root = str(images)
+    config.merge_from_dict(ends_of(config))
     config.merge_from_dict({'train_cfg.max_iters': STEPS, 'train_cfg.val_interval': STEPS})
     for name in ('prediction_guard', 'update_guard'):
         config.default_hooks[name].update(interval=10)

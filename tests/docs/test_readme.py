@@ -66,6 +66,7 @@ def test_plugin_from_outside__trains(tmp_path, images):
         f'val_dataloader.dataset.data_root={images}',
         'train_dataloader.batch_size=2',
         'train_cfg.max_iters=2',
+        'param_scheduler.1.begin=1',
         'train_cfg.val_interval=2',
     )
     assert 'mim/accuracy' in printed and 'mim/target_codes' in printed
@@ -73,7 +74,11 @@ def test_plugin_from_outside__trains(tmp_path, images):
 
 
 def test_own_folder__tokenizer_then_pretraining(tmp_path, images):
-    short = ['train_dataloader.batch_size=2', 'train_cfg.max_iters=2']
+    short = [
+        'train_dataloader.batch_size=2',
+        'train_cfg.max_iters=2',
+        'param_scheduler.1.begin=1',
+    ]
     small = ['model.backbone.arch=micro', 'model.neck.dims=128', 'model.head.dims=128']
     paths = {}
     for kind in ('tokenizer', 'pretrain'):

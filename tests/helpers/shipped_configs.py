@@ -40,7 +40,7 @@ def cut_down(model) -> dict:
         elif str(node.get('type')).endswith('DVAETokenizer'):
             options[f'{path}.width'] = 16
         if str(node.get('type')).endswith('PatchAggregationNeck'):
-            options.update({f'{path}.early_layer': 1, f'{path}.depth': 2})
+            options[f'{path}.early_layer'] = 1
         if node.get('arch') in BEiTEncoder.arch_settings and node['arch'] != 'micro':
             widths.add(BEiTEncoder.arch_settings[node['arch']]['embed_dims'])
             outputs = node.get('out_indices', -1)
@@ -105,6 +105,7 @@ def options_of(config, work_dir) -> dict:
             options[f'{name}_dataloader.batch_size'] = 1
             options[f'{name}_dataloader.dataset.indices'] = 1
             options[f'{name}_dataloader.dataset.serialize_data'] = False
+    options |= ends_of(config)
     by_epoch = 'Epoch' in config.train_cfg.type
     options['train_cfg.max_epochs' if by_epoch else 'train_cfg.max_iters'] = 1
     if config.optim_wrapper.get('dtype') == 'float16':
@@ -114,6 +115,19 @@ def options_of(config, work_dir) -> dict:
     elif config.model.type == 'DALLETokenizer':
         options |= smaller(config, 256)
     return options | cut_down(config.model)
+
+
+def ends_of(config) -> dict:
+    """Return options that keep the learning rates of the whole training in a shorter one.
+
+    A scheduler without ``end`` ends with the training, which has to be after its ``begin``.
+    """
+    length = config.train_cfg.get('max_epochs') or config.train_cfg.max_iters
+    return {
+        f'param_scheduler.{number}.end': length
+        for number, scheduler in enumerate(config.get('param_scheduler') or [])
+        if 'end' not in scheduler
+    }
 
 
 def smaller(config, crop: int) -> dict:

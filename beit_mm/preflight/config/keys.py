@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -110,21 +111,16 @@ def _top_level(config: Config) -> Iterator[Finding]:
             'resume',
             f'{config.resume!r} is read as True; set resume=True and load_from={config.resume!r}',
         )
+    files = list(_files_of(config)) if set(config) - TOP_LEVEL else []
     for key in set(config) - TOP_LEVEL:
-        below = [
-            (f'{name}.{place}', value)
-            for name, part in config.items()
-            if name != key and name in TOP_LEVEL
-            for place, value in _values(part)
-        ]
-        below += [(name, config[name]) for name in TOP_LEVEL & set(config)]
-        namesakes = [(place, value) for place, value in below if place.split('.')[-1] == key]
-        is_variable = key.endswith('_pipeline')  # of a file, built into its data loaders
-        if is_variable or _is_used(config[key], [value for _, value in namesakes or below]):
+        namesakes = _namesakes(config, key)
+        if _is_used(config, key) or any(_is_used(file, key, config[key]) for file in files):
             continue
         if key in OLD_NAMES:
             yield Finding('error', key, f'nothing reads it any more; use {OLD_NAMES[key]}')
-        elif close := get_close_matches(key, TOP_LEVEL, 1, 0.75):
+        elif not key.endswith('_pipeline') and (
+            close := get_close_matches(key, TOP_LEVEL, 1, 0.75)
+        ):
             yield Finding('error', key, f"nothing reads it; did you mean '{close[0]}'?")
         elif namesakes:
             place, value = namesakes[0][0], repr(namesakes[0][1])
@@ -135,15 +131,47 @@ def _top_level(config: Config) -> Iterator[Finding]:
             yield Finding('warning', key, 'nothing reads it; remove it, or correct its name')
 
 
-def _is_used(value, others: list) -> bool:
-    """Return whether a variable of the config file is found in ``others``.
+def _files_of(config: Config) -> Iterator[Config]:
+    """Yield each file that the config is made of, read by itself.
 
-    These are the values under keys of its name, if there are any: a child that sets a variable of
-    its base changes nothing there.
+    Options and children may replace what a variable of a file stands in; it had its use there.
     """
-    if value in ({}, [], (), None, True, False):  # too common to tell
+    paths = [config.filename] if config.filename else []
+    while paths:
+        path = paths.pop()
+        if Path(path).is_file():
+            yield Config.fromfile(path)
+            bases = Config._get_base_files(str(path))
+            paths += [Config._get_cfg_path(base, str(path))[0] for base in bases]
+
+
+def _below(config: Config, key: str) -> list[tuple[str, Any]]:
+    """Return (place, value) of all that is read, except ``key``."""
+    below = [
+        (f'{name}.{place}', value)
+        for name, part in config.items()
+        if name != key and name in TOP_LEVEL
+        for place, value in _values(part)
+    ]
+    return below + [(name, config[name]) for name in TOP_LEVEL & set(config)]
+
+
+def _namesakes(config: Config, key: str) -> list[tuple[str, Any]]:
+    return [pair for pair in _below(config, key) if pair[0].split('.')[-1] == key]
+
+
+def _is_used(config: Config, key: str, value: Any = None) -> bool:
+    """Return whether a variable, with ``value`` if one is given, is found in a part that is read.
+
+    Where there are values under keys of its name, it has to be among these: a child that sets a
+    variable of its base changes nothing there.
+    """
+    if key not in config or value not in (None, config[key]):
         return False
-    return any(_is_part(value, other) for other in others)
+    if config[key] in ({}, [], (), None, True, False):  # too common to tell
+        return False
+    others = _namesakes(config, key) or _below(config, key)
+    return any(_is_part(config[key], other) for _, other in others)
 
 
 def _is_part(value, other) -> bool:

@@ -51,8 +51,16 @@ def test_shipped_configs__have_no_errors(path):
         (dict(optim_wrapper__clip_grd=dict()), 'optim_wrapper.clip_grd', "mean 'clip_grad'"),
         (dict(optim_wrapper__optimizer__wd=1), 'optim_wrapper.optimizer.wd', "takes no 'wd'"),
         (dict(train_cfg__max_iter=7), 'train_cfg.max_iter', "mean 'max_iters'"),
-        (dict(train_cfg__max_iters=900), 'param_scheduler.1.end', 'warning.*stops before'),
-        (dict(train_cfg__max_iters=9000), 'param_scheduler.1.end', 'warning.*stands still'),
+        (
+            dict(train_cfg__max_iters=900, param_scheduler__1__end=3000),
+            'param_scheduler.1.end',
+            'warning.*stops before',
+        ),
+        (
+            dict(train_cfg__max_iters=9000, param_scheduler__1__end=3000),
+            'param_scheduler.1.end',
+            'warning.*stands still',
+        ),
         (dict(auto_scale_lr__base_batch_size=96), 'auto_scale_lr.base_batch_size', '96, but 48'),
         (
             dict(model__backbone__patch_size=16),
@@ -274,13 +282,29 @@ def test_variables__of_a_config_that_are_joined_to_others(tmp_path):
     assert found & {'root', 'load', 'idle', 'unused'} == {'idle', 'unused'}
 
 
+def test_variables__of_a_base_whose_use_a_child_replaces(tmp_path):
+    """They had their use in the file of the base; one that is set in vain is told of."""
+    replaced = "train_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile')]))\n"
+    in_vain = "train_pipeline = [dict(type='RandomFlip', prob=0.1)]\n"
+    for text, told in ((replaced, False), (in_vain, True)):
+        path = tmp_path / 'child.py'
+        path.write_text(f"_base_ = '{CONFIGS / PRETRAIN}'\n{text}")
+        keys = {finding.key for finding in check_config(load_config(path))}
+        assert ('train_pipeline' in keys) is told
+
+
 def test_schedule__that_ends_before_it_begins():
     """As it comes of shortening a training: the advice to set the ends equal isn't enough."""
     short = dict(train_cfg__max_iters=20)
-    assert 'and begin of it below 20' in findings(PRETRAIN, **short)['param_scheduler.1.end']
+    found = findings(PRETRAIN, **short)['param_scheduler.1.begin']
+    assert found.startswith('error: 240, but it ends with the training at train_cfg.max_iters=20')
+    found = findings(PRETRAIN, **short, param_scheduler__1__end=3000)['param_scheduler.1.end']
+    assert 'and begin of it below 20' in found
     found = findings(PRETRAIN, **short, param_scheduler__1__end=20)['param_scheduler.1.end']
     assert found.startswith('error: 20, but it begins at 240; set begin of it')
-    assert 'begin' not in findings(PRETRAIN, train_cfg__max_iters=300)['param_scheduler.1.end']
+    assert 'param_scheduler.1.begin' not in findings(PRETRAIN, train_cfg__max_iters=300)
+    long = dict(train_cfg__max_iters=300, param_scheduler__1__end=3000)
+    assert 'begin' not in findings(PRETRAIN, **long)['param_scheduler.1.end']
 
 
 def test_means__five_bands_in_segmentation_are_normalized_in_the_pipelines(tmp_path):
