@@ -2,8 +2,8 @@
 
 Each module has ``NAME``, ``matches(names)``, ``to_ours(state) -> Conversion`` and
 ``from_ours(state, task, grid) -> Conversion`` (``grid``: patches of an image, needed if it is not
-square). Ours is the hub between them: the original's encoder
-behind ``backbone.``, then ``neck.`` and ``head.`` (see :class:`beit_mm.models.BEiTEncoder`).
+square). Ours is the hub between them: the original's encoder behind ``backbone.``, then ``neck.``
+and ``head.`` (see :class:`beit_mm.models.BEiTEncoder`).
 """
 
 import re
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from beit_mm.checkpoints.layouts import huggingface, mmpretrain, mmseg, timm, unilm, unilm_seg, vqkd
 from beit_mm.checkpoints.layouts.names import ENCODER, has_beit_blocks, task_of
+
+__all__ = ['LAYOUTS', 'OURS', 'detect', 'task_of', 'unwrap', 'weights_of']
 
 OURS = 'beit_mm'
 LAYOUTS = {
@@ -26,24 +28,25 @@ COMPILED = re.compile(r'(?<![^.])_orig_mod\.')
 
 
 def detect(names: Collection[str]) -> str | None:
-    """The layout of these names: one of ``LAYOUTS``, ``beit_mm``, or None if it is no BEiT."""
+    """Return the layout of these names: one of ``LAYOUTS``, ``beit_mm``, or None if no BEiT."""
     names = set(names)
     for layout in LAYOUTS.values():
         if layout.matches(names):
             return layout.NAME
     for prefix in ('backbone.', ''):
-        if has_beit_blocks(names, prefix) and (prefix or all(map(ENCODER.fullmatch, names))):
+        own = prefix or all(re.fullmatch(ENCODER, name) for name in names)
+        if has_beit_blocks(names, prefix) and own:
             return OURS
     return None
 
 
 def weights_of(checkpoint: Any) -> dict[str, Tensor]:
-    """The named tensors of a checkpoint, out of the dict and the names that wrap them."""
+    """Return the named tensors of a checkpoint, without what wraps them (see :func:`unwrap`)."""
     return unwrap(checkpoint)[0]
 
 
 def unwrap(checkpoint: Any) -> tuple[dict[str, Tensor], list[str]]:
-    """(named tensors, what was around them: a key of ``WRAPPERS``, parts of names).
+    """Return the named tensors, and what was around them: a key of ``WRAPPERS``, parts of names.
 
     Removed from the names are the ``module.`` that a data-parallel model or an average puts before
     each, and the ``_orig_mod.`` of what ``torch.compile`` has compiled, wherever it stands.
@@ -65,6 +68,3 @@ def unwrap(checkpoint: Any) -> tuple[dict[str, Tensor], list[str]]:
         weights = {name.removeprefix('module.'): tensor for name, tensor in weights.items()}
         around.append('module.')
     return weights, around
-
-
-__all__ = ['LAYOUTS', 'OURS', 'detect', 'task_of', 'unwrap', 'weights_of']

@@ -8,25 +8,19 @@ loads it. q, k and v are three matrices; the key has no bias.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from beit_mm.checkpoints.conversion import Conversion
-from beit_mm.checkpoints.layouts.names import (
-    INDEX,
-    NOT_NEEDED,
-    SHARED,
-    TABLE,
-    TOKENIZER,
-    note_pooling,
-    num_layers,
-)
+from beit_mm.checkpoints.layouts.names import SHARED, TOKENIZER, note_pooling
+from beit_mm.checkpoints.layouts.rules import DROP_INDEX, Drop, convert, without_pretraining
+from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.positions import TABLE, Grid
 
 NAME = 'huggingface'
-
-PROJECTION = r'attention\.attention\.(query|key|value)\.weight'
+QKV = ('query', 'key', 'value')
 # theirs of version 5 -> theirs of the hub, for one layer
 MODULES = (
     (r'attention\.q_proj\.', 'attention.attention.query.'),
@@ -76,11 +70,9 @@ HEADS = {  # beside beit., not below it
     'classifier.bias': 'head.fc.bias',
 }
 
-HEAD_OF = dict(pretrain='head.proj.', classification='head.fc.')
-
 
 def hub_name(name: str) -> str:
-    """The name that the files on the hub have."""
+    """Return the name that the files on the hub have."""
     prefix = 'beit.' * name.startswith('beit.')
     name = name.removeprefix('beit.').replace(
         'shared_position_bias.', 'encoder.relative_position_bias.'
@@ -96,8 +88,9 @@ def hub_name(name: str) -> str:
 
 def matches(names: Collection[str]) -> bool:
     for prefix in ('', 'beit.'):
-        layers = (f'{prefix}encoder.layer.0.lambda_1', f'{prefix}layers.0.lambda_1')
-        layers += (
+        marks = (
+            f'{prefix}encoder.layer.0.lambda_1',
+            f'{prefix}layers.0.lambda_1',
             f'{prefix}encoder.layer.0.attention.attention.query.weight',
             f'{prefix}layers.0.attention.q_proj.weight',
         )
@@ -106,81 +99,69 @@ def matches(names: Collection[str]) -> bool:
         key_bias = any(
             n.endswith(('.0.attention.attention.key.bias', '.k_proj.bias')) for n in names
         )
-        if embedding and any(layer in names for layer in layers) and not key_bias:
+        if embedding and any(mark in names for mark in marks) and not key_bias:
             return True
     return False
 
 
 def to_ours(state: Mapping[str, Tensor]) -> Conversion:
-    conversion = Conversion(state)
+    """Join query, key and value of each layer; everything else is renamed or dropped."""
     prefix = 'beit.' if any(name.startswith('beit.') for name in state) else ''
+    layer = prefix.replace('.', r'\.') + r'encoder\.layer\.(\d+)\.'
+    projection = layer + rf'attention\.attention\.({"|".join(QKV)})\.weight'
+    top = {prefix + theirs: ours for theirs, ours in TOP.items()}
+    names = {**HEADS, **top} if prefix else top
+    rules = {
+        **DROP_INDEX,
+        projection: ...,
+        layer + _any_of(LAYER): lambda match: f'backbone.blocks.{match[1]}.{LAYER[match[2]]}',
+        _any_of(names): lambda match: names[match[0]],
+        r'(decode_head\.|auxiliary_head\.|fpn).*': Drop(
+            'only the backbone of their segmentor is read'
+        ),
+    }
+    conversion = convert(state, rules, 'not a part of BEiT', alias=hub_name)
     qkv: dict[str, dict[str, str]] = {}
     for name in state:
-        hub = hub_name(name)
-        short = hub.removeprefix(prefix)
-        inside = hub.startswith(prefix)
-        layer = re.match(r'encoder\.layer\.(\d+)\.(.+)', short) if inside else None
-        if name.endswith(INDEX):
-            conversion.drop(name, NOT_NEEDED)
-        elif layer and (
-            part := re.match(r'attention\.attention\.(query|key|value)\.weight', layer[2])
-        ):
-            qkv.setdefault(layer[1], {})[part[1]] = name
-        elif layer and layer[2] in LAYER:
-            conversion.move(name, f'backbone.blocks.{layer[1]}.{LAYER[layer[2]]}')
-        elif inside and short in TOP:
-            conversion.move(name, TOP[short])
-        elif prefix and hub in HEADS:
-            conversion.move(name, HEADS[hub])
-        elif hub.startswith(('decode_head.', 'auxiliary_head.', 'fpn')):
-            conversion.drop(name, 'only the backbone of their segmentor is read')
-        else:
-            conversion.drop(name, 'not a part of BEiT')
-    for layer, parts in qkv.items():
-        names = [parts.get(part) for part in ('query', 'key', 'value')]
-        if None in names:
-            raise ValueError(
-                f'Layer {layer} has no weight of {sorted({"query", "key", "value"} - set(parts))}'
-            )
-        joined = torch.cat([state[name] for name in names])
-        conversion.join(names, f'backbone.blocks.{layer}.attn.qkv.weight', joined)
+        if match := re.fullmatch(projection, hub_name(name)):
+            qkv.setdefault(match[1], {})[match[2]] = name
+    for number, parts in qkv.items():
+        if lost := set(QKV) - set(parts):
+            raise UserError(f'Layer {number} has no weight of {sorted(lost)}')
+        joined = torch.cat([state[parts[part]] for part in QKV])
+        target = f'backbone.blocks.{number}.attn.qkv.weight'
+        conversion.join([parts[part] for part in QKV], target, joined)
     return note_pooling(conversion.finish())
 
 
-def from_ours(
-    state: Mapping[str, Tensor], task: str, grid: tuple[int, int] | None = None
-) -> Conversion:
+def from_ours(state: Mapping[str, Tensor], task: str, grid: Grid | None = None) -> Conversion:
     """``BeitForMaskedImageModeling``, ``BeitForImageClassification``, or the encoder of one."""
-    conversion = Conversion(state)
-    pretrain = task == 'pretrain'
-    layers = num_layers(state, 'backbone.blocks.')
+    attention = 'beit.encoder.layer.{}.attention.attention.'
+    table = f'{attention}relative_position_bias.{TABLE}'
     layer_names = {ours: theirs for theirs, ours in LAYER.items()}
-    top_names = {ours: f'beit.{theirs}' for theirs, ours in TOP.items()}
-    head_names = {ours: theirs for theirs, ours in HEADS.items()}
+    heads = dict(pretrain=('neck.norm.', 'head.proj.'), classification=('head.fc.',)).get(task, ())
+    top = ('backbone.', 'neck.norm.') if task == 'classification' else ('backbone.',)
+    names = {ours: theirs for theirs, ours in HEADS.items() if ours.startswith(heads)}
+    names |= {ours: f'beit.{theirs}' for theirs, ours in TOP.items() if ours.startswith(top)}
+    qkv = r'backbone\.blocks\.(\d+)\.attn\.qkv\.weight'
+    rules = {
+        **({} if task == 'pretrain' else without_pretraining(state, table)),
+        qkv: ...,
+        r'backbone\.blocks\.(\d+)\.' + _any_of(layer_names): (
+            lambda match: f'beit.encoder.layer.{match[1]}.{layer_names[match[2]]}'
+        ),
+        _any_of(names): lambda match: names[match[0]],
+        r'tokenizer\..+': Drop(TOKENIZER),
+    }
+    why = f'transformers has no place for it in a model for {task}'
+    conversion = convert(state, rules, why)
     for name, tensor in state.items():
-        block = re.match(r'backbone\.blocks\.(\d+)\.(.+)', name)
-        place = f'beit.encoder.layer.{block[1]}.' if block else ''
-        if name == SHARED and not pretrain:
-            table = f'attention.attention.relative_position_bias.{TABLE}'
-            targets = [f'beit.encoder.layer.{i}.{table}' for i in range(layers)]
-            conversion.expand(name, targets)
-        elif name == 'backbone.mask_token' and not pretrain:
-            conversion.drop(name, 'only pre-training masks patches')
-        elif block and block[2] == 'attn.qkv.weight':
-            parts = zip(('query', 'key', 'value'), tensor.chunk(3), strict=True)
-            conversion.split(
-                name, {f'{place}attention.attention.{part}.weight': t for part, t in parts}
-            )
-        elif block and block[2] in layer_names:
-            conversion.move(name, place + layer_names[block[2]])
-        elif name.startswith('neck.norm.') and pretrain:
-            conversion.move(name, head_names[name])
-        elif name.startswith(HEAD_OF.get(task, '(none)')):
-            conversion.move(name, head_names[name])
-        elif name in top_names and (name.startswith('backbone.') or task == 'classification'):
-            conversion.move(name, top_names[name])
-        elif name.startswith('tokenizer.'):
-            conversion.drop(name, TOKENIZER)
-        else:
-            conversion.drop(name, f'transformers has no place for it in a model for {task}')
+        if match := re.fullmatch(qkv, name):
+            place = attention.format(match[1])
+            parts = zip(QKV, tensor.chunk(3), strict=True)
+            conversion.split(name, {f'{place}{part}.weight': weight for part, weight in parts})
     return conversion.finish()
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return f'({"|".join(map(re.escape, names))})'

@@ -9,17 +9,22 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from beit_mm.checkpoints.conversion import Conversion
-from beit_mm.checkpoints.layouts.names import (
-    INDEX,
-    NOT_NEEDED,
-    SHARED,
-    TABLE,
-    TOKENIZER,
-    note_pooling,
-    num_layers,
-    table_index,
+from beit_mm.checkpoints.layouts.names import TOKENIZER, note_pooling
+from beit_mm.checkpoints.layouts.openmmlab import (
+    ENCODER,
+    is_bare_vit,
+    is_beit_block,
+    ours,
+    theirs,
 )
-from beit_mm.checkpoints.layouts.openmmlab import ENCODER, is_bare_vit, ours, theirs
+from beit_mm.checkpoints.layouts.rules import (
+    DROP_INDEX,
+    Drop,
+    add_index,
+    convert,
+    without_pretraining,
+)
+from beit_mm.contracts.positions import TABLE, Grid
 
 NAME = 'mmpretrain'
 
@@ -28,79 +33,48 @@ def matches(names: Collection[str]) -> bool:
     prefix = '' if is_bare_vit(names) else 'backbone.'
     return (
         f'{prefix}patch_embed.projection.weight' in names
-        and f'{prefix}layers.0.ffn.layers.0.0.weight' in names
+        and is_beit_block(names, prefix)
         and f'{prefix}layers.0.attn.qkv.weight' in names
         and f'{prefix}layers.0.attn.qkv.bias' not in names  # their VisionTransformer
-        and (f'{prefix}layers.0.gamma_1' in names or f'{prefix}layers.0.attn.q_bias' in names)
         and not any(name.startswith(('decode_head.', 'auxiliary_head.')) for name in names)
     )
 
 
 def to_ours(state: Mapping[str, Tensor]) -> Conversion:
-    conversion = Conversion(state)
-    prefix = 'backbone.' if is_bare_vit(state) else ''  # that the names lack
-    mean_norm = f'{"" if prefix else "backbone."}ln2.weight' in state
+    prefix = '' if is_bare_vit(state) else 'backbone.'
+    inside = prefix.replace('.', r'\.')
     pretrained_v1 = 'head.cls_head.weight' in state and 'neck.norm.weight' not in state
-    for name in state:
-        full = prefix + name
-        short = full.removeprefix('backbone.')
-        if name.endswith(INDEX):
-            conversion.drop(name, NOT_NEEDED)
-        elif full.startswith('backbone.ln2.'):
-            conversion.move(name, full.replace('backbone.ln2', 'neck.norm'))
-        elif full.startswith('backbone.ln1.'):
-            before_head = pretrained_v1 and not mean_norm
-            target = 'neck.norm' if before_head else 'backbone.norm'
-            conversion.move(name, full.replace('backbone.ln1', target))
-        elif short != full and ENCODER.fullmatch(short):
-            conversion.move(name, f'backbone.{ours(short)}')
-        elif name.startswith('neck.patch_aggregation.'):
-            block = name.removeprefix('neck.patch_aggregation.')
-            conversion.move(name, f'neck.blocks.{ours(block)}')
-        elif name.startswith(('neck.norm.', 'head.fc.')):
-            conversion.move(name, name)
-        elif name.startswith('head.cls_head.'):
-            conversion.move(name, name.replace('cls_head', 'proj'))
-        elif name.startswith('target_generator.'):
-            conversion.drop(name, TOKENIZER)
-        else:
-            conversion.drop(name, 'not a part of BEiT')
-    return note_pooling(conversion.finish())
+    before_head = pretrained_v1 and f'{prefix}ln2.weight' not in state
+    rules = {
+        **DROP_INDEX,
+        rf'{inside}ln2\.(.+)': r'neck.norm.\1',
+        rf'{inside}ln1\.(.+)': r'neck.norm.\1' if before_head else r'backbone.norm.\1',
+        rf'{inside}({ENCODER})': lambda match: f'backbone.{ours(match[1])}',
+        r'neck\.patch_aggregation\.(.+)': lambda match: f'neck.blocks.{ours(match[1])}',
+        r'(neck\.norm|head\.fc)\..+': r'\g<0>',
+        r'head\.cls_head\.(.+)': r'head.proj.\1',
+        r'target_generator\..+': Drop(TOKENIZER),
+    }
+    return note_pooling(convert(state, rules, 'not a part of BEiT').finish())
 
 
-def from_ours(
-    state: Mapping[str, Tensor], task: str, grid: tuple[int, int] | None = None
-) -> Conversion:
+def from_ours(state: Mapping[str, Tensor], task: str, grid: Grid | None = None) -> Conversion:
     """Pre-training as ``BEiT``, everything else as a classifier with a table in each layer."""
-    conversion = Conversion(state)
     pretrain = task == 'pretrain'
     second = any(name.startswith('neck.blocks.') for name in state)
-    layers = num_layers(state, 'backbone.blocks.')
-    for name in state:
-        short = name.removeprefix('backbone.')
-        if name == SHARED and not pretrain:
-            conversion.expand(name, [f'backbone.layers.{i}.attn.{TABLE}' for i in range(layers)])
-        elif name == 'backbone.mask_token' and not pretrain:
-            conversion.drop(name, 'only pre-training masks patches')
-        elif name.startswith('backbone.norm.'):
-            conversion.move(name, name.replace('norm', 'ln1'))
-        elif short != name:
-            conversion.move(name, f'backbone.{theirs(short)}')
-        elif name.startswith('neck.blocks.') and pretrain:
-            block = theirs(name.removeprefix('neck.blocks.'))
-            conversion.move(name, f'neck.patch_aggregation.{block}')
-        elif name.startswith('neck.norm.') and task != 'backbone':
-            norm = 'backbone.ln2' if not pretrain else 'neck.norm' if second else 'backbone.ln1'
-            conversion.move(name, name.replace('neck.norm', norm))
-        elif name.startswith('head.proj.') and pretrain:
-            conversion.move(name, name.replace('proj', 'cls_head'))
-        elif name.startswith('head.fc.') and task == 'classification':
-            conversion.move(name, name)
-        elif name.startswith('tokenizer.'):
-            conversion.drop(name, TOKENIZER)
-        else:
-            conversion.drop(name, f'it has no place in a model for {task}')
-    for name, tensor in list(conversion.result.items()):
-        if name.endswith(TABLE):
-            conversion.make(name.replace(TABLE, INDEX), table_index(len(tensor), grid), NOT_NEEDED)
-    return conversion.finish()
+    norm = None if task == 'backbone' else r'backbone.ln2.\1'
+    if pretrain:
+        norm = r'neck.norm.\1' if second else r'backbone.ln1.\1'
+    rules = {
+        **({} if pretrain else without_pretraining(state, f'backbone.layers.{{}}.attn.{TABLE}')),
+        r'backbone\.norm\.(.+)': r'backbone.ln1.\1',
+        r'backbone\.(.+)': lambda match: f'backbone.{theirs(match[1])}',
+        r'neck\.blocks\.(.+)': (
+            (lambda match: f'neck.patch_aggregation.{theirs(match[1])}') if pretrain else None
+        ),
+        r'neck\.norm\.(.+)': norm,
+        r'head\.proj\.(.+)': r'head.cls_head.\1' if pretrain else None,
+        r'head\.fc\..+': r'\g<0>' if task == 'classification' else None,
+        r'tokenizer\..+': Drop(TOKENIZER),
+    }
+    return add_index(convert(state, rules, f'it has no place in a model for {task}'), grid).finish()

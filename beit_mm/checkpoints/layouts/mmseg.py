@@ -10,18 +10,25 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from beit_mm.checkpoints.conversion import Conversion
-from beit_mm.checkpoints.layouts.names import (
-    INDEX,
-    NOT_NEEDED,
-    SHARED,
-    TABLE,
-    num_layers,
-    table_index,
+from beit_mm.checkpoints.layouts.openmmlab import (
+    ENCODER,
+    is_bare_vit,
+    is_beit_block,
+    ours,
+    theirs,
 )
-from beit_mm.checkpoints.layouts.openmmlab import ENCODER, is_bare_vit, ours, theirs
+from beit_mm.checkpoints.layouts.rules import (
+    DROP_INDEX,
+    Drop,
+    add_index,
+    convert,
+    without_pretraining,
+)
+from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.positions import TABLE, Grid
 
 NAME = 'mmseg'
-HEADS = ('decode_head.', 'auxiliary_head.', 'neck.')
+HEADS = r'(decode_head|auxiliary_head|neck)\..+'
 
 
 def matches(names: Collection[str]) -> bool:
@@ -30,61 +37,42 @@ def matches(names: Collection[str]) -> bool:
     for prefix in ('', 'backbone.'):
         if f'{prefix}patch_embed.projection.weight' in names:
             head = not prefix or any(n.startswith(('decode_', 'auxiliary_')) for n in names)
-            beit = f'{prefix}layers.0.ffn.layers.0.0.weight' in names
-            block = f'{prefix}layers.0.'
-            return head and beit and (f'{block}gamma_1' in names or f'{block}attn.q_bias' in names)
+            return head and is_beit_block(names, prefix)
     return False
 
 
 def to_ours(state: Mapping[str, Tensor]) -> Conversion:
-    conversion = Conversion(state)
     prefix = 'backbone.' if any(name.startswith('backbone.') for name in state) else ''
-    for name in state:
-        short = name.removeprefix(prefix)
-        if name.endswith(INDEX):
-            conversion.drop(name, NOT_NEEDED)
-        elif short.startswith('ln1.'):
-            conversion.move(name, f'backbone.norm.{short[4:]}')
-        elif name.startswith(prefix) and ENCODER.fullmatch(short):
-            conversion.move(name, f'backbone.{ours(short)}')
-        elif prefix and name.startswith(HEADS):
-            conversion.move(name, name)
-        elif short.startswith('patch_embed.proj.'):
-            conversion.drop(name, 'the same as patch_embed.projection')
-        else:
-            conversion.drop(name, 'not a part of the backbone')
-    return conversion.finish()
+    inside = prefix.replace('.', r'\.')
+    rules = {
+        **DROP_INDEX,
+        rf'{inside}ln1\.(.+)': r'backbone.norm.\1',
+        rf'{inside}({ENCODER})': lambda match: f'backbone.{ours(match[1])}',
+        HEADS: r'\g<0>' if prefix else None,
+        rf'({inside})?patch_embed\.proj\..+': Drop('the same as patch_embed.projection'),
+    }
+    return convert(state, rules, 'not a part of the backbone').finish()
 
 
-def from_ours(
-    state: Mapping[str, Tensor], task: str, grid: tuple[int, int] | None = None
-) -> Conversion:
-    """A table in each layer, as mmseg's backbone has no shared one."""
-    conversion = Conversion(state)
-    layers = num_layers(state, 'backbone.blocks.')
+def from_ours(state: Mapping[str, Tensor], task: str, grid: Grid | None = None) -> Conversion:
+    """A table in each layer, as mmseg's backbone has no shared one.
+
+    Raises:
+        UserError: The encoder has absolute positions, or an MLP that mmseg's cannot have.
+    """
     hidden = state.get('backbone.blocks.0.mlp.fc1.weight')
     if hidden is not None and hidden.ndim == 2 and hidden.shape[0] % hidden.shape[1]:
-        raise ValueError(
+        raise UserError(
             f"mmseg's BEiT takes whole numbers as mlp_ratio, but the checkpoint's MLP has "
             f'{hidden.shape[0]} channels for {hidden.shape[1]} (embed_dims)'
         )
-    for name in state:
-        short = name.removeprefix('backbone.')
-        if name == SHARED:
-            conversion.expand(name, [f'backbone.layers.{i}.attn.{TABLE}' for i in range(layers)])
-        elif name == 'backbone.mask_token':
-            conversion.drop(name, 'only pre-training masks patches')
-        elif name == 'backbone.pos_embed':
-            raise ValueError("mmseg's BEiT has no absolute positions, but the checkpoint has them")
-        elif name.startswith('backbone.norm.'):
-            conversion.move(name, name.replace('norm', 'ln1'))
-        elif short != name:
-            conversion.move(name, f'backbone.{theirs(short)}')
-        elif task == 'segmentation' and name.startswith(HEADS):
-            conversion.move(name, name)
-        else:
-            conversion.drop(name, f'it has no place in a segmentor, it is of a model for {task}')
-    for name, tensor in list(conversion.result.items()):
-        if name.endswith(TABLE):
-            conversion.make(name.replace(TABLE, INDEX), table_index(len(tensor), grid), NOT_NEEDED)
-    return conversion.finish()
+    if 'backbone.pos_embed' in state:
+        raise UserError("mmseg's BEiT has no absolute positions, but the checkpoint has them")
+    rules = {
+        **without_pretraining(state, f'backbone.layers.{{}}.attn.{TABLE}'),
+        r'backbone\.norm\.(.+)': r'backbone.ln1.\1',
+        r'backbone\.(.+)': lambda match: f'backbone.{theirs(match[1])}',
+        HEADS: r'\g<0>' if task == 'segmentation' else None,
+    }
+    why = f'it has no place in a segmentor, it is of a model for {task}'
+    return add_index(convert(state, rules, why), grid).finish()

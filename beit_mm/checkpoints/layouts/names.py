@@ -1,28 +1,26 @@
 """The names that layouts share: ours, which are the original's behind ``backbone.``."""
 
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
-import torch
 from torch import Tensor
 
 from beit_mm.checkpoints.conversion import Conversion
+from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.positions import TABLE, Grid, relative_position_index, table_length
 
-TABLE = 'relative_position_bias_table'
-INDEX = 'relative_position_index'
 SHARED = f'backbone.rel_pos_bias.{TABLE}'
-NOT_NEEDED = 'a constant that follows from the patch grid'
+CONSTANT = 'a constant that follows from the patch grid'
 TOKENIZER = 'the tokenizer is loaded from its own checkpoint'
 
 # Names of the encoder itself, as the original and timm write them.
-ENCODER = re.compile(
-    r'(cls_token|mask_token|pos_embed|patch_embed\.proj\.(weight|bias)'
-    r'|blocks\.\d+\..+|rel_pos_bias\..+|norm\.(weight|bias))'
+ENCODER = (
+    r'(?:cls_token|mask_token|pos_embed|patch_embed\.proj\.(?:weight|bias)'
+    r'|blocks\.\d+\..+|rel_pos_bias\..+|norm\.(?:weight|bias))'
 )
 
 
 def has_beit_blocks(names: Collection[str], prefix: str = '') -> bool:
-    """Blocks with the original's names and BEiT's marks, which other Transformers don't have."""
+    """Return whether there are blocks with the original's names and the marks of BEiT."""
     block = f'{prefix}blocks.0.'
     marks = (f'{block}attn.q_bias', f'{block}gamma_1', f'{block}attn.{TABLE}')
     return (
@@ -34,13 +32,13 @@ def has_beit_blocks(names: Collection[str], prefix: str = '') -> bool:
 
 
 def num_layers(names: Iterable[str], prefix: str) -> int:
-    """Blocks under ``prefix``, for example ``backbone.blocks.``."""
+    """Count the blocks under ``prefix``, for example ``backbone.blocks.``."""
     numbers = [n[len(prefix) :].split('.')[0] for n in names if n.startswith(prefix)]
     return 1 + max(map(int, numbers), default=-1)
 
 
 def task_of(names: Iterable[str]) -> str:
-    """What a checkpoint of ours was trained for, by the head it has."""
+    """Return what a checkpoint of ours was trained for, by the head it has."""
     names = set(names)
     if 'head.proj.weight' in names:
         return 'pretrain'
@@ -52,7 +50,7 @@ def task_of(names: Iterable[str]) -> str:
 
 
 def note_pooling(conversion: Conversion) -> Conversion:
-    """Says of a classifier of ours without ``neck.norm`` that its pooling is another one."""
+    """Note of a classifier of ours without ``neck.norm`` that its pooling is another one."""
     names = conversion.result
     if 'head.fc.weight' in names and 'neck.norm.weight' not in names:
         conversion.notes.append(
@@ -63,25 +61,18 @@ def note_pooling(conversion: Conversion) -> Conversion:
     return conversion
 
 
-def table_index(length: int, grid: tuple[int, int] | None = None) -> Tensor:
-    """(1 + N, 1 + N) entries of the table of a grid, [CLS] first; without ``grid`` of a square."""
+def table_index(length: int, grid: Grid | None = None) -> Tensor:
+    """Return the index of a table with ``length`` entries, of a square where no grid is said.
+
+    Raises:
+        UserError: The table is that of another grid.
+    """
     if grid is None:
-        side = (int((length - 3) ** 0.5 + 0.5) + 1) // 2
+        side = (int(max(length - 3, 0) ** 0.5 + 0.5) + 1) // 2
         grid = (side, side)
-    h, w = grid
-    if (2 * h - 1) * (2 * w - 1) != length - 3:
-        raise ValueError(
-            f'A table of {length} relative positions is not that of {h} x {w} patches; say the '
-            'patch grid (grid=(h, w), or --source-img-size H W of convert.py)'
+    if table_length(grid) != length:
+        raise UserError(
+            f'A table of {length} relative positions is not that of {grid[0]} x {grid[1]} patches; '
+            'say the patch grid (grid=(h, w), or --source-img-size H W of convert.py)'
         )
-    y, x = (t.flatten() for t in torch.meshgrid(torch.arange(h), torch.arange(w), indexing='ij'))
-    offsets = (y[:, None] - y + h - 1) * (2 * w - 1) + x[:, None] - x + w - 1
-    index = torch.full((1 + h * w, 1 + h * w), length - 2)
-    index[0] = length - 3
-    index[0, 0] = length - 1
-    index[1:, 1:] = offsets
-    return index
-
-
-def with_prefix(names: Mapping[str, Tensor], prefix: str) -> list[str]:
-    return [name for name in names if name.startswith(prefix)]
+    return relative_position_index(grid)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from beit_mm.checkpoints.conversion import Conversion
 from beit_mm.checkpoints.layouts import unilm
-from beit_mm.checkpoints.layouts.names import INDEX
+from beit_mm.contracts.positions import INDEX, Grid
 
 NAME = 'timm'
 
@@ -23,8 +23,6 @@ def matches(names: Collection[str]) -> bool:
 to_ours = unilm.to_ours
 
 
-def from_ours(
-    state: Mapping[str, Tensor], task: str, grid: tuple[int, int] | None = None
-) -> Conversion:
+def from_ours(state: Mapping[str, Tensor], task: str, grid: Grid | None = None) -> Conversion:
     """Always a model for classification, with a table in each block."""
-    return unilm._from_ours(state, 'backbone' if task == 'pretrain' else task, index=False)
+    return unilm.names_from_ours(state, 'backbone' if task == 'pretrain' else task).finish()
