@@ -8,7 +8,7 @@ from beit_mm.checkpoints.trust import VARIABLE, is_trusted
 
 
 def drop_config(checkpoint: dict, source: str) -> None:
-    """Takes the config texts out of ``checkpoint``.
+    """Take the config texts out of ``checkpoint``, in place.
 
     ``Runner.resume`` runs ``meta['config']``; inferencers without a config run the text of
     ``message_hub`` or ``meta['cfg']``, and build what it says. One of plain values is no safer: a

@@ -6,11 +6,17 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from beit_mm.contracts.errors import UserError
+
 
 @dataclass
 class Line:
-    """``sources`` became ``targets``: copied, renamed, joined, split, expanded, resized, made
-    or dropped; ``why`` is said of what a reader would not expect."""
+    """What became of some tensors.
+
+    Attributes:
+        what: Copied, renamed, joined, split, expanded, resized, made or dropped.
+        why: The reason, of what a reader would not expect.
+    """
 
     what: str
     sources: tuple[str, ...] = ()
@@ -57,7 +63,7 @@ class Conversion:
         self.lines.append(Line('dropped', (name,), (), why))
 
     def finish(self) -> 'Conversion':
-        """Itself, after the proof that every source tensor stands in exactly one line."""
+        """Check that each source tensor was used exactly once, and return self."""
         seen = Counter(name for line in self.lines for name in line.sources)
         wrong = [name for name in self.source if seen[name] != 1] + list(
             seen - Counter(seen.keys())
@@ -67,15 +73,15 @@ class Conversion:
 
     def _put(self, target: str, tensor: Tensor) -> None:
         if target in self.result:
-            raise ValueError(f'Two tensors of the source are {target} in the result')
+            raise UserError(f'Two tensors of the source are {target} in the result')
         self.result[target] = tensor
 
     def counts(self) -> dict[str, int]:
-        """Source tensors by what was done with them, and what was made."""
+        """Count the source tensors by what was done with them, and those that were made."""
         return dict(Counter(line.what for line in self.lines for _ in line.sources or line.targets))
 
     def summary(self) -> str:
-        """Counts, then a line for each reason of a drop, an addition or a change."""
+        """Return the counts, then a line for each reason of a drop, an addition or a change."""
         parts = [f'{count} {what}' for what, count in self.counts().items()]
         reasons: dict[tuple[str, str], list[str]] = {}
         for line in self.lines:
@@ -89,7 +95,7 @@ class Conversion:
         return '\n'.join([', '.join(parts), *rows, *self._notes()])
 
     def table(self) -> str:
-        """Every line, as text."""
+        """Return every line as text."""
         rows = [
             f'{line.what:9s} {", ".join(line.sources) or "-"} -> {", ".join(line.targets) or "-"}'
             + (f'  ({line.why})' if line.why else '')

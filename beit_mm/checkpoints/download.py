@@ -15,23 +15,24 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
 
 from beit_mm.checkpoints.trust import is_trusted
+from beit_mm.contracts.errors import UserError
 
 CHUNK = 1 << 20
 
 
 def fetch(url: str) -> Path:
-    """The local copy of ``https://host/file.pth`` or ``https://host/file.pth#sha256=HEX``.
+    """Return the local copy of ``https://host/file.pth`` or ``https://host/file.pth#sha256=HEX``.
 
-    A copy that is there is used again. With a digest, the copy is checked each time. Of several
-    processes the first one downloads.
+    It is downloaded once, by the first of several processes. With a digest, the copy is checked
+    each time.
 
     Raises:
-        ValueError: Plain http, a malformed digest, or a file with another digest.
+        UserError: Plain http, a malformed digest, or a file with another digest.
         OSError: The address can't be reached; the message says how to do without.
     """
     address, digest = split_digest(url)
     if urlparse(address).scheme != 'https' and not is_trusted():
-        raise ValueError(
+        raise UserError(
             f'{address} is not an https address; over plain http anyone on the way can exchange '
             'the file. Use https, or download it yourself and give the local path'
         )
@@ -46,18 +47,18 @@ def fetch(url: str) -> Path:
 
 
 def split_digest(url: str) -> tuple[str, str | None]:
-    """``address#sha256=HEX`` -> (address, HEX in lower case or None)."""
+    """Split ``address#sha256=HEX`` into the address and HEX in lower case, None without one."""
     address, fragment = urldefrag(url)
     if not fragment:
         return address, None
     match = re.fullmatch(r'sha256=([0-9a-fA-F]{64})', fragment)
     if match is None:
-        raise ValueError(f'{url}: expected #sha256= and 64 hexadecimal digits after the address')
+        raise UserError(f'{url}: expected #sha256= and 64 hexadecimal digits after the address')
     return address, match[1].lower()
 
 
 def cache_path(address: str) -> Path:
-    """Files of one name from two addresses are two files."""
+    """Return where the file of an address is kept; two addresses are never one file."""
     name = Path(urlparse(address).path).name or 'checkpoint'
     folder = hashlib.sha256(address.encode()).hexdigest()[:12]
     return Path(torch.hub.get_dir()) / 'checkpoints' / 'beit_mm' / folder / name
@@ -103,7 +104,7 @@ def _download(address: str, path: Path, digest: str | None) -> None:
 
 
 def open_address(address: str):
-    """A stream of the body; redirections lead to https addresses only."""
+    """Open a stream of the body; redirections lead to https addresses only."""
     request = Request(address, headers={'User-Agent': 'beit_mm'})
     return build_opener(HTTPSRedirects).open(request, timeout=60)
 
@@ -125,7 +126,7 @@ def file_digest(path: str | Path) -> str:
 
 def _check(expected: str, found: str, source: str) -> None:
     if found != expected:
-        raise ValueError(
+        raise UserError(
             f'{source} has the SHA-256 {found}, expected {expected}: it is damaged or another '
             'file. Delete the copy to download it again, or correct the digest in the config'
         )

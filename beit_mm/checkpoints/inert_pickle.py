@@ -36,7 +36,7 @@ STORAGES = {
 
 
 class StandIn:
-    """For any object of any class: takes everything, does nothing, remembers its state."""
+    """Replaces an object of any class: accepts every call, does nothing, keeps its state."""
 
     path = ''
 
@@ -85,7 +85,7 @@ class Known:
 
 
 class Storage:
-    """Bytes of a storage; a legacy file brings them after the pickle that refers to them."""
+    """A storage of zeros, filled later: legacy files have the bytes after the pickle."""
 
     def __init__(self, dtype: torch.dtype, numel: int, limit: int):
         if not isinstance(dtype, torch.dtype) or not 0 <= numel * dtype.itemsize <= limit:
@@ -105,7 +105,7 @@ class Storage:
 
 
 class Storages(dict):
-    """Storages by key; together they are no larger than the file, which torch doesn't compress."""
+    """Storages by key, which together may not be larger than the file (torch never compresses)."""
 
     def __init__(self, limit: int):
         super().__init__()
@@ -162,7 +162,7 @@ class InertUnpickler(pickle._Unpickler):
 
 
 def read_pickled_module(path: str | Path) -> tuple[str, dict[str, Tensor]]:
-    """(name of the module's class, its parameters and buffers by name).
+    """Return the name of the module's class, and its parameters and buffers by name.
 
     Raises:
         pickle.UnpicklingError: The file holds something other than a pickled module.

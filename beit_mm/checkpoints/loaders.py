@@ -21,6 +21,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from beit_mm.checkpoints.download import fetch
 from beit_mm.checkpoints.layouts import LAYOUTS, OURS, detect, unwrap, weights_of
 from beit_mm.checkpoints.reading import read_checkpoint
+from beit_mm.contracts.errors import UserError
 
 KEEP_VARIABLE = 'BEIT_MM_KEEP_LAYOUT'
 # Their names stay beside ours, so that models of these packages load their own checkpoints.
@@ -31,9 +32,9 @@ _kept: ContextVar[bool] = ContextVar('kept', default=False)
 
 @contextmanager
 def keep_layout() -> Iterator[None]:
-    """Inside of this context, foreign checkpoints are loaded under their own names.
+    """Load foreign checkpoints under their own names inside of this context.
 
-    It is the same as the environment variable ``BEIT_MM_KEEP_LAYOUT=1`` for a few lines.
+    The environment variable ``BEIT_MM_KEEP_LAYOUT=1`` does so everywhere.
     """
     token = _kept.set(True)
     try:
@@ -96,13 +97,13 @@ def load_from_ceph(filename: str, map_location: str | Callable | None = None) ->
 
 
 def load_from_pavi(filename: str, map_location: str | Callable | None = None) -> Any:
-    raise ValueError(f'{filename}: pavi:// is not read; download the file and give its path')
+    raise UserError(f'{filename}: pavi:// is not read; download the file and give its path')
 
 
 def _load_named(filename: str, urls: dict, map_location: str | Callable | None) -> Any:
     name = filename.split('://', 1)[1]
     if name not in urls:
-        raise ValueError(f'{filename}: MMEngine knows no model of this name')
+        raise UserError(f'{filename}: MMEngine knows no model of this name')
     url = urls[name]
     if '://' not in url:
         url = os.path.join(mmengine_checkpoint._get_mmengine_home(), url)
@@ -111,7 +112,7 @@ def _load_named(filename: str, urls: dict, map_location: str | Callable | None) 
 
 
 def in_our_layout(checkpoint: Any, source: str) -> Any:
-    """A checkpoint of another code base with names of ours; one of ours as it is.
+    """Rename the tensors of a checkpoint of another code base; return one of ours as it is.
 
     MMEngine does not tell a loader which model it loads for, so the names decide.
     """
@@ -136,8 +137,5 @@ def in_our_layout(checkpoint: Any, source: str) -> Any:
         logger='current',
         level=logging.INFO,
     )
-    converted = dict(conversion.result)
-    if layout in KEPT:
-        for name, tensor in weights.items():
-            converted.setdefault(name, tensor)
-    return dict(rest, state_dict=converted)
+    kept = weights if layout in KEPT else {}
+    return dict(rest, state_dict={**kept, **conversion.result})

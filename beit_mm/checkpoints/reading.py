@@ -1,9 +1,7 @@
 """Reading and writing of checkpoint files: tensors and plain data, never code."""
 
 import logging
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +15,9 @@ from beit_mm.checkpoints.config_text import drop_config
 from beit_mm.checkpoints.inert_pickle import read_pickled_module
 from beit_mm.checkpoints.layouts import WRAPPERS
 from beit_mm.checkpoints.safe_globals import safe_globals
+from beit_mm.checkpoints.store.atomic_file import open_atomically
 from beit_mm.checkpoints.trust import VARIABLE, is_trusted
+from beit_mm.contracts.errors import MissingFileError, MissingPackageError, UserError
 
 # Where OpenAI's pickled modules belong in a tokenizer that has both.
 MODULE_PREFIXES = {'dall_e.encoder.Encoder': 'encoder.', 'dall_e.decoder.Decoder': 'decoder.'}
@@ -25,24 +25,24 @@ MODULE_PREFIXES = {'dall_e.encoder.Encoder': 'encoder.', 'dall_e.decoder.Decoder
 MOST_UNPACKED = 10  # times the size of an archive
 
 
-class UnsafeCheckpointError(ValueError):
+class UnsafeCheckpointError(UserError):
     """The file names code that reading it would run."""
 
 
 def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu') -> Any:
-    """The content of a ``.pth``, ``.pkl``, ``.bin`` or ``.safetensors`` file, running no code.
+    """Read a ``.pth``, ``.pkl``, ``.bin`` or ``.safetensors`` file without running code.
 
     A pickled module gives ``dict(state_dict=...)`` of its tensors. Config texts are left out (see
     :func:`drop_config`); :func:`peek` shows them.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        MissingFileError: There is no such file.
         UnsafeCheckpointError: The file can't be read without running code of its choice.
-        ValueError: The file is damaged, or a weight is not finite.
+        UserError: The file is damaged, or a weight is not finite.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'There is no checkpoint {path} (looked in {Path.cwd()})')
+        raise MissingFileError(f'There is no checkpoint {path} (looked in {Path.cwd()})')
     if path.suffix == '.safetensors':
         checkpoint = _read_safetensors(path, map_location)
     else:
@@ -55,14 +55,13 @@ def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu
 
 
 def peek(path: str | Path) -> Any:
-    """The content of a checkpoint with tensors on the device ``meta``: names and shapes, no values.
+    """Read names and shapes of a checkpoint: its tensors are on the device ``meta``.
 
-    Nothing is left out of it: its config texts are for showing alone. Raises as
-    :func:`read_checkpoint`.
+    Config texts are not left out. Raises the errors of :func:`read_checkpoint`.
     """
     path = Path(path).expanduser()
     if path.suffix != '.safetensors' and zipfile.is_zipfile(path):
-        _refuse_zip_bomb(path)
+        _check_archive(path, checksums=False)
         try:
             with torch.serialization.safe_globals(safe_globals()):
                 return torch.load(path, map_location='meta', mmap=True, weights_only=True)
@@ -73,8 +72,7 @@ def peek(path: str | Path) -> Any:
 
 def _read_pickle(path: Path, map_location: str | Callable | None) -> Any:
     refused = None
-    _refuse_zip_bomb(path)
-    _refuse_changed_bytes(path)
+    _check_archive(path)
     try:
         with torch.serialization.safe_globals(safe_globals()):
             return torch.load(path, map_location=map_location, weights_only=True)
@@ -84,7 +82,7 @@ def _read_pickle(path: Path, map_location: str | Callable | None) -> Any:
         message = f'{path}: the file is not a checkpoint or is damaged ({_first_line(error)})'
         if 'TorchScript' in str(error):
             message = f'{path} is a TorchScript archive, which holds code; save its state_dict()'
-        raise ValueError(message) from error
+        raise UserError(message) from error
     try:
         name, state_dict = read_pickled_module(path)
     except pickle.UnpicklingError as error:
@@ -100,7 +98,7 @@ def _read_pickle(path: Path, map_location: str | Callable | None) -> Any:
             start = file.read(40)
         if not start.startswith((b'PK', b'\x80')):  # a zip archive, a pickle
             page = ', a web page' if start.lstrip()[:1] == b'<' else ''
-            raise ValueError(
+            raise UserError(
                 f'{path}: the file is not a checkpoint{page}; it begins with {start!r}. Download '
                 'or save it again'
             ) from None
@@ -121,35 +119,31 @@ def _read_pickle(path: Path, map_location: str | Callable | None) -> Any:
     return dict(state_dict={prefix + n: t.to(device) for n, t in state_dict.items()})
 
 
-def _refuse_zip_bomb(path: Path) -> None:
-    """Before torch unpacks it. Files of torch are not compressed; those packed again by others are
-    a little smaller than their content."""
+def _check_archive(path: Path, checksums: bool = True) -> None:
+    """Refuse a zip archive that would unpack to much more than it is, or whose bytes have changed.
+
+    torch.load does neither. Files of torch are not compressed; those packed again by others are a
+    little smaller than their content.
+    """
     if is_trusted() or not zipfile.is_zipfile(path):
         return
+    size, damaged = path.stat().st_size, None
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
+            if checksums and unpacked <= MOST_UNPACKED * size:
+                damaged = archive.testzip()
     except Exception as error:  # whatever damaged bytes make of the reader
-        raise ValueError(f'{path}: the file is not a checkpoint or is damaged ({error})') from error
-    size = path.stat().st_size
+        raise UserError(
+            f'{path}: the file is not a checkpoint or is damaged ({_first_line(error)})'
+        ) from error
     if unpacked > MOST_UNPACKED * size:
         raise UnsafeCheckpointError(
             f'{path} has {size} bytes and would unpack to {unpacked}, so it was not read; '
             'torch.save does not compress'
         )
-
-
-def _refuse_changed_bytes(path: Path) -> None:
-    """The checksums of the archive, which torch.load passes over."""
-    if is_trusted() or not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except Exception as error:  # whatever damaged bytes make of the reader
-        raise ValueError(f'{path}: the file is damaged ({_first_line(error)})') from error
     if damaged is not None:
-        raise ValueError(
+        raise UserError(
             f'{path}: the file is damaged, {damaged} in it has another checksum than when it was '
             'saved (or none, by torch.serialization.set_crc32_options(False)). Download or save it '
             f'again; {VARIABLE}=1 reads it without this check'
@@ -160,23 +154,23 @@ def _read_safetensors(path: Path, map_location: str | Callable | None) -> dict[s
     try:
         from safetensors.torch import load_file
     except ImportError:
-        raise ImportError(f'{path}: this format needs `pip install safetensors`') from None
+        raise MissingPackageError(f'{path}: this format needs `pip install safetensors`') from None
     device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
     try:
         if str(device) == 'meta':  # which the format doesn't know
             return {name: tensor.to('meta') for name, tensor in load_file(str(path)).items()}
         return dict(load_file(str(path), device=str(device)))
     except Exception as error:
-        raise ValueError(f'{path}: not a safetensors file, or damaged ({error})') from error
+        raise UserError(f'{path}: not a safetensors file, or damaged ({error})') from error
 
 
 def must_be_finite(name: str, tensor: Tensor) -> bool:
-    """Whether NaN or infinity in this part of a state dict is damage: attention masks hold -inf."""
-    return tensor.is_floating_point() and not str(name).endswith('attn_mask')
+    """Return whether NaN or infinity in a tensor of a state dict is damage."""
+    return tensor.is_floating_point() and not str(name).endswith('attn_mask')  # which hold -inf
 
 
 def refuse_non_finite(checkpoint: Mapping, source: str) -> None:
-    """ValueError where weights are NaN or infinite."""
+    """Raise a UserError if weights are NaN or infinite."""
     if is_trusted():
         return
     groups = [checkpoint[k] for k in WRAPPERS if isinstance(checkpoint.get(k), Mapping)]
@@ -189,7 +183,7 @@ def refuse_non_finite(checkpoint: Mapping, source: str) -> None:
         and not _is_finite(name, value, source)
     ]
     if bad:
-        raise ValueError(
+        raise UserError(
             f'{source}: {len(bad)} tensors hold NaN or infinity, the first is {bad[0]}; the '
             'training that wrote them has diverged, take an earlier checkpoint'
         )
@@ -197,7 +191,7 @@ def refuse_non_finite(checkpoint: Mapping, source: str) -> None:
 
 def _is_finite(name: str, value: Tensor, source: str) -> bool:
     if value.is_meta:
-        raise ValueError(
+        raise UserError(
             f'{source}: {name} has a shape but no data (device meta); save the model again after '
             'its weights were loaded'
         )
@@ -209,7 +203,7 @@ def _is_finite(name: str, value: Tensor, source: str) -> bool:
         value = value.float() if value.dtype.itemsize == 1 else value  # float8 knows no isfinite
         return bool(value.isfinite().all())
     except RuntimeError as error:
-        raise ValueError(
+        raise UserError(
             f'{source}: {name} is of {value.dtype}, {value.layout}, which is not read; save it '
             'again as dense float32, float16 or bfloat16'
         ) from error
@@ -232,27 +226,18 @@ def write_weights(
     path = Path(path)
     if path.exists():
         raise FileExistsError(f'{path} exists already; nothing is overwritten, give another name')
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    os.close(handle)
-    try:
+    with open_atomically(path) as file:
         if path.suffix == '.safetensors':
             from safetensors.torch import save_file
 
             # The format refuses tensors that share memory, such as one table of many layers.
             copies = {name: tensor.clone() for name, tensor in weights.items()}
-            save_file(copies, temporary, metadata=dict(format='pt', **(metadata or {})))
+            save_file(copies, file.name, metadata=dict(format='pt', **(metadata or {})))
         else:
-            content = weights if key is None else {key: weights, 'meta': dict(metadata or {})}
-            torch.save(content, temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp lets the owner alone read
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+            torch.save(
+                weights if key is None else {key: weights, 'meta': dict(metadata or {})}, file
+            )
 
 
 def _first_line(error: BaseException) -> str:

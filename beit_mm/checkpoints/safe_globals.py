@@ -12,11 +12,13 @@ from argparse import Namespace
 import numpy as np
 from mmengine.logging import HistoryBuffer
 
+from beit_mm.contracts.errors import UserError
+
 PLAIN_KINDS = 'biufcSU?'  # no objects, no structures
 
 
 class StoredHistory(HistoryBuffer):
-    """Stands for HistoryBuffer while it is read, and becomes one when its state is in order."""
+    """Placeholder of a HistoryBuffer, which becomes one when its state has been checked."""
 
     def __init__(self, *args, **kwargs):
         pass
@@ -25,50 +27,51 @@ class StoredHistory(HistoryBuffer):
         names = ('max_length', '_log_history', '_count_history')
         state = {name: value for name, value in state.items() if name != 'statistics_methods'}
         if set(state) - set(names) or not isinstance(state.get('max_length'), int):
-            raise ValueError(f'A log history in the checkpoint has the fields {sorted(state)}')
+            raise UserError(f'A log history in the checkpoint has the fields {sorted(state)}')
         for name in names[1:]:
             if type(state.get(name)) is not np.ndarray:
-                raise ValueError(f'{name} of a log history in the checkpoint is not an array')
+                raise UserError(f'{name} of a log history in the checkpoint is not an array')
         self.__dict__.update(state)
         self.__class__ = HistoryBuffer
         self._set_default_statistics()
 
 
 def name_of_statistic(cls: type, name: str) -> str:
-    """``getattr(HistoryBuffer, 'mean')`` in the file -> 'mean', which is then passed over."""
+    """Return ``name``, which is then ignored, for ``getattr(HistoryBuffer, name)`` in the file."""
     if cls is not StoredHistory or name not in ('min', 'max', 'current', 'mean'):
-        raise ValueError(f'The checkpoint asks for the attribute {name!r:.40}')
+        raise UserError(f'The checkpoint asks for the attribute {name!r:.40}')
     return name
 
 
 def plain_dtype(code: str, *_) -> np.dtype:
-    """A new dtype of numbers or text; the arguments that pickle adds say align and copy."""
+    """Make a dtype of numbers or text; the arguments that pickle adds say align and copy."""
     dtype = np.dtype(code if isinstance(code, str) else code.decode('ascii'))
     if dtype.kind not in PLAIN_KINDS:
-        raise ValueError(f'An array of dtype {dtype} in the checkpoint: expected plain numbers')
+        raise UserError(f'An array of dtype {dtype} in the checkpoint: expected plain numbers')
     return np.dtype(dtype.str, copy=True)
 
 
 def empty_array(subtype: type, shape: tuple, code: bytes) -> np.ndarray:
-    """What pickle makes first of an array; shape, dtype and data follow as its state."""
+    """Make the array that pickle starts with; shape, dtype and data follow as its state."""
     return np.empty(0, np.uint8)
 
 
 def no_bytes() -> bytes:
-    """Protocol 2 writes empty bytes, the data of an empty array, as a call without arguments."""
+    """Return b'', which protocol 2 writes as a call without arguments (an empty array's data)."""
     return b''
 
 
 def plain_scalar(dtype: np.dtype, data: bytes) -> np.generic:
+    """Make a number of its bytes."""
     if not isinstance(dtype, np.dtype) or dtype.kind not in PLAIN_KINDS:
-        raise ValueError(f'A number of dtype {dtype} in the checkpoint: expected a plain one')
+        raise UserError(f'A number of dtype {dtype} in the checkpoint: expected a plain one')
     if isinstance(data, str):
         data = data.encode('latin1')
     return np.frombuffer(data, dtype, count=1)[0]
 
 
 def safe_globals() -> list[tuple]:
-    """(what is called, the name that the checkpoint says), for torch.serialization."""
+    """Return pairs for torch.serialization: what is called, and the name in the checkpoint."""
     allowed = [
         (StoredHistory, 'mmengine.logging.history_buffer.HistoryBuffer'),
         (plain_dtype, 'numpy.dtype'),

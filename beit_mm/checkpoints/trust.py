@@ -26,4 +26,5 @@ def trust_checkpoints() -> Iterator[None]:
 
 
 def is_trusted() -> bool:
+    """Return whether the user said so, in the code or in the environment."""
     return _trusted.get() or os.environ.get(VARIABLE, '0').lower() in ('1', 'true', 'yes')

@@ -8,8 +8,12 @@ import torch.nn as nn
 from mmengine.logging import print_log
 from torch import Tensor
 
+from beit_mm.contracts.errors import UserError
 
-class IncompleteCheckpointError(ValueError):
+UNCOUNTED = 'num_batches_tracked'
+
+
+class IncompleteCheckpointError(UserError):
     """Too little of a module was found in the checkpoint."""
 
 
@@ -25,32 +29,30 @@ class LoadReport:
     @classmethod
     def of(cls, module: nn.Module, state: Mapping[str, Tensor], prefix: str = '') -> 'LoadReport':
         """Compare ``module`` with the tensors of ``state`` under ``prefix``."""
-        own = {
-            name: tensor
-            for name, tensor in module.state_dict().items()
-            if not name.endswith('num_batches_tracked')
-        }
+        own = {n: t for n, t in module.state_dict().items() if not n.endswith(UNCOUNTED)}
         given = {n[len(prefix) :]: t for n, t in state.items() if n.startswith(prefix)}
         report = cls()
         for name, tensor in own.items():
             if name not in given:
                 report.missing.append(name)
             elif given[name].shape != tensor.shape:
-                report.reshaped.append(
-                    f'{name} {tuple(given[name].shape)} for {tuple(tensor.shape)}'
-                )
+                shapes = f'{tuple(given[name].shape)} for {tuple(tensor.shape)}'
+                report.reshaped.append(f'{name} {shapes}')
             else:
                 report.matched.append(name)
-        report.unexpected = [
-            n for n in given if n not in own and not n.endswith('num_batches_tracked')
-        ]
+        report.unexpected = [n for n in given if n not in own and not n.endswith(UNCOUNTED)]
         return report
 
+    @property
+    def total(self) -> int:
+        """Tensors of the module."""
+        return len(self.matched) + len(self.reshaped) + len(self.missing)
+
     def by_module(self, depth: int = 1) -> str:
-        """One line for each module of the first levels, and what doesn't fit in each."""
+        """Return a line for each module of the first levels, with what doesn't fit in it."""
         rows: dict[str, dict[str, list[str]]] = {}
-        for kind in ('matched', 'reshaped', 'missing', 'unexpected'):
-            for name in getattr(self, kind):
+        for kind, names in vars(self).items():
+            for name in names:
                 parts = name.split('.')
                 module = '.'.join(parts[: min(depth, len(parts) - 1)]) or '(itself)'
                 rows.setdefault(module, {}).setdefault(kind, []).append(name)
@@ -66,6 +68,7 @@ class LoadReport:
 
 
 def some(names: list[str], limit: int = 4) -> str:
+    """Join the first names, and say how many more there are."""
     rest = len(names) - limit
     return ', '.join(names[:limit]) + (f' and {rest} more' if rest > 0 else '')
 
@@ -80,7 +83,7 @@ def check_load(
     may_be_absent: bool = False,
     depth: int = 1,
 ) -> LoadReport:
-    """Report what ``module`` will find in ``state``, into the log, and refuse too little of it.
+    """Log what ``module`` will find in ``state``, and refuse too little of it.
 
     A module of ours calls it as it is loaded, whoever loads it, after it has adapted ``state``.
 
@@ -97,48 +100,57 @@ def check_load(
     """
     report = LoadReport.of(module, state, prefix)
     title = type(module).__name__ + (f' ({prefix[:-1]})' if prefix else '')
-    total = len(report.matched) + len(report.reshaped) + len(report.missing)
-    if total == 0:
+    if report.total == 0:
         return report
-    if not report.matched:
-        if may_be_absent and not report.reshaped and not report.unexpected:
-            print_log(f'{title}: not in the checkpoint, left as it is', logger='current')
-            return report
-        raise IncompleteCheckpointError(
-            f'{title}: none of its {total} tensors is in the checkpoint, it would stay untrained. '
-            + _advice(report, prefix)
-        )
-    found = {name.split('.')[0] for name in report.matched}
-    lost = [
-        name
-        for name in report.missing + report.reshaped
-        if name in report.reshaped or not any(part in name for part in optional)
-        if not parts or name.split('.')[0] in found
-    ]
-    if lost:
-        raise IncompleteCheckpointError(
-            f'{title}: {len(lost)} of its {total} tensors are not in the checkpoint, or have '
-            f'another shape there: {some(lost)}. Set arch, sizes and options of the module to '
-            'those that the checkpoint was trained with'
-        )
-    left = [name for name in report.unexpected if any(part in name for part in needed)]
-    if left:
-        raise IncompleteCheckpointError(
-            f'{title}: the checkpoint has {len(left)} tensors that change what it computes, but '
-            f'the module has no place for them: {some(left)}. Set the options of the module, such '
-            'as rel_pos, abs_pos and layer_scale_init, to those of the checkpoint'
-        )
+    if may_be_absent and report.total == len(report.missing) and not report.unexpected:
+        print_log(f'{title}: not in the checkpoint, left as it is', logger='current')
+        return report
+    if problem := _problem(report, prefix, optional, needed, parts):
+        raise IncompleteCheckpointError(f'{title}: {problem}')
     changed = report.missing or report.reshaped
     details = f'\n{report.by_module(depth)}' if changed or report.unexpected else ''
     print_log(
-        f'{title}: {len(report.matched)} of {total} tensors matched{details}',
+        f'{title}: {len(report.matched)} of {report.total} tensors matched{details}',
         logger='current',
         level=logging.WARNING if changed else logging.INFO,
     )
     return report
 
 
+def _problem(
+    report: LoadReport,
+    prefix: str,
+    optional: tuple[str, ...],
+    needed: tuple[str, ...],
+    parts: bool,
+) -> str:
+    """Say why the checkpoint is not enough; the arguments are those of :func:`check_load`."""
+    if not report.matched:
+        return (
+            f'none of its {report.total} tensors is in the checkpoint, it would stay untrained. '
+            + _advice(report, prefix)
+        )
+    found = {name.split('.')[0] for name in report.matched}
+    lost = [name for name in report.missing if not any(part in name for part in optional)]
+    lost = [n for n in lost + report.reshaped if not parts or n.split('.')[0] in found]
+    if lost:
+        return (
+            f'{len(lost)} of its {report.total} tensors are not in the checkpoint, or have '
+            f'another shape there: {some(lost)}. Set arch, sizes and options of the module to '
+            'those that the checkpoint was trained with'
+        )
+    left = [name for name in report.unexpected if any(part in name for part in needed)]
+    if left:
+        return (
+            f'the checkpoint has {len(left)} tensors that change what it computes, but '
+            f'the module has no place for them: {some(left)}. Set the options of the module, such '
+            'as rel_pos, abs_pos and layer_scale_init, to those of the checkpoint'
+        )
+    return ''
+
+
 def _advice(report: LoadReport, prefix: str) -> str:
+    """Say where the tensors may be, of a checkpoint that has none under ``prefix``."""
     if not report.unexpected:
         place = f'under {prefix}' if prefix else 'at all'
         return (
