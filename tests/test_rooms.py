@@ -16,7 +16,16 @@ ROOMS = (
     *('visualization', 'models', 'preflight', 'engine', 'cli'),
 )
 # Kinds of plugins: they meet in a config, and share layers.
-KINDS = ('backbones', 'features', 'heads', 'losses', 'necks', 'quantizers', 'tokenizers')
+KINDS = (
+    'autoencoders',
+    'backbones',
+    'features',
+    'heads',
+    'losses',
+    'necks',
+    'quantizers',
+    'tokenizers',
+)
 MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_THE_PACKAGE = 300, 60, 15_000
 MOST_SNIFFING = 39  # getattr and hasattr, for objects of other libraries
 FILES = sorted(ROOT.rglob('*.py'))

@@ -221,7 +221,7 @@ def test_tokenizer__bit_identical_after_training_steps(wrapper):
     model = build()
     optim_wrapper = adamw(model, wrapper, lr=1e-2)
     tokenizer, rest = state(model.tokenizer), state(model.backbone)
-    assert {'codebook', 'logit_norm.running_mean'} <= tokenizer.keys()
+    assert {'quantizer.codebook', 'quantizer.logit_norm.running_mean'} <= tokenizer.keys()
     convolved = []
     model.tokenizer.encoder[0].register_forward_hook(lambda m, args, out: convolved.append(out))
     model.train()

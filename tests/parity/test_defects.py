@@ -18,20 +18,21 @@ from mmengine.runner import load_checkpoint
 from mmpretrain.models import LinearClsHead
 from PIL import Image
 
+from beit_mm.contracts import Tokenizer
 from beit_mm.datasets.transforms import BlockwiseMask, TwoViewResizedCrop
 from beit_mm.engine.optim_wrappers import BEiTOptimWrapperConstructor
 from beit_mm.models import BEiTEncoder, MaskedImageModel
 from beit_mm.models.layers.init import truncated_normal_
 from beit_mm.models.layers.transformer_block import DropPath, TransformerBlock
 from beit_mm.models.necks import PatchAggregationNeck
-from beit_mm.models.tokenizers import BaseTokenizer, VQKDTokenizer
-from beit_mm.models.tokenizers.dvae_tokenizer import kl_to_uniform
+from beit_mm.models.quantizers.gumbel_quantizer import kl_to_uniform
+from beit_mm.models.tokenizers import VQKDTokenizer
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2)
 
 
-class EMATokenizer(BaseTokenizer):
+class EMATokenizer(Tokenizer):
     """Follows what it encodes while it is in training mode, as a codebook of VQ-KD does."""
 
     def __init__(self):

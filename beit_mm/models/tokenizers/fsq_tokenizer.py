@@ -22,7 +22,8 @@ class FSQTokenizer(ConvTokenizer):
     """
 
     def __init__(self, levels: Sequence[int] = (8, 6, 5), scale: float | None = None, **kwargs):
-        super().__init__(dict(type='beit_mm.FSQ', levels=levels), len(levels), **kwargs)
+        quantizer = MODELS.build(dict(type='beit_mm.FSQ', levels=levels))
+        super().__init__(quantizer, len(levels), **kwargs)
         self.scale = scale
         if scale is not None:
             self.norm = JointBatchNorm2d(len(levels))

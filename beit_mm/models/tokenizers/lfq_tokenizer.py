@@ -33,7 +33,7 @@ class LFQTokenizer(ConvTokenizer):
             temperature=temperature,
             commitment_weight=commitment_weight,
         )
-        super().__init__(quantizer, bits, **kwargs)
+        super().__init__(MODELS.build(quantizer), bits, **kwargs)
 
     @classmethod
     def vocab_size_of(cls, config: Mapping) -> int:

@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 
+from beit_mm.contracts.target import check_integers
 from beit_mm.models.tokenizers.conv_tokenizer import ConvTokenizer
 from beit_mm.registry import MODELS
 
@@ -28,6 +29,7 @@ class ResidualVQTokenizer(ConvTokenizer):
         reset_share: float = 0.05,
         **kwargs,
     ):
+        check_integers(type(self).__name__, 1, code_dim=code_dim)
         quantizer = dict(
             type='beit_mm.ResidualVQ',
             num_codes=num_codes,

@@ -29,6 +29,7 @@ class VQVAETokenizer(ConvTokenizer):
         **kwargs,
     ):
         check_integers(type(self).__name__, 2, vocab_size=vocab_size)
+        check_integers(type(self).__name__, 1, code_dim=code_dim)
         quantizer = dict(
             type='beit_mm.EMAVectorQuantizer',
             vocab_size=vocab_size,

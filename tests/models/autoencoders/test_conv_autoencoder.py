@@ -1,6 +1,8 @@
 import pytest
 import torch
-from beit_mm.models.layers.conv_block import ConvBlock, conv_decoder, conv_encoder
+
+from beit_mm.models import ConvDecoder, ConvEncoder
+from beit_mm.models.autoencoders.conv_autoencoder import ConvBlock
 
 
 def variance_ratio(number, gain):
@@ -23,7 +25,7 @@ def test_variance__stays_bounded_with_depth():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('build', [conv_encoder, conv_decoder])
+@pytest.mark.parametrize('build', [ConvEncoder, ConvDecoder])
 def test_stacks__scale_their_blocks_by_their_number(build):
     for number in (1, 2, 8):
         stack = build(3, 5, stride=4, width=8, num_blocks=number)
@@ -47,15 +49,15 @@ def test_block__is_identity_plus_gain_times_branch():
 def test_sizes__by_stride(stride, grid, num_blocks):
     h, w = grid
     sizes = dict(stride=stride, width=16, num_blocks=num_blocks)
-    features = conv_encoder(1, 7, **sizes)(torch.rand(2, 1, h * stride, w * stride))
+    features = ConvEncoder(1, 7, **sizes)(torch.rand(2, 1, h * stride, w * stride))
     assert features.shape == (2, 7, h, w)
-    assert conv_decoder(7, 5, **sizes)(features).shape == (2, 5, h * stride, w * stride)
+    assert ConvDecoder(7, 5, **sizes)(features).shape == (2, 5, h * stride, w * stride)
 
 
 @pytest.mark.parametrize('stride, widths', [(2, [64]), (8, [16, 32, 64]), (32, [8, 8, 16, 32, 64])])
 def test_widths__double_towards_the_token_grid(stride, widths):
-    encoder = conv_encoder(3, 9, stride=stride, width=64, num_blocks=1)
-    decoder = conv_decoder(9, 3, stride=stride, width=64, num_blocks=1)
+    encoder = ConvEncoder(3, 9, stride=stride, width=64, num_blocks=1)
+    decoder = ConvDecoder(9, 3, stride=stride, width=64, num_blocks=1)
     halvings = [m for m in encoder if isinstance(m, torch.nn.Conv2d) and m.stride == (2, 2)]
     doublings = [m for m in decoder if isinstance(m, torch.nn.ConvTranspose2d)]
     assert [m.out_channels for m in halvings] == widths
@@ -64,8 +66,8 @@ def test_widths__double_towards_the_token_grid(stride, widths):
 
 def test_every_weight_has_a_gradient_at_any_depth():
     stack = torch.nn.Sequential(
-        conv_encoder(3, 6, stride=4, width=16, num_blocks=12),
-        conv_decoder(6, 3, stride=4, width=16, num_blocks=12),
+        ConvEncoder(3, 6, stride=4, width=16, num_blocks=12),
+        ConvDecoder(6, 3, stride=4, width=16, num_blocks=12),
     )
     stack(torch.rand(2, 3, 16, 16)).square().mean().backward()
     for name, parameter in stack.named_parameters():

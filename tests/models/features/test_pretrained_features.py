@@ -48,7 +48,7 @@ def test_timm__dino_patches_after_the_last_norm():
     teacher = timm_teacher(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     images = torch.rand(2, 3, 32, 32)
     features = teacher(images, grid=(4, 4))
-    assert features.shape == (2, 16, 32) and teacher.dims == 32
+    assert features.shape == (2, 4, 4, 32) and teacher.dims == 32
     model = teacher.vit
     tokens = model.norm(model.blocks(_timm_embedding(model, normalized(images))))
     torch.testing.assert_close(features, tokens[:, 1:])
@@ -75,7 +75,7 @@ def test_timm__clip_projects_every_patch_as_its_class_token():
     assert teacher.dims == 24
     images = torch.rand(1, 3, 32, 32)
     features = teacher(images)
-    assert features.shape == (1, 16, 24)
+    assert features.shape == (1, 4, 4, 24)
     # What timm makes of a class token, with a patch in the place of the class token.
     tokens = teacher.vit.forward_features((images - teacher.mean) / teacher.std)
     for patch in (0, 7):
@@ -92,7 +92,7 @@ def test_timm__convolutional_and_windowed_models(model):
     teacher = timm_teacher(model, model_kwargs=kwargs, input_size=64)
     images = torch.rand(1, 3, 64, 64)
     features = teacher(images, grid=(2, 2))
-    assert features.shape == (1, 4, teacher.dims)
+    assert features.shape == (1, 2, 2, teacher.dims)
     moved = teacher(images.flip(-1), grid=(2, 2))
     assert not torch.allclose(features, moved)
 
@@ -102,7 +102,7 @@ def test_clip__every_patch_through_norm_and_projection():
     teacher = build('CLIPFeatures', config=config)
     images = torch.rand(2, 3, 32, 32)
     features = teacher(images, grid=(4, 4))
-    assert features.shape == (2, 16, 24) and teacher.dims == 24
+    assert features.shape == (2, 4, 4, 24) and teacher.dims == 24
     output = teacher.vit(normalized(images, CLIP_MEAN, CLIP_STD))
     tower = getattr(teacher.vit.vision_model, 'vision_model', teacher.vit.vision_model)
     project = lambda tokens: teacher.vit.visual_projection(tower.post_layernorm(tokens))  # noqa: E731
@@ -113,7 +113,7 @@ def test_clip__every_patch_through_norm_and_projection():
 def test_clip__another_input_size_gives_another_grid():
     config = dict(HF_VIT, model_type='clip_vision_model', projection_dim=24)
     teacher = build('CLIPFeatures', config=config, input_size=(16, 24))
-    assert teacher(torch.rand(1, 3, 32, 48), grid=(2, 3)).shape == (1, 6, 24)
+    assert teacher(torch.rand(1, 3, 32, 48), grid=(2, 3)).shape == (1, 2, 3, 24)
 
 
 @pytest.mark.parametrize('model_type', ['vit', 'dinov2_with_registers'])
@@ -147,7 +147,7 @@ def test_backbone__chosen_output_row_by_row(output):
     images = torch.rand(2, 3, 16, 32)
     features = teacher(images, grid=(2, 4))
     maps = teacher.backbone(4 * images - 2)[output]
-    torch.testing.assert_close(features.unflatten(1, (2, 4)), maps.permute(0, 2, 3, 1))
+    torch.testing.assert_close(features, maps.permute(0, 2, 3, 1))
 
 
 def test_backbone__of_mmpretrain():
@@ -160,7 +160,7 @@ def test_backbone__of_mmpretrain():
         out_type='featmap',
     )
     teacher = build('BackboneFeatures', backbone=backbone, dims=32)
-    assert teacher(torch.rand(1, 3, 32, 32), grid=(4, 4)).shape == (1, 16, 32)
+    assert teacher(torch.rand(1, 3, 32, 32), grid=(4, 4)).shape == (1, 4, 4, 32)
 
 
 def test_backbone__weights_of_init_cfg_are_loaded_when_it_is_built(tmp_path):
@@ -194,9 +194,9 @@ def test_another_grid__error_or_interpolation():
         strict(images, grid=(2, 2))
     free = build('BackboneFeatures', backbone=ENCODER, dims=32, interpolate=True)
     free.load_state_dict(strict.state_dict())
-    small = free(images, grid=(2, 2)).unflatten(1, (2, 2))
+    small = free(images, grid=(2, 2))
     # Bilinear from 4 to 2: the mean of the two inner values of each pair of cells.
-    maps = strict(images).unflatten(1, (4, 4))
+    maps = strict(images)
     torch.testing.assert_close(small[:, 0, 0], maps[:, :2, :2].mean((1, 2)))
 
 

@@ -3,11 +3,10 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from beit_mm.models.layers.code_usage import CodeUsage
-from beit_mm.models.quantizers.ema_codebook import EMACodebook, random_rows
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from beit_mm.models.quantizers import ema_codebook
+from beit_mm.models.quantizers import EMAVectorQuantizer, ema_vector_quantizer
+from beit_mm.models.quantizers.ema_vector_quantizer import random_rows
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -25,12 +24,12 @@ def numpy_step(codes, z, decay):
 
 
 def test_training_steps__equal_plain_loops_and_leave_unused_codes():
-    book = EMACodebook(12, 5, decay=0.9, kmeans_iters=0).train()
+    book = EMAVectorQuantizer(12, 5, 0.5, decay=0.9, kmeans_iters=0).train()
     codes = book.weight.double().numpy()
     for _ in range(4):
         z = torch.randn(2, 3, 5)
         before = book.weight.clone()
-        out, ids, commitment = book(z)
+        out, ids, losses = book(z)
         vectors = unit(z.reshape(-1, 5).double().numpy())
         chosen = codes
         codes, expected_ids = numpy_step(codes, vectors, 0.9)
@@ -38,29 +37,29 @@ def test_training_steps__equal_plain_loops_and_leave_unused_codes():
         np.testing.assert_allclose(book.weight, codes, atol=1e-6)
         np.testing.assert_allclose(out.reshape(-1, 5), chosen[expected_ids], atol=1e-6)
         distance = np.mean((vectors - chosen[expected_ids]) ** 2)
-        assert commitment.item() == pytest.approx(distance, rel=1e-4)
+        assert losses['loss_commit'].item() == pytest.approx(0.5 * distance, rel=1e-4)
         unused = [code for code in range(12) if code not in expected_ids]
         assert unused and torch.equal(book.weight[unused], before[unused])
         torch.testing.assert_close(book.weight.norm(dim=-1), torch.ones(12))
 
 
 def test_gradient__straight_through_the_codes_to_the_unit_vectors():
-    book = EMACodebook(6, 4, kmeans_iters=0).train()
+    book = EMAVectorQuantizer(6, 4, 1.0, kmeans_iters=0).train()
     z = torch.randn(3, 4, requires_grad=True)
     weights = torch.randn(3, 4)
     codes = book.weight.clone()
-    out, ids, commitment = book(z)
+    out, ids, losses = book(z)
     (through,) = torch.autograd.grad((out * weights).sum(), z, retain_graph=True)
     (expected,) = torch.autograd.grad((F.normalize(z, dim=-1) * weights).sum(), z)
     torch.testing.assert_close(through, expected)
-    (pull,) = torch.autograd.grad(commitment, z)
+    (pull,) = torch.autograd.grad(losses['loss_commit'], z)
     distance = (F.normalize(z, dim=-1) - codes[ids]).square().mean()
     torch.testing.assert_close(pull, torch.autograd.grad(distance, z)[0])
     assert list(book.parameters()) == []
 
 
 def test_eval__changes_nothing_even_before_the_start():
-    book = EMACodebook(6, 4).eval()
+    book = EMAVectorQuantizer(6, 4).eval()
     before = {name: value.clone() for name, value in book.state_dict().items()}
     z = torch.randn(5, 4)
     ids = book(z)[1]
@@ -72,8 +71,8 @@ def test_eval__changes_nothing_even_before_the_start():
 
 def test_start__is_cosine_kmeans(monkeypatch):
     z = F.normalize(torch.randn(40, 3), dim=-1)
-    monkeypatch.setattr(ema_codebook, 'random_rows', lambda z, number: z[:number])
-    book = EMACodebook(7, 3, kmeans_iters=4)
+    monkeypatch.setattr(ema_vector_quantizer, 'random_rows', lambda z, number: z[:number])
+    book = EMAVectorQuantizer(7, 3, kmeans_iters=4)
     book.start(2.5 * z)
     codes = z[:7].double().numpy()
     for _ in range(4):
@@ -84,21 +83,21 @@ def test_start__is_cosine_kmeans(monkeypatch):
 
 
 def test_start__once_and_not_after_loading():
-    book = EMACodebook(4, 3, decay=1.0).train()
+    book = EMAVectorQuantizer(4, 3, decay=1.0).train()
     z = torch.randn(30, 3)
     book(z)
     started = book.weight.clone()
     book(torch.randn(30, 3))
     torch.testing.assert_close(book.weight, started)  # decay 1: only a start could move them
     for state in (book.state_dict(), dict(weight=started)):
-        other = EMACodebook(4, 3, decay=1.0).train()
+        other = EMAVectorQuantizer(4, 3, decay=1.0).train()
         other.load_state_dict(state)
         other(z)
         torch.testing.assert_close(other.weight, started)
 
 
 def test_start__fewer_vectors_than_codes():
-    book = EMACodebook(9, 3).train()
+    book = EMAVectorQuantizer(9, 3).train()
     z = F.normalize(torch.randn(4, 3), dim=-1)
     book(z)
     assert (book.weight @ z.T).amax(1).min() > 0.2  # no code is left where no vector is
@@ -117,28 +116,28 @@ class LargestTensor(TorchDispatchMode):
 
 @pytest.mark.parametrize('kmeans_iters', [0, 1])
 def test_no_tensor_of_all_vectors_by_all_codes(monkeypatch, kmeans_iters):
-    monkeypatch.setattr(ema_codebook, 'CHUNK_ELEMENTS', 2**16)
-    book = EMACodebook(4096, 8, kmeans_iters=kmeans_iters).train()
+    monkeypatch.setattr(ema_vector_quantizer, 'CHUNK_ELEMENTS', 2**16)
+    book = EMAVectorQuantizer(4096, 8, kmeans_iters=kmeans_iters).train()
     z = torch.randn(1024, 8, requires_grad=True)
     with LargestTensor() as record:
-        book(z)[2].backward()
+        book(z)[2]['loss_commit'].backward()
         book.encode(z)
     assert 4096 * 8 <= record.numel <= 2**16  # the codes themselves, and one chunk of rows
 
 
 @pytest.mark.parametrize('elements', [1, 40, 2**24])
 def test_nearest__chunks_make_no_difference(monkeypatch, elements):
-    monkeypatch.setattr(ema_codebook, 'CHUNK_ELEMENTS', elements)
+    monkeypatch.setattr(ema_vector_quantizer, 'CHUNK_ELEMENTS', elements)
     z, codes = torch.randn(17, 3), torch.randn(5, 3)
-    assert torch.equal(ema_codebook.nearest(z, codes), (z @ codes.T).argmax(1))
+    assert torch.equal(ema_vector_quantizer.nearest(z, codes), (z @ codes.T).argmax(1))
 
 
 def test_autocast__codes_are_compared_in_float32():
-    book = EMACodebook(256, 8, kmeans_iters=0).eval()
+    book = EMAVectorQuantizer(256, 8, kmeans_iters=0).eval()
     z = torch.randn(500, 8)
     with torch.autocast('cpu', torch.bfloat16):
-        out, ids, commitment = book(z)
-    assert out.dtype == commitment.dtype == torch.float32
+        out, ids, losses = book(z)
+    assert out.dtype == losses['loss_commit'].dtype == torch.float32
     assert torch.equal(ids, book(z)[1])
 
 
@@ -147,11 +146,11 @@ def two_processes(rank: int, folder, steps: int) -> None:
     store = dist.FileStore(str(folder / 'store'), 2)
     dist.init_process_group('gloo', store=store, rank=rank, world_size=2)
     torch.manual_seed(rank)  # other random choices and other data in each
-    started = EMACodebook(6, 3, kmeans_iters=30).train()
+    started = EMAVectorQuantizer(6, 3, kmeans_iters=30).train()
     torch.manual_seed(7)
-    following = EMACodebook(6, 3, decay=0.5, kmeans_iters=0).train()
+    following = EMAVectorQuantizer(6, 3, decay=0.5, kmeans_iters=0).train()
     z = torch.load(folder / 'z.pth')[rank]
-    drawn = EMACodebook(6, 3, kmeans_iters=0)
+    drawn = EMAVectorQuantizer(6, 3, kmeans_iters=0)
     drawn.start(z)
     started.start(z)
     start = started.weight.clone()
@@ -196,20 +195,10 @@ def test_two_processes__one_start_and_one_codebook(tmp_path):
 
     # Two processes with half a batch each do what one does with all of it.
     torch.manual_seed(7)
-    alone = EMACodebook(6, 3, decay=0.5, kmeans_iters=0).train()
+    alone = EMAVectorQuantizer(6, 3, decay=0.5, kmeans_iters=0).train()
     for step in range(3):
         alone(z[:, step])
     torch.testing.assert_close(first['following'], alone.weight)
-
-
-def test_usage__counts_the_latest_steps_only():
-    usage = CodeUsage(5, window=2)
-    for code in (1, 2):
-        usage(torch.full((4,), code))
-    report = usage(torch.full((2, 2), 3))
-    assert report['codes_used'] == 2  # 2 and 3; 1 left the window
-    assert report['perplexity'].item() == pytest.approx(2)
-    assert usage.state_dict() == {}
 
 
 def test_random_rows__each_once_where_there_are_enough():

@@ -6,18 +6,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
-from vector_quantize_pytorch import LFQ
+from vector_quantize_pytorch import FSQ, LFQ
 
 from beit_mm.registry import MODELS
 
-SIZES = dict(stride=4, width=8, num_blocks=1, usage_window=3)
+SIZES = dict(stride=4, width=8, num_blocks=1)
 KINDS = [
     dict(type='VQVAETokenizer', vocab_size=12, code_dim=5),
     dict(type='VQVAETokenizer', vocab_size=12, code_dim=5, reset_dead_codes=dict(interval=2)),
     dict(type='ResidualVQTokenizer', num_codes=4, num_levels=3, code_dim=5),
     dict(type='FSQTokenizer', levels=(5, 4, 3)),
     dict(type='LFQTokenizer', bits=5),
-    dict(type='LFQTokenizer', bits=5, spherical=True),
+    dict(type='BSQTokenizer', bits=5),
 ]
 
 
@@ -60,24 +60,30 @@ def test_encode__changes_nothing_even_in_training_mode(model):
 def test_training_and_frozen_tokenizer__give_the_same_ids_and_codes(model):
     z = model.vectors(images()).detach()
     model.eval()
-    codes, ids, _ = model.quantize(z)
-    assert torch.equal(ids, model.ids_of(z))
-    torch.testing.assert_close(codes, model.codes_of(ids), atol=1e-5, rtol=1e-5)
+    codes, ids, _ = model.quantizer(z)
+    assert torch.equal(ids, model.quantizer.encode(z))
+    torch.testing.assert_close(codes, model.quantizer.lookup(ids), atol=1e-5, rtol=1e-5)
 
 
 def test_code_vectors__are_all_different_and_their_own_tokens(model):
     model.eval()
     codes = model.code_vectors()
-    assert codes.shape == (model.vocab_size, model.code_dim)
+    assert codes.shape == (model.vocab_size, model.quantizer.code_dim)
     assert len(codes.unique(dim=0)) == model.vocab_size
 
 
-def test_loss__every_weight_has_a_gradient_and_counts_are_kept(model):
-    losses = model.loss(images())
+def test_loss__every_weight_has_a_gradient_and_ids_are_kept_in_training(model):
+    batch = images()
+    model.eval()
+    model.latest_ids = None
+    model.loss(batch)
+    assert model.latest_ids is None
+    expected = model.encode(batch)
+    losses = model.train().loss(batch)
+    assert torch.equal(model.latest_ids, expected) and not model.latest_ids.requires_grad
     model.parse_losses(losses)[0].backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.any(), name
-    assert model.usage_counts().sum() == 2 * 4 * 3 * 5
 
 
 def test_state_dict__gives_the_same_tokenizer_back(model, request):
@@ -108,7 +114,7 @@ def test_data_init__the_first_batch_is_spread_and_later_ones_change_nothing():
     before = model.encoder[-1].weight.clone()
     model.loss(images(8))
     assert torch.equal(before, model.encoder[-1].weight)
-    assert not build(KINDS[3], data_init=None).state_dict()['initialized'].logical_not()
+    assert 'initialized' not in build(KINDS[3], data_init=None).state_dict()
 
 
 def test_data_init__evaluation_does_not_start_it():
@@ -125,6 +131,18 @@ def test_images__sizes_and_channels_in_errors(model):
         model.encode(torch.rand(1, 4, 8, 8))
 
 
+@pytest.mark.parametrize('levels', [(8, 6, 5), (5, 3), (4, 4, 3, 3), (7, 5, 5, 5, 5)])
+def test_fsq__equals_vector_quantize_pytorch_bit_by_bit(levels):
+    library, own = FSQ(list(levels)), build(dict(type='FSQTokenizer', levels=levels)).quantizer
+    z = (2 * torch.randn(2, 30, len(levels))).requires_grad_()
+    for mine, theirs in zip(own(z), library(z), strict=False):
+        assert torch.equal(mine, theirs)
+    gradients = [torch.autograd.grad(q(z)[0].sin().sum(), z)[0] for q in (own, library)]
+    assert torch.equal(*gradients)
+    ids = torch.arange(own.vocab_size)
+    assert torch.equal(own.lookup(ids), library.indices_to_codes(ids[None])[0])
+
+
 def test_fsq__closed_form():
     """Levels 5 and 3: round(tanh(z) * (L - 1) / 2 * (1 + 1e-3)), ids in mixed radix."""
     model = build(dict(type='FSQTokenizer', levels=(5, 3)))
@@ -133,7 +151,7 @@ def test_fsq__closed_form():
     steps = torch.stack(
         [(z[..., i].tanh() * half * 1.001).round() for i, half in enumerate((2, 1))], -1
     )
-    codes, ids, losses = model.quantize(z.requires_grad_())
+    codes, ids, losses = model.quantizer(z.requires_grad_())
     torch.testing.assert_close(codes.detach(), steps.detach() / torch.tensor([2.0, 1.0]))
     assert torch.equal(ids, (steps[..., 0] + 2 + 5 * (steps[..., 1] + 1)).long())
     assert losses == {} and len(ids.unique()) == 15
@@ -142,15 +160,15 @@ def test_fsq__closed_form():
     torch.testing.assert_close(z.grad, expected)
 
 
-@pytest.mark.parametrize('spherical', [False, True])
-def test_lfq__closed_form(spherical):
-    model = build(dict(type='LFQTokenizer', bits=4, spherical=spherical))
+@pytest.mark.parametrize('kind', ['LFQTokenizer', 'BSQTokenizer'])
+def test_lfq__closed_form(kind):
+    model = build(dict(type=kind, bits=4))
     z = torch.randn(2, 3, 5, 4)
     z[0, 0, 0, 1] = 0.0  # no bit, in training and in evaluation
-    codes, ids, _ = model.quantize(z)
-    assert torch.equal(ids, model.ids_of(z))
+    codes, ids, _ = model.quantizer(z)
+    assert torch.equal(ids, model.quantizer.encode(z))
     signs = torch.where(z > 0, 1.0, -1.0)
-    torch.testing.assert_close(codes, signs / 2 if spherical else signs)  # 1 / sqrt(4)
+    torch.testing.assert_close(codes, signs / 2 if kind == 'BSQTokenizer' else signs)  # 1 / sqrt(4)
     bits = (z > 0).long()
     assert torch.equal(ids, 8 * bits[..., 0] + 4 * bits[..., 1] + 2 * bits[..., 2] + bits[..., 3])
 
@@ -159,42 +177,50 @@ def test_lfq__closed_form(spherical):
 @pytest.mark.parametrize('weight', [1.0, 0.3])
 def test_lfq__entropy_term_is_lower_when_the_batch_uses_all_tokens(diversity, weight):
     """By weight * diversity * ln 8: each position is sure of its token in both."""
-    kind = dict(type='LFQTokenizer', bits=3, entropy_weight=weight, diversity=diversity, beta=0.0)
+    kind = dict(
+        type='LFQTokenizer',
+        bits=3,
+        entropy_weight=weight,
+        diversity=diversity,
+        commitment_weight=0.0,
+    )
     model = build(kind)
     corners = model.code_vectors()
-    spread = model.quantize(corners.view(1, 2, 4, 3))[2]['loss_auxiliary']
-    single = model.quantize(corners[:1].expand(8, 3).reshape(1, 2, 4, 3))[2]['loss_auxiliary']
+    spread = model.quantizer(corners.view(1, 2, 4, 3))[2]['loss_auxiliary']
+    single = model.quantizer(corners[:1].expand(8, 3).reshape(1, 2, 4, 3))[2]['loss_auxiliary']
     gain = weight * diversity * math.log(8)
     assert (single - spread).item() == pytest.approx(gain, abs=1e-2)
 
 
-@pytest.mark.parametrize('beta', [0.02, 0.7])
-def test_lfq__commitment_is_the_squared_distance_to_the_signs(beta):
-    model = build(dict(type='LFQTokenizer', bits=4, entropy_weight=0.0, beta=beta))
+@pytest.mark.parametrize('weight', [0.02, 0.7])
+def test_lfq__commitment_is_the_squared_distance_to_the_signs(weight):
+    model = build(dict(type='LFQTokenizer', bits=4, entropy_weight=0.0, commitment_weight=weight))
     z = torch.randn(2, 3, 5, 4)
-    auxiliary = model.quantize(z)[2]['loss_auxiliary']
-    torch.testing.assert_close(auxiliary, beta * F.mse_loss(z, torch.where(z > 0, 1.0, -1.0)))
+    auxiliary = model.quantizer(z)[2]['loss_auxiliary']
+    torch.testing.assert_close(auxiliary, weight * F.mse_loss(z, torch.where(z > 0, 1.0, -1.0)))
 
 
-@pytest.mark.parametrize('spherical', [False, True])
+@pytest.mark.parametrize('kind', ['LFQTokenizer', 'BSQTokenizer'])
 @pytest.mark.parametrize('temperature', [0.01, 2.0])
-def test_lfq__equals_vector_quantize_pytorch(spherical, temperature):
-    kind = dict(type='LFQTokenizer', bits=4, spherical=spherical, temperature=temperature)
-    model = build(kind, entropy_weight=0.3, diversity=0.7, beta=0.2)
+def test_lfq__equals_vector_quantize_pytorch(kind, temperature):
+    options = dict(entropy_weight=0.3, diversity=0.7, commitment_weight=0.2)
+    model = build(dict(type=kind, bits=4, temperature=temperature), **options)
     library = LFQ(
         dim=4,
-        spherical=spherical,
+        spherical=kind == 'BSQTokenizer',
         entropy_loss_weight=0.3,
         diversity_gamma=0.7,
         commitment_loss_weight=0.2,
     )
     # Where a number is within the temperature: a position that is sure of its code has none.
     z = (0.5 * torch.randn(2, 3, 5, 4)).requires_grad_()
-    codes, ids, losses = model.quantize(z)
+    codes, ids, losses = model.quantizer(z)
     their_codes, their_ids, their_loss = library(z.flatten(1, 2), inv_temperature=1 / temperature)
     assert torch.equal(ids, their_ids.view_as(ids))
     torch.testing.assert_close(codes, their_codes.view_as(codes))
-    torch.testing.assert_close(model.codes_of(ids), library.indices_to_codes(their_ids).view_as(z))
+    torch.testing.assert_close(
+        model.quantizer.lookup(ids), library.indices_to_codes(their_ids).view_as(z)
+    )
     # Their logarithm ends at 1e-5.
     torch.testing.assert_close(losses['loss_auxiliary'], their_loss, atol=1e-3, rtol=1e-3)
     mine, theirs = (
@@ -243,7 +269,7 @@ def test_lfq__names_and_values_in_the_state_dict_are_the_librarys():
 )
 def test_lfq__options_out_of_range_are_named(change):
     (name,) = change
-    with pytest.raises(ValueError, match=f'LFQTokenizer.{name}='):
+    with pytest.raises(ValueError, match=f'LFQ.{name}='):
         build(dict(type='LFQTokenizer', **change))
 
 
@@ -252,50 +278,50 @@ def test_residual_vq__levels_quantize_what_is_left():
     model.loss(images())
     model.eval()
     z = torch.randn(1, 2, 3, 5)
-    books = [level._codebook.embed[0] for level in model.quantizer.layers]
+    books = [level._codebook.embed[0] for level in model.quantizer.vq.layers]
     left, ids = z, 0
     for book in books:
         nearest = torch.cdist(left.flatten(0, 2), book).argmin(1).view(1, 2, 3)
         left, ids = left - book[nearest], 4 * ids + nearest
-    assert torch.equal(model.ids_of(z), ids)
-    torch.testing.assert_close(model.codes_of(ids), z - left)
+    assert torch.equal(model.quantizer.encode(z), ids)
+    torch.testing.assert_close(model.quantizer.lookup(ids), z - left)
 
 
 def test_residual_vq__commitment_is_that_of_all_levels_and_decay_1_keeps_the_codes():
-    model = build(dict(KINDS[2], beta=0.5, decay=1.0, reset_share=0.0))
+    model = build(dict(KINDS[2], commitment_weight=0.5, decay=1.0, reset_share=0.0))
     model.loss(images())
-    books = [level._codebook.embed[0].clone() for level in model.quantizer.layers]
+    books = [level._codebook.embed[0].clone() for level in model.quantizer.vq.layers]
     z = torch.randn(1, 2, 3, 5)
     left, expected = z.flatten(0, 2), 0.0
     for book in books:
         chosen = book[torch.cdist(left, book).argmin(1)]
         expected += 0.5 * F.mse_loss(left, chosen)
         left = left - chosen
-    torch.testing.assert_close(model.quantize(z)[2]['loss_commit'], expected)
-    for book, level in zip(books, model.quantizer.layers, strict=True):
+    torch.testing.assert_close(model.quantizer(z)[2]['loss_commit'], expected)
+    for book, level in zip(books, model.quantizer.vq.layers, strict=True):
         torch.testing.assert_close(book, level._codebook.embed[0])
     following = build(dict(KINDS[2], reset_share=0.0, decay=0.5))
     following.load_state_dict(model.state_dict())
-    following.quantize(z)
-    assert not torch.allclose(books[0], following.quantizer.layers[0]._codebook.embed[0])
+    following.quantizer(z)
+    assert not torch.allclose(books[0], following.quantizer.vq.layers[0]._codebook.embed[0])
 
 
-@pytest.mark.parametrize('share, revived_after', [(0.3, 2), (0.0, None)])
-def test_residual_vq__a_code_is_revived_under_its_share_of_the_moving_count(share, revived_after):
+@pytest.mark.parametrize('share, reset_after', [(0.3, 2), (0.0, None)])
+def test_residual_vq__a_code_is_reset_under_its_share_of_the_moving_count(share, reset_after):
     """Unused from the second step on, counts are 1, 1/2, 1/4 ... of a code's due."""
     kind = dict(type='ResidualVQTokenizer', num_codes=4, num_levels=1, code_dim=2)
     model = build(dict(kind, decay=0.5, reset_share=share))
     corners = 10 * torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
-    book = model.quantizer.layers[0]._codebook
-    model.quantize(corners.repeat_interleave(10, 0).view(1, 5, 8, 2))  # starts it somehow
+    book = model.quantizer.vq.layers[0]._codebook
+    model.quantizer(corners.repeat_interleave(10, 0).view(1, 5, 8, 2))  # starts it somehow
     book.embed.copy_(corners[None])
     book.cluster_size.fill_(10)
     book.embed_avg.copy_(10 * corners[None])
     far = corners[0] + 0.1 * torch.randn(1, 5, 8, 2)  # all of them in one corner
     for step in range(1, 4):
-        model.quantize(far)
+        model.quantizer(far)
         there = ((book.embed[0] - corners[0]).norm(dim=1) < 1).sum().item()
-        assert there == (4 if revived_after and step >= revived_after else 1), step
+        assert there == (4 if reset_after and step >= reset_after else 1), step
 
 
 def test_residual_vq__too_many_tokens_for_a_head():
@@ -307,62 +333,63 @@ def test_vqvae__nearest_cosine_and_its_posterior():
     model = build(KINDS[0])
     batch = images()
     model.loss(batch)
-    z, codes = F.normalize(model.vectors(batch), dim=-1), model.codebook.weight
+    z, codes = F.normalize(model.vectors(batch), dim=-1), model.quantizer.weight
     nearest = torch.cdist(z.flatten(0, 2), codes).argmin(1).view(4, 3, 5)
     assert torch.equal(model.encode(batch), nearest)
     posterior = model.posterior(batch)
     assert torch.equal(posterior.argmax(-1), nearest)
     torch.testing.assert_close(posterior, (z @ codes.T / 0.1).softmax(-1))
-    torch.testing.assert_close(model.posterior(batch, 0.5), (z @ codes.T / 0.5).softmax(-1))
+    wider = model.quantizer.posterior(model.vectors(batch), 0.5)
+    torch.testing.assert_close(wider, (z @ codes.T / 0.5).softmax(-1))
 
 
-@pytest.mark.parametrize('beta', [0.25, 2.0])
-def test_vqvae__commitment_is_the_squared_distance_of_unit_vectors(beta):
-    model = build(dict(KINDS[0], beta=beta, decay=0.6, kmeans_iters=0))
+@pytest.mark.parametrize('weight', [0.25, 2.0])
+def test_vqvae__commitment_is_the_squared_distance_of_unit_vectors(weight):
+    model = build(dict(KINDS[0], commitment_weight=weight, decay=0.6, kmeans_iters=0))
     z = torch.randn(2, 3, 5, 5)
-    unit, codes = F.normalize(z, dim=-1), model.codebook.weight.clone()
+    unit, codes = F.normalize(z, dim=-1), model.quantizer.weight.clone()
     ids = (unit @ codes.T).argmax(-1)
-    _, got, losses = model.quantize(z)
+    _, got, losses = model.quantizer(z)
     assert torch.equal(got, ids)
-    torch.testing.assert_close(losses['loss_commit'], beta * F.mse_loss(unit, codes[ids]))
+    torch.testing.assert_close(losses['loss_commit'], weight * F.mse_loss(unit, codes[ids]))
     code = ids.flatten()[0]  # and the codes follow by their own decay
     mean = F.normalize(unit[ids == code].sum(0), dim=-1)
     moved = F.normalize(0.6 * codes[code] + 0.4 * mean, dim=-1)
-    torch.testing.assert_close(model.codebook.weight[code], moved)
+    torch.testing.assert_close(model.quantizer.weight[code], moved)
 
 
 def test_vqvae__kmeans_iters_start_the_codes_on_vectors():
     model = build(dict(KINDS[0], decay=1.0, kmeans_iters=0))
-    random = model.codebook.weight.clone()
+    random = model.quantizer.weight.clone()
     model.loss(images())
-    torch.testing.assert_close(model.codebook.weight, random)
+    torch.testing.assert_close(model.quantizer.weight, random)
     started = build(dict(KINDS[0], decay=1.0))
     z = torch.randn(2, 3, 5, 5)
-    started.quantize(z)
-    similar = started.codebook.weight @ F.normalize(z.view(-1, 5), dim=-1).T
+    started.quantizer(z)
+    similar = started.quantizer.weight @ F.normalize(z.view(-1, 5), dim=-1).T
     assert similar.max(1).values.min() > 0.8
 
 
 @pytest.mark.parametrize('training', [True, False])
-def test_vqvae__revival_is_a_part_of_the_training_step_alone(training):
+def test_vqvae__reset_is_a_part_of_the_training_step_alone(training):
     model = build(
         dict(KINDS[0], decay=1.0, kmeans_iters=0, reset_dead_codes=dict(interval=1, min_tokens=1))
     )
-    model.usage.counts[0] = torch.tensor([30, 30] + 10 * [0])
-    before = model.codebook.weight.clone()
-    model.train(training).quantize(torch.randn(2, 3, 5, 5))
-    moved = (~torch.isclose(before, model.codebook.weight).all(1)).tolist()
+    model.quantizer.dead_code_reset.counts[0] = torch.tensor([30, 30] + 10 * [0])
+    before = model.quantizer.weight.clone()
+    model.train(training).quantizer(torch.randn(2, 3, 5, 5))
+    moved = (~torch.isclose(before, model.quantizer.weight).all(1)).tolist()
     assert moved == 2 * [False] + 10 * [training]
 
 
 def test_vqvae__dead_codes_go_to_vectors_of_the_batch():
     model = build(dict(KINDS[0], reset_dead_codes=dict(interval=1, min_tokens=1)))
     model.loss(images())
-    model.usage.counts.zero_()
-    model.usage.counts[0] = torch.tensor([30, 30] + 10 * [0])
-    before, z = model.codebook.weight.clone(), torch.randn(1, 2, 3, 5)
-    model.reset_dead_codes.replace_dead(model.codebook, model.usage, z)
-    after = model.codebook.weight
+    model.quantizer.dead_code_reset.counts.zero_()
+    model.quantizer.dead_code_reset.counts[0] = torch.tensor([30, 30] + 10 * [0])
+    before, z = model.quantizer.weight.clone(), torch.randn(1, 2, 3, 5)
+    model.quantizer._replace_dead(F.normalize(z.flatten(0, 2), dim=-1))
+    after = model.quantizer.weight
     assert torch.equal(before[:2], after[:2])
     similar = after[2:] @ F.normalize(z.view(6, 5), dim=-1).T
     torch.testing.assert_close(similar.max(1).values, torch.ones(10))
@@ -370,10 +397,10 @@ def test_vqvae__dead_codes_go_to_vectors_of_the_batch():
 
 def test_without_the_library__the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'vector_quantize_pytorch', None)
-    with pytest.raises(ImportError, match='FSQTokenizer needs.*requirements/tokenizers.txt'):
-        build(dict(type='FSQTokenizer', levels=(5, 3)))
-    build(KINDS[0])
-    build(dict(type='LFQTokenizer', bits=5))
+    with pytest.raises(ImportError, match='ResidualVQ needs.*requirements/tokenizers.txt'):
+        build(KINDS[2])
+    for kind in (KINDS[0], *KINDS[3:]):
+        build(kind)
 
 
 def test_fsq__scale_leaves_nothing_of_a_run_to_one_end():
@@ -414,14 +441,14 @@ def test_residual_vq__without_a_training_step_there_are_no_codes():
     """The library would start them with the batch that it is asked about, in evaluation too."""
     for training in (True, False):
         model = build(KINDS[2]).train(training)
-        with pytest.raises(ValueError, match='ResidualVQTokenizer has no codes yet'):
+        with pytest.raises(ValueError, match='ResidualVQ has no codes yet'):
             model.encode(images())
-        assert not model.quantizer.layers[0]._codebook.initted
+        assert not model.quantizer.vq.layers[0]._codebook.initted
 
 
 @pytest.mark.parametrize('levels', [(2,), (5, 2), (1, 5), ()])
 def test_fsq__too_few_levels_are_named(levels):
-    with pytest.raises(ValueError, match='FSQTokenizer.levels=.*expected 3 or more'):
+    with pytest.raises(ValueError, match='FSQ.levels=.*expected 3 or more'):
         build(dict(type='FSQTokenizer', levels=levels))
 
 

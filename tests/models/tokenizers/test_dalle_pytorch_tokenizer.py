@@ -33,9 +33,9 @@ def reference(model, image, code):
 def test_architecture__equals_its_description():
     model = DALLEPytorchTokenizer(**SMALL).eval()
     images, ids = torch.rand(1, 3, 8, 12), torch.tensor([[[3, 0, 3], [7, 1, 15]]])
-    code = model.codebook[ids][0].permute(2, 0, 1)
+    code = model.quantizer.codebook[ids][0].permute(2, 0, 1)
     logits, maps = reference(model, images[0], code)
-    torch.testing.assert_close(model.logits(images)[0], logits)
+    torch.testing.assert_close(model.vectors(images)[0].permute(2, 0, 1), logits)
     torch.testing.assert_close(model.decode(ids)[0], 0.5 * maps + 0.5)
     sizes = {tuple(p.shape) for p in model.parameters() if p.ndim > 1}
     assert {
@@ -57,10 +57,11 @@ def test_no_blocks__the_codes_are_upsampled_as_they_are():
 
 def test_defaults__of_the_description():
     model = DALLEPytorchTokenizer()
-    assert model.codebook.shape == (512, 512) and model.stride == 8
+    assert model.quantizer.codebook.shape == (512, 512) and model.stride == 8
     assert model.encoder[-1].weight.shape == (512, 64, 1, 1)
-    assert model.codebook.std().item() == pytest.approx(1, abs=0.02)
-    assert (model.relaxation, model.kl_weight, model.temperature) == ('soft', 0.0, 1.0)
+    assert model.quantizer.codebook.std().item() == pytest.approx(1, abs=0.02)
+    own = model.quantizer
+    assert (own.relaxation, own.kl_weight, own.temperature) == ('soft', 0.0, 1.0)
 
 
 def test_loss__every_parameter_has_a_gradient_and_mse_is_a_quarter():
@@ -71,9 +72,9 @@ def test_loss__every_parameter_has_a_gradient_and_mse_is_a_quarter():
     assert all(p.grad.any() for p in model.parameters())
     maps = torch.randn(4, 3, 16, 16)
     theirs = F.mse_loss(maps, (images - 0.5) / 0.5)  # of the images they call normalized
-    torch.testing.assert_close(4 * model._recon_loss(maps, images), theirs)
+    torch.testing.assert_close(4 * model.recon_loss(maps, images), theirs)
 
 
 def test_stride__named_in_the_error():
-    with pytest.raises(ValueError, match='DALLEPytorchTokenizer.stride=6: expected a power of two'):
+    with pytest.raises(ValueError, match='stride=6: expected a power of two'):
         DALLEPytorchTokenizer(stride=6)

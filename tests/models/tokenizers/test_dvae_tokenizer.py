@@ -5,14 +5,37 @@ import torch
 import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
 
-from beit_mm.models import BaseTokenizer, DVAETokenizer
-from beit_mm.models.tokenizers.dvae_tokenizer import kl_to_uniform
+from beit_mm.contracts import Tokenizer
+from beit_mm.models import DVAETokenizer
+from beit_mm.models.quantizers.gumbel_quantizer import kl_to_uniform
 from beit_mm.registry import MODELS
 
 
 def tokenizer(**kwargs) -> DVAETokenizer:
     settings = dict(vocab_size=16, stride=4, width=8, num_blocks=1, code_dim=6)
     return DVAETokenizer(**dict(settings, **kwargs))
+
+
+def logits(model, images):
+    """(B, V, h, w)."""
+    return model.quantizer.logits(model.vectors(images)).permute(0, 3, 1, 2)
+
+
+def reset(model):
+    model.quantizer.start_step(model.quantized_rows())
+
+
+class Recorder(torch.nn.Module):
+    """A decoder that keeps the codes (B, h, w, D) which it is given."""
+
+    def forward(self, codes):
+        self.codes = codes.permute(0, 2, 3, 1)
+        return codes
+
+
+class MeanSquare(torch.nn.Module):
+    def forward(self, maps, images):
+        return maps.square().mean()
 
 
 @pytest.mark.parametrize(
@@ -29,7 +52,7 @@ def test_encode_decode__shapes_and_range(stride, channels, height, width):
 def test_encode__is_the_argmax_of_the_posterior():
     model = tokenizer().eval()
     images = torch.rand(2, 3, 8, 8)
-    assert torch.equal(model.encode(images), model.logits(images).argmax(1))
+    assert torch.equal(model.encode(images), logits(model, images).argmax(1))
 
 
 def test_encode__refuses_other_sizes_and_channels():
@@ -46,11 +69,11 @@ def test_encode__refuses_other_sizes_and_channels():
         (dict(recon_loss='cosine'), "recon_loss='cosine': expected one of"),
         (dict(vocab_size=1), 'vocab_size=1: expected an integer >= 2'),
         (dict(vocab_size=8.5), 'vocab_size=8.5: expected an integer'),
-        (dict(kl_weight=-1e-4), 'DVAETokenizer.kl_weight=-0.0001: expected 0 or more'),
+        (dict(kl_weight=-1e-4), 'GumbelQuantizer.kl_weight=-0.0001: expected 0 or more'),
         (dict(kl_weight=math.nan), 'kl_weight=nan: expected 0 or more'),
         (dict(usage_weight=-1), 'usage_weight=-1: expected 0 or more'),
-        (dict(width=0), 'width=0: expected a positive integer'),
-        (dict(code_dim=-6), 'code_dim=-6: expected a positive integer'),
+        (dict(width=0), 'width=0: expected an integer >= 1'),
+        (dict(code_dim=-6), 'code_dim=-6: expected an integer >= 1'),
     ],
 )
 def test_arguments__named_in_errors(wrong, message):
@@ -83,21 +106,22 @@ def test_loss__kl_does_not_depend_on_batch_or_image_size():
 
 def test_loss__straight_through_shows_one_hot_samples_to_the_decoder():
     seen = {}
-    for hard in (False, True):
-        model = tokenizer(straight_through=hard, temperature=1.0)
-        model.codebook = torch.nn.Parameter(torch.eye(16))
-        model._draw = lambda codes, hard=hard: seen.setdefault(hard, codes).permute(0, 3, 1, 2)
-        model._recon_loss = lambda maps, images: maps.square().mean()
+    for relaxation in ('soft', 'straight_through'):
+        model = tokenizer(relaxation=relaxation, temperature=1.0)
+        model.quantizer.codebook = torch.nn.Parameter(torch.eye(16))
+        model.decoder, model.recon_loss = Recorder(), MeanSquare()
         model.loss(torch.rand(2, 3, 8, 8))
-    assert torch.equal(seen[True].detach().max(-1).values, torch.ones(2, 2, 2))
-    assert seen[False].max() < 0.999
-    torch.testing.assert_close(seen[False].sum(-1), torch.ones(2, 2, 2))
+        seen[relaxation] = model.decoder.codes
+    hard, soft = seen['straight_through'], seen['soft']
+    assert torch.equal(hard.detach().max(-1).values, torch.ones(2, 2, 2))
+    assert soft.max() < 0.999
+    torch.testing.assert_close(soft.sum(-1), torch.ones(2, 2, 2))
 
 
-@pytest.mark.parametrize('straight_through', [False, True])
+@pytest.mark.parametrize('relaxation', ['soft', 'straight_through'])
 @pytest.mark.parametrize('logit_scale', [None, 3.0])
-def test_loss__every_parameter_has_a_gradient(straight_through, logit_scale):
-    model = tokenizer(straight_through=straight_through, logit_scale=logit_scale, kl_weight=0.1)
+def test_loss__every_parameter_has_a_gradient(relaxation, logit_scale):
+    model = tokenizer(relaxation=relaxation, logit_scale=logit_scale, kl_weight=0.1)
     losses = model.loss(torch.rand(4, 3, 16, 16))
     model.parse_losses(losses)[0].backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -108,7 +132,7 @@ def test_loss__every_parameter_has_a_gradient(straight_through, logit_scale):
 
 def test_loss__only_the_losses_are_summed():
     losses = tokenizer(kl_weight=0.5, usage_weight=0.1).loss(torch.rand(2, 3, 8, 8))
-    total, _ = BaseTokenizer.parse_losses(DVAETokenizer(**SMALL), losses)
+    total, _ = Tokenizer.parse_losses(DVAETokenizer(**SMALL), losses)
     expected = losses['loss_recon'] + losses['loss_kl'] + losses['loss_usage']
     torch.testing.assert_close(total, expected)
 
@@ -130,25 +154,15 @@ def test_loss__usage_term_is_zero_when_the_batch_uses_all_codes():
 
 def test_loss__refuses_a_temperature_of_zero():
     model = tokenizer()
-    model.temperature = 0.0
+    model.quantizer.temperature = 0.0
     with pytest.raises(ValueError, match='temperature=0.0: expected a positive number'):
         model.loss(torch.rand(1, 3, 8, 8))
-
-
-def test_usage__counts_the_latest_steps_only():
-    model = tokenizer(usage_window=2)
-    for code in (1, 2, 3):
-        usage = model.usage(torch.full((4,), code))
-    assert usage['codes_used'] == 2  # 2 and 3; 1 left the window
-    assert usage['perplexity'].item() == pytest.approx(2)
-    assert model.usage_counts().tolist() == [0, 0, 4, 4] + 12 * [0]
-    assert not [name for name in model.state_dict() if 'usage' in name]
 
 
 def test_training_one_batch__reconstructs_it():
     images = torch.rand(1, 3, 1, 1) * torch.ones(8, 3, 8, 8)
     images[:, :, :4] = torch.rand(8, 3, 1, 1)
-    model = tokenizer(logit_scale=3.0, straight_through=True, vocab_size=32)
+    model = tokenizer(logit_scale=3.0, relaxation='straight_through', vocab_size=32)
     wrapper = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=5e-3))
     first = None
     for _ in range(200):
@@ -160,7 +174,7 @@ def test_training_one_batch__reconstructs_it():
 
 def test_logits__stay_float32_under_autocast():
     with torch.autocast('cpu', torch.bfloat16):
-        assert tokenizer().logits(torch.rand(1, 3, 8, 8)).dtype == torch.float32
+        assert logits(tokenizer(), torch.rand(1, 3, 8, 8)).dtype == torch.float32
 
 
 def test_predict__returns_the_reconstruction_of_the_ids():
@@ -176,7 +190,7 @@ def test_predict__returns_the_reconstruction_of_the_ids():
 
 def test_plugin_from_outside__fifteen_lines():
     @MODELS.register_module(name='BrightnessTokenizer', force=True)
-    class BrightnessTokenizer(BaseTokenizer):
+    class BrightnessTokenizer(Tokenizer):
         def encode(self, images):
             self.check_divisible(images)
             bright = F.avg_pool2d(images.mean(1, keepdim=True), self.stride)[:, 0]
@@ -199,7 +213,7 @@ def test_loss__of_each_relaxation_and_recon_loss(relaxation, loss):
     model = tokenizer(relaxation=relaxation, recon_loss=dict(type=f'beit_mm.{loss}'))
     losses = model.loss(torch.rand(2, 3, 8, 8))
     model.parse_losses(losses)[0].backward()
-    assert all(p.grad.abs().sum() > 0 for p in (model.codebook, model._last_conv().weight))
+    assert all(p.grad.abs().sum() > 0 for p in (model.quantizer.codebook, model.last_conv().weight))
     images = model.decode(model.encode(torch.rand(2, 3, 8, 8)))
     assert images.shape == (2, 3, 8, 8)
 
@@ -207,7 +221,7 @@ def test_loss__of_each_relaxation_and_recon_loss(relaxation, loss):
 def test_recon_loss__a_short_name_is_the_plugin():
     image, maps = torch.rand(1, 3, 8, 8), torch.randn(1, 3, 8, 8)
     short, long = (
-        tokenizer(recon_loss=loss)._recon_loss(maps, image)
+        tokenizer(recon_loss=loss).recon_loss(maps, image)
         for loss in ('l1', dict(type='beit_mm.L1ReconLoss'))
     )
     assert short == long == F.l1_loss((maps + 1) / 2, image)
@@ -226,16 +240,15 @@ def test_state_dict__options_add_nothing_but_their_own():
 def test_data_init__first_batch_has_the_asked_spread_and_argmax_stays_spread():
     model = tokenizer(data_init=3.0, kl_weight=0.1)
     images = torch.rand(8, 3, 16, 16)
-    logits = {}
-    model._recon_loss = lambda maps, images: maps.square().mean()
+    model.recon_loss = MeanSquare()
     model.loss(images)
-    logits = model.logits(images)
-    torch.testing.assert_close(logits.mean((0, 2, 3)), torch.zeros(16), atol=1e-4, rtol=0)
-    spread = logits.std((0, 2, 3), correction=0)
+    found = logits(model, images)
+    torch.testing.assert_close(found.mean((0, 2, 3)), torch.zeros(16), atol=1e-4, rtol=0)
+    spread = found.std((0, 2, 3), correction=0)
     torch.testing.assert_close(spread, torch.full((16,), 3.0), atol=1e-3, rtol=0)
-    weight = model._last_conv().weight.clone()
+    weight = model.last_conv().weight.clone()
     model.loss(torch.rand(8, 3, 16, 16))
-    assert torch.equal(weight, model._last_conv().weight)
+    assert torch.equal(weight, model.last_conv().weight)
 
 
 def test_usage_target__zero_once_the_entropy_is_enough():
@@ -243,8 +256,8 @@ def test_usage_target__zero_once_the_entropy_is_enough():
     model = tokenizer(usage_weight=1.0, usage_target=0.9)
     assert model.loss(images)['loss_usage'] == 0
     with torch.no_grad():
-        model._last_conv().weight.zero_()
-        model._last_conv().bias.zero_()[3] = 100.0
+        model.last_conv().weight.zero_()
+        model.last_conv().bias.zero_()[3] = 100.0
     collapsed = model.loss(images)['loss_usage'].item()
     assert collapsed == pytest.approx(0.9 * math.log(8), rel=1e-4)
 
@@ -252,19 +265,22 @@ def test_usage_target__zero_once_the_entropy_is_enough():
 @pytest.mark.parametrize('logit_scale', [None, 3.0])
 def test_reset_dead_codes__dead_codes_copy_living_ones_and_living_ones_stay(logit_scale):
     model = tokenizer(reset_dead_codes=dict(interval=2, min_tokens=1), logit_scale=logit_scale)
-    last = model._last_conv()
-    before = last.weight.detach().clone(), model.codebook.detach().clone()
-    model.usage.counts[0] = torch.tensor([90, 10] + 14 * [0])
-    model._reset_dead_codes()  # the next step
-    assert model.usage.step == 0 and model.usage.counts.sum() == 100
-    model.usage.step = 1
-    model._reset_dead_codes()
-    for old, new in zip(before, (last.weight, model.codebook), strict=True):
+    last = model.last_conv()
+    before = last.weight.detach().clone(), model.quantizer.codebook.detach().clone()
+    model.quantizer.dead_code_reset.counts[0] = torch.tensor([90, 10] + 14 * [0])
+    reset(model)  # the next step
+    assert (
+        model.quantizer.dead_code_reset.step == 0
+        and model.quantizer.dead_code_reset.counts.sum() == 100
+    )
+    model.quantizer.dead_code_reset.step = 1
+    reset(model)
+    for old, new in zip(before, (last.weight, model.quantizer.codebook), strict=True):
         assert torch.equal(old[:2], new[:2])
         for row in new[2:]:
             nearest = (old[:2] - row).flatten(1).norm(dim=1).min()
             assert 0 < nearest < 0.1 * old.flatten(1).norm(dim=1).mean()
-    assert model.usage.judged().sum() == 0
+    assert model.quantizer.dead_code_reset.judged().sum() == 0
 
 
 @pytest.mark.parametrize('logit_scale', [None, 3.0])
@@ -272,35 +288,35 @@ def test_reset_dead_codes__a_copy_has_the_logits_of_its_source_in_evaluation(log
     """Its bias and its running statistics are copied with the weight."""
     model = tokenizer(reset_dead_codes=dict(interval=1, min_tokens=1), logit_scale=logit_scale)
     with torch.no_grad():
-        model._last_conv().bias.normal_(0, 5)
+        model.last_conv().bias.normal_(0, 5)
         if logit_scale is not None:
-            model.logit_norm.running_mean.normal_(0, 5)
-            model.logit_norm.running_var.uniform_(0.1, 10)
-    model.usage.counts[0] = torch.tensor([90, 10] + 14 * [0])
-    model._reset_dead_codes()
-    logits = model.eval().logits(torch.rand(2, 3, 8, 8)).transpose(0, 1).flatten(1)  # (16, 8)
-    nearest = torch.cdist(logits[2:], logits[:2]).min(1).values
-    assert nearest.max() < 0.1 * (logits[0] - logits[1]).norm()
+            model.quantizer.logit_norm.running_mean.normal_(0, 5)
+            model.quantizer.logit_norm.running_var.uniform_(0.1, 10)
+    model.quantizer.dead_code_reset.counts[0] = torch.tensor([90, 10] + 14 * [0])
+    reset(model)
+    found = logits(model.eval(), torch.rand(2, 3, 8, 8)).transpose(0, 1).flatten(1)  # (16, 8)
+    nearest = torch.cdist(found[2:], found[:2]).min(1).values
+    assert nearest.max() < 0.1 * (found[0] - found[1]).norm()
 
 
 @pytest.mark.parametrize('training', [True, False])
 def test_reset_dead_codes__is_a_part_of_the_training_step_alone(training):
     model = tokenizer(reset_dead_codes=dict(interval=2, min_tokens=1)).train(training)
     with torch.no_grad():
-        model._last_conv().bias[3] = 100.0  # the only code in use
+        model.last_conv().bias[3] = 100.0  # the only code in use
     images = torch.rand(4, 3, 16, 16)
-    before = model.codebook.clone()
+    before = model.quantizer.codebook.clone()
     model.loss(images)
-    assert torch.equal(model.codebook, before)
+    assert torch.equal(model.quantizer.codebook, before)
     model.loss(images)
-    assert (model.codebook != before).any(1).sum() == (15 if training else 0)
+    assert (model.quantizer.codebook != before).any(1).sum() == (15 if training else 0)
 
 
 def test_reset_dead_codes__too_few_tokens_to_tell():
     model = tokenizer(reset_dead_codes=dict(interval=1, min_tokens=10))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.usage.counts[0] = torch.tensor([90, 10] + 14 * [0])
-    model._reset_dead_codes()
+    model.quantizer.dead_code_reset.counts[0] = torch.tensor([90, 10] + 14 * [0])
+    reset(model)
     assert all(torch.equal(before[n], tensor) for n, tensor in model.state_dict().items())
 
 
@@ -317,8 +333,7 @@ def test_options__named_in_errors():
         (dict(data_init=0), 'data_init=0: expected a positive number, or None'),
         (dict(logit_scale=-1.0), 'logit_scale=-1.0: expected a positive number, or None'),
         (dict(usage_target=1.5), r'usage_target=1.5: expected a share in \(0, 1\]'),
-        (dict(usage_window=0), 'usage_window=0: expected a number of steps, at least 1'),
-        (dict(usage_window=2.5), 'usage_window=2.5'),
+        (dict(reset_dead_codes=dict(window=0)), 'window=0: expected an integer >= 1'),
     ],
 )
 def test_options__of_no_effect_or_the_opposite_are_refused(wrong, message):
@@ -329,11 +344,11 @@ def test_options__of_no_effect_or_the_opposite_are_refused(wrong, message):
 def test_data_init__a_blank_first_batch_does_not_blow_the_weights_up():
     """One position, so that not even the borders differ."""
     model = tokenizer(data_init=3.0)
-    before = model._last_conv().weight.clone()
+    before = model.last_conv().weight.clone()
     model.loss(torch.full((1, 3, 4, 4), 0.5))
-    assert torch.equal(model._last_conv().weight, before)
-    logits = model.logits(torch.full((1, 3, 4, 4), 0.5))
-    torch.testing.assert_close(logits, torch.zeros_like(logits), atol=1e-5, rtol=0)
+    assert torch.equal(model.last_conv().weight, before)
+    found = logits(model, torch.full((1, 3, 4, 4), 0.5))
+    torch.testing.assert_close(found, torch.zeros_like(found), atol=1e-5, rtol=0)
 
 
 def test_loss__terms_and_usage_are_those_of_the_posterior_whatever_the_temperature():
@@ -341,33 +356,31 @@ def test_loss__terms_and_usage_are_those_of_the_posterior_whatever_the_temperatu
     model = tokenizer(temperature=0.2, kl_weight=2.0, usage_weight=0.5, data_init=1.0)
     images = torch.rand(4, 3, 16, 16)
     losses = model.loss(images)
-    p = model.logits(images).permute(0, 2, 3, 1).softmax(-1).flatten(0, 2)  # (64, 16)
+    p = logits(model, images).permute(0, 2, 3, 1).softmax(-1).flatten(0, 2)  # (64, 16)
     torch.testing.assert_close(losses['loss_kl'], 2.0 * (p * (16 * p).log()).sum(1).mean())
     mean = p.mean(0)
     missing = math.log(16) + (mean * mean.log()).sum()
     assert missing > 1e-3
     torch.testing.assert_close(losses['loss_usage'], 0.5 * missing)
     torch.testing.assert_close(model.posterior(images).flatten(0, 2), p)
-    assert torch.equal(model.usage_counts(), torch.bincount(p.argmax(1), minlength=16))
+    assert torch.equal(model.latest_ids.flatten(), p.argmax(1))
 
 
 def test_temperature__sharpens_what_the_decoder_sees():
     sharpness = {}
     for temperature in (0.01, 1.0, 100.0):
         model = tokenizer(temperature=temperature)
-        model.codebook = torch.nn.Parameter(torch.eye(16))
-        seen = []
-        model._draw = lambda codes, seen=seen: seen.append(codes) or codes.permute(0, 3, 1, 2)
-        model._recon_loss = lambda maps, images: maps.square().mean()
+        model.quantizer.codebook = torch.nn.Parameter(torch.eye(16))
+        model.decoder, model.recon_loss = Recorder(), MeanSquare()
         model.loss(torch.rand(4, 3, 16, 16))
-        sharpness[temperature] = seen[0].max(-1).values.mean().item()
+        sharpness[temperature] = model.decoder.codes.max(-1).values.mean().item()
     assert sharpness[0.01] > 0.98 and 0.2 < sharpness[1.0] < 0.8 and sharpness[100.0] < 0.08
 
 
 def test_reset_dead_codes__living_codes_are_copied_by_their_use():
     model = tokenizer(vocab_size=200, reset_dead_codes=dict(interval=1, min_tokens=0.1))
-    model.usage.counts[0, :3] = torch.tensor([300, 100, 0])
-    before = model.codebook.detach().clone()
-    model._reset_dead_codes()
-    sources = torch.cdist(model.codebook[2:], before[:2]).argmin(1)
+    model.quantizer.dead_code_reset.counts[0, :3] = torch.tensor([300, 100, 0])
+    before = model.quantizer.codebook.detach().clone()
+    reset(model)
+    sources = torch.cdist(model.quantizer.codebook[2:], before[:2]).argmin(1)
     assert 0.65 < (sources == 0).float().mean() < 0.85  # three quarters

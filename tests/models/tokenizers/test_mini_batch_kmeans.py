@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from beit_mm.models.layers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
 from sklearn.cluster import MiniBatchKMeans as Reference
+
+from beit_mm.models.tokenizers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
 
 
 def stream(batches=6, size=50, dims=4):
@@ -77,7 +78,7 @@ def test_fewer_different_vectors_than_centers__still_starts():
 def test_chunks__change_nothing(monkeypatch):
     kmeans, z = fitted(), next(stream())
     ids, distances = kmeans(z)
-    monkeypatch.setattr('beit_mm.models.layers.mini_batch_kmeans.CHUNK_ELEMENTS', 35)
+    monkeypatch.setattr('beit_mm.models.tokenizers.mini_batch_kmeans.CHUNK_ELEMENTS', 35)
     parts = kmeans(z)
     assert torch.equal(ids, parts[0])
     # Differences of larger numbers: their rounding depends on how a product is cut.

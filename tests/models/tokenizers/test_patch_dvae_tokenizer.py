@@ -35,7 +35,7 @@ def test_logits__depend_on_the_patches_within_num_blocks_alone():
     """And on all of them: none of the 25 is lost."""
     model = tokenizer(num_blocks=2)
     images = torch.rand(1, 3, 28, 28, requires_grad=True)  # 7 x 7 tokens
-    model.logits(images)[0, :, 3, 3].square().sum().backward()
+    model.vectors(images)[0, 3, 3].square().sum().backward()
     reach = images.grad.abs().amax(1).view(7, 4, 7, 4).amax((1, 3))  # a value for each patch
     expected = torch.zeros(7, 7, dtype=torch.bool)
     expected[1:6, 1:6] = True
@@ -81,9 +81,9 @@ def test_architecture__equals_its_description():
     patches = F.unfold(2 * images - 1, 4, stride=4)  # (1, 48, 6)
     x = embed.weight.flatten(1) @ patches[0] + embed.bias[:, None]
     logits = F.conv2d(residual(x.view(1, 8, 2, 3), blocks), last.weight, last.bias)
-    torch.testing.assert_close(model.logits(images), logits)
+    torch.testing.assert_close(model.vectors(images).permute(0, 3, 1, 2), logits)
 
-    codes = model.codebook[ids].permute(0, 3, 1, 2)
+    codes = model.quantizer.codebook[ids].permute(0, 3, 1, 2)
     x = residual(F.conv2d(codes, first.weight, first.bias), drawing)
     patches = F.conv2d(x, pixels.weight, pixels.bias).flatten(2)
     expected = F.fold(patches, (8, 12), 4, stride=4)
@@ -104,20 +104,19 @@ def test_loss__every_parameter_has_a_gradient(relaxation, logit_scale):
 def test_options_of_the_dvae__data_init_and_reset_dead_codes():
     model = tokenizer(data_init=3.0, reset_dead_codes=dict(interval=1, min_tokens=1))
     images = torch.rand(8, 3, 16, 16)
-    model._recon_loss = lambda maps, images: maps.square().mean()
     model.loss(images)
-    spread = model.logits(images).std((0, 2, 3), correction=0)
+    spread = model.vectors(images).std((0, 1, 2), correction=0)
     torch.testing.assert_close(spread, torch.full((16,), 3.0), atol=1e-3, rtol=0)
-    before = model._last_conv().weight.clone(), model.codebook.clone()
-    model.usage.counts[0] = torch.tensor([90, 10] + 14 * [0])
-    model.usage.counts[1:] = 0
-    model._reset_dead_codes()
-    for old, new in zip(before, (model._last_conv().weight, model.codebook), strict=True):
+    before = model.last_conv().weight.clone(), model.quantizer.codebook.clone()
+    model.quantizer.dead_code_reset.counts[0] = torch.tensor([90, 10] + 14 * [0])
+    model.quantizer.dead_code_reset.counts[1:] = 0
+    model.quantizer.start_step(model.quantized_rows())
+    for old, new in zip(before, (model.last_conv().weight, model.quantizer.codebook), strict=True):
         assert torch.equal(old[:2], new[:2]) and not (old[2:] == new[2:]).all(1).any()
 
 
 def test_arguments__named_in_errors():
-    with pytest.raises(ValueError, match='PatchDVAETokenizer.width=0: expected a positive'):
+    with pytest.raises(ValueError, match='PatchDVAETokenizer.width=0: expected an integer >= 1'):
         tokenizer(width=0)
     with pytest.raises(ValueError, match='PatchDVAETokenizer.stride=0: expected an integer >= 1'):
         tokenizer(stride=0)

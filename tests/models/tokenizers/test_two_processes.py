@@ -11,10 +11,11 @@ import torch
 import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
-from beit_mm.models.layers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
 
+from beit_mm.engine import CodebookGuardHook, CollapsedCodebookError
 from beit_mm.models import DVAETokenizer, ResidualVQTokenizer, VQVAETokenizer
 from beit_mm.models.layers.binary_code_entropy import binary_code_entropies
+from beit_mm.models.tokenizers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
 
 SIZES = dict(vocab_size=16, stride=4, width=8, num_blocks=1)
 IMAGES = (3, 1)  # of each process
@@ -30,32 +31,33 @@ def logit_statistics(images) -> dict:
     model = DVAETokenizer(**SIZES, code_dim=6, logit_scale=2.0)
     for _ in range(3):
         model(images, mode='loss')
-    return {name: model.logit_norm.state_dict()[name] for name in ('running_mean', 'running_var')}
+    norm = model.quantizer.logit_norm.state_dict()
+    return {name: norm[name] for name in ('running_mean', 'running_var')}
 
 
-def revived(kind, counts, seed: int, **kwargs):
+def reset_codes(kind, counts, seed: int, **kwargs):
     """The model before and after, and what the step drew from."""
     torch.manual_seed(0)
     model = kind(**SIZES, **kwargs, reset_dead_codes=dict(interval=1, min_tokens=1))
-    model.usage.counts[0] = torch.tensor(counts)
+    model.quantizer.dead_code_reset.counts[0] = torch.tensor(counts)
     before = copy.deepcopy(model)
     torch.manual_seed(seed)
     z = F.normalize(torch.randn(2, 4, 5, 6), dim=-1)
     if kind is VQVAETokenizer:
-        model.reset_dead_codes.replace_dead(model.codebook, model.usage, z)
+        model.quantizer._replace_dead(z.flatten(0, 2))
     else:
-        model._reset_dead_codes()
+        model.quantizer.start_step(model.quantized_rows())
     return before, model, z
 
 
 def residual(seed: int) -> ResidualVQTokenizer:
-    """After steps with vectors in one place, where nearly all codes die and are revived."""
+    """After steps with vectors in one place, where nearly all codes die and are reset_codes."""
     torch.manual_seed(0)
     sizes = dict(stride=4, width=8, num_blocks=1, num_codes=6, num_levels=2, code_dim=3)
     model = ResidualVQTokenizer(**sizes, decay=0.5, reset_share=0.3)
     torch.manual_seed(seed)
     for step in range(4):
-        model.quantize((4 if step else 0) + seed + torch.randn(2, 4, 5, 3))
+        model.quantizer((4 if step else 0) + seed + torch.randn(2, 4, 5, 3))
     return model
 
 
@@ -64,6 +66,20 @@ def started(kind, images, **kwargs) -> nn.Module:
     model = kind(**SIZES, code_dim=6, data_init=2.0, **kwargs)
     model.loss(images)
     return model
+
+
+def guarded(counts: list) -> dict:
+    model = nn.Module()
+    model.usage_counts = lambda: torch.tensor(counts)
+    logged = {}
+    hub = SimpleNamespace(update_scalar=lambda name, value: logged.setdefault(name, value))
+    runner = SimpleNamespace(model=model, iter=0, message_hub=hub)
+    hook = CodebookGuardHook(min_perplexity=1.5, grace=0, action='stop', interval=1)
+    try:
+        hook.after_train_iter(runner, 0)
+    except CollapsedCodebookError:
+        logged['stopped'] = True
+    return logged
 
 
 def entropies(logits, processes: int) -> dict:
@@ -77,7 +93,7 @@ def usage_term(logits, processes: int) -> dict:
     logits = logits.clone().requires_grad_()
     # More codes than one process has positions.
     model = DVAETokenizer(**dict(SIZES, vocab_size=60), code_dim=6, usage_target=0.99)
-    missing = model._missing_usage((logits @ WIDER).log_softmax(-1)[:, None, None])
+    missing = model.quantizer.missing_usage((logits @ WIDER).log_softmax(-1)[:, None, None])
     (missing / processes).backward()  # their losses are averaged
     return dict(missing=missing.detach(), gradient=logits.grad)
 
@@ -105,14 +121,14 @@ def worker(rank: int, folder) -> None:
     pair, part = images.chunk(2)[rank], images.split(IMAGES)[rank]
     result = dict(logit_statistics=logit_statistics(pair))
 
-    _, model, _ = revived(DVAETokenizer, COUNTS[rank], seed=rank, code_dim=6, logit_scale=2.0)
+    _, model, _ = reset_codes(DVAETokenizer, COUNTS[rank], seed=rank, code_dim=6, logit_scale=2.0)
     result['dvae'] = model.state_dict()
-    _, model, result['z'] = revived(VQVAETokenizer, COUNTS[rank], seed=rank, code_dim=6)
-    result['vqvae'] = model.codebook.weight
+    _, model, result['z'] = reset_codes(VQVAETokenizer, COUNTS[rank], seed=rank, code_dim=6)
+    result['vqvae'] = model.quantizer.weight
 
-    result['residual'] = residual(seed=rank).quantizer.state_dict()
+    result['residual'] = residual(seed=rank).quantizer.vq.state_dict()
 
-    result['dvae_start'] = started(DVAETokenizer, part)._last_conv().state_dict()
+    result['dvae_start'] = started(DVAETokenizer, part).last_conv().state_dict()
     own = started(VQVAETokenizer, part, kmeans_iters=0)
     result['vqvae_start'] = own.encoder[-1].state_dict()
 
@@ -127,6 +143,7 @@ def worker(rank: int, folder) -> None:
         result['fitted'].append(kmeans.fitted)
     result['kmeans'] = kmeans.state_dict()
 
+    result['guard'] = [guarded([[9, 0, 0], [0, 9, 0]][rank]), guarded([9, 0, 0])]
     torch.save(result, folder / f'rank{rank}.pth')
     dist.destroy_process_group()
 
@@ -172,21 +189,21 @@ def test_dvae_usage_term__that_of_the_joint_batch(ranks):
     assert expected['missing'] > 0.01
 
 
-def test_dvae_revival__equals_one_process_with_the_joint_counts_bit_by_bit(ranks):
+def test_dvae_reset__equals_one_process_with_the_joint_counts_bit_by_bit(ranks):
     joint = torch.tensor(COUNTS).sum(0).tolist()
-    before, after, _ = revived(DVAETokenizer, joint, seed=0, code_dim=6, logit_scale=2.0)
+    before, after, _ = reset_codes(DVAETokenizer, joint, seed=0, code_dim=6, logit_scale=2.0)
     for key, value in after.state_dict().items():
         assert torch.equal(value, ranks.first['dvae'][key]), key
         assert torch.equal(value, ranks.second['dvae'][key]), key
-    moved = (before.codebook != after.codebook).any(1)
+    moved = (before.quantizer.codebook != after.quantizer.codebook).any(1)
     assert moved.tolist() == LIVING * [False] + (16 - LIVING) * [True]
 
 
-def test_vqvae_revival__vectors_of_both_processes_each_once(ranks):
-    before, _, _ = revived(VQVAETokenizer, COUNTS[0], seed=0, code_dim=6)
+def test_vqvae_reset__vectors_of_both_processes_each_once(ranks):
+    before, _, _ = reset_codes(VQVAETokenizer, COUNTS[0], seed=0, code_dim=6)
     book = ranks.first['vqvae']
     assert torch.equal(book, ranks.second['vqvae'])
-    assert torch.equal(book[:LIVING], before.codebook.weight[:LIVING])
+    assert torch.equal(book[:LIVING], before.quantizer.weight[:LIVING])
     vectors = torch.stack([ranks.first['z'], ranks.second['z']]).flatten(0, 3)
     distances, owners = torch.cdist(book[LIVING:], vectors).min(1)
     torch.testing.assert_close(distances, torch.zeros(16 - LIVING), atol=1e-3, rtol=0)
@@ -204,7 +221,7 @@ def test_residual_vq__one_set_of_codebooks_of_the_vectors_of_both(ranks):
 
 
 def test_data_init__of_the_joint_batch_though_the_parts_differ_in_size(ranks):
-    dvae = started(DVAETokenizer, ranks.images)._last_conv()
+    dvae = started(DVAETokenizer, ranks.images).last_conv()
     vqvae = started(VQVAETokenizer, ranks.images, kmeans_iters=0).encoder[-1]
     for name, conv in dict(dvae_start=dvae, vqvae_start=vqvae).items():
         assert_equal(ranks, name)
@@ -232,3 +249,11 @@ def test_kmeans__both_wait_for_the_slower_one_and_have_one_set_of_centers(ranks)
         alone.fit(torch.cat(parts))
     torch.testing.assert_close(ranks.first['kmeans'], dict(alone.state_dict()))
     assert alone.counts.sum() == 7 * sum(VECTORS)
+
+
+def test_codebook_guard__judges_the_counts_of_both(ranks):
+    for rank in (ranks.first, ranks.second):
+        healthy, collapsed = rank['guard']
+        assert healthy['train/codebook/codes_used'] == 2  # one in each
+        assert healthy['train/codebook/perplexity'] == pytest.approx(2)
+        assert 'stopped' not in healthy and collapsed['stopped']
