@@ -123,12 +123,6 @@ class Tokenizer(Target, TokenSource):
         self.stride = int(stride)
         self._range_checked = False
 
-    def usage_counts(self) -> Tensor | None:
-        """Return counts (V,) of the latest training step; hooks should read ``latest_ids``."""
-        if self.latest_ids is None:
-            return None
-        return torch.bincount(self.latest_ids.flatten(), minlength=self.vocab_size)
-
     def decode(self, ids: Tensor) -> Tensor:
         """Return images (B, C, h*stride, w*stride), nominally in [0, 1], of ids (B, h, w)."""
         raise UserError(

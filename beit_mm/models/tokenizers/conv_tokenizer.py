@@ -8,7 +8,7 @@ class ConvTokenizer(AutoencoderTokenizer):
     """An AutoencoderTokenizer of ConvEncoder and ConvDecoder; subclasses name the quantizer.
 
     Args:
-        quantizer: Takes and gives ``code_dim`` channels. Few of them keep the whole codebook in use.
+        quantizer: Takes and gives ``code_dim`` channels; few keep the whole codebook in use.
         stride: Pixels per token and side, a power of two.
         width: Channels on the token grid; each higher resolution has half as many.
         num_blocks: Residual blocks on the token grid, in the encoder and in the decoder.

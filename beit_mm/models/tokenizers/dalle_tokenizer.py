@@ -27,8 +27,9 @@ class DALLETokenizer(AutoencoderTokenizer):
         num_blocks: Residual blocks in each of the four groups.
         code_dim: Channels after the decoder's first layer.
         kl_weight: 6.6 / 192 is the paper's 6.6 in the units of :class:`GumbelQuantizer`.
+        temperature, logit_scale, usage_weight, relaxation, usage_target, reset_dead_codes: See
+            :class:`GumbelQuantizer`.
         data_init: See :class:`AutoencoderTokenizer`.
-        kwargs: Other arguments of :class:`GumbelQuantizer`.
     """
 
     renamed_tensors = AutoencoderTokenizer.renamed_tensors | {
@@ -44,10 +45,14 @@ class DALLETokenizer(AutoencoderTokenizer):
         code_dim: int = 128,
         temperature: float = 1.0,
         kl_weight: float = 6.6 / 192,
+        logit_scale: float | None = None,
+        usage_weight: float = 0.0,
+        relaxation: str = 'soft',
+        usage_target: float | None = None,
         data_init: float | None = None,
+        reset_dead_codes: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
-        **kwargs,
     ):
         name = type(self).__name__
         check_integers(name, 2, vocab_size=vocab_size)
@@ -61,7 +66,11 @@ class DALLETokenizer(AutoencoderTokenizer):
                 code_dim=None,  # the codes are the decoder's first layer
                 temperature=temperature,
                 kl_weight=kl_weight,
-                **kwargs,
+                usage_weight=usage_weight,
+                usage_target=usage_target,
+                logit_scale=logit_scale,
+                relaxation=relaxation,
+                reset_dead_codes=reset_dead_codes,
             ),
             decoder=dict(type='beit_mm.DALLEDecoder', code_dim=code_dim, **sizes),
             in_channels=in_channels,

@@ -3,6 +3,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from beit_mm.contracts.constructor import with_defaults
 from beit_mm.models.layers.joint_batch_norm import JointBatchNorm2d
 from beit_mm.models.tokenizers.conv_tokenizer import ConvTokenizer
 from beit_mm.registry import MODELS
@@ -30,7 +31,7 @@ class FSQTokenizer(ConvTokenizer):
 
     @classmethod
     def vocab_size_of(cls, config: Mapping) -> int:
-        return math.prod(config.get('levels', (8, 6, 5)))
+        return math.prod(with_defaults(cls, config)['levels'])
 
     def vectors(self, images: Tensor) -> Tensor:
         z = super().vectors(images)

@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 
+from beit_mm.contracts.constructor import with_defaults
 from beit_mm.models.tokenizers.conv_tokenizer import ConvTokenizer
 from beit_mm.registry import MODELS
 
@@ -37,4 +38,4 @@ class LFQTokenizer(ConvTokenizer):
 
     @classmethod
     def vocab_size_of(cls, config: Mapping) -> int:
-        return 2 ** config.get('bits', 8)
+        return 2 ** with_defaults(cls, config)['bits']

@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 
+from beit_mm.contracts.constructor import with_defaults
 from beit_mm.contracts.target import check_integers
 from beit_mm.models.tokenizers.conv_tokenizer import ConvTokenizer
 from beit_mm.registry import MODELS
@@ -43,4 +44,5 @@ class ResidualVQTokenizer(ConvTokenizer):
 
     @classmethod
     def vocab_size_of(cls, config: Mapping) -> int:
-        return config.get('num_codes', 16) ** config.get('num_levels', 2)
+        options = with_defaults(cls, config)
+        return options['num_codes'] ** options['num_levels']

@@ -80,7 +80,7 @@ def test_timm__clip_projects_every_patch_as_its_class_token():
     tokens = teacher.vit.forward_features((images - teacher.mean) / teacher.std)
     for patch in (0, 7):
         alone = teacher.vit.forward_head(tokens[:, 1 + patch : 2 + patch])
-        torch.testing.assert_close(features[:, patch], alone)
+        torch.testing.assert_close(features.flatten(1, 2)[:, patch], alone)
     with pytest.raises(ValueError, match='project=True, but the head of'):
         timm_teacher(project=True, model_kwargs=dict(VIT, num_classes=0))
 
@@ -107,7 +107,8 @@ def test_clip__every_patch_through_norm_and_projection():
     tower = getattr(teacher.vit.vision_model, 'vision_model', teacher.vit.vision_model)
     project = lambda tokens: teacher.vit.visual_projection(tower.post_layernorm(tokens))  # noqa: E731
     torch.testing.assert_close(project(output.last_hidden_state[:, 0]), output.image_embeds)
-    torch.testing.assert_close(features, project(output.last_hidden_state[:, 1:]))
+    patches = project(output.last_hidden_state[:, 1:]).unflatten(1, (4, 4))
+    torch.testing.assert_close(features, patches)
 
 
 def test_clip__another_input_size_gives_another_grid():
@@ -123,7 +124,8 @@ def test_hf__patches_without_class_and_register_tokens(model_type):
     tokens = teacher.vit(normalized(images)).last_hidden_state
     extra = 5 if 'registers' in model_type else 1
     assert tokens.shape[1] == 16 + extra
-    torch.testing.assert_close(teacher(images, grid=(4, 4)), tokens[:, extra:])
+    patches = tokens[:, extra:].unflatten(1, (4, 4))
+    torch.testing.assert_close(teacher(images, grid=(4, 4)), patches)
 
 
 def test_hf__configuration_object_and_either_model_or_config():

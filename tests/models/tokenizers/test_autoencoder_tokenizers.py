@@ -465,3 +465,47 @@ def test_fsq__scale_is_the_spread_of_what_is_quantized(scale):
     torch.testing.assert_close(z.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
     spread = z.std(0, correction=0)
     torch.testing.assert_close(spread, torch.full((3,), scale), rtol=0.1, atol=0)  # its eps
+
+
+@pytest.mark.parametrize('coder', ['Conv', 'Patch', 'DALLEPytorch', 'DALLE'])
+@pytest.mark.parametrize(
+    'quantizer',
+    [
+        dict(type='GumbelQuantizer', vocab_size=12, code_dim=5),
+        dict(type='EMAVectorQuantizer', vocab_size=12, code_dim=5),
+        dict(type='ResidualVQ', num_codes=4, code_dim=5),
+        dict(type='FSQ', levels=(5, 3)),
+        dict(type='LFQ', bits=4),
+        dict(type='BSQ', bits=4),
+    ],
+    ids=lambda part: part['type'],
+)
+def test_any_parts__from_the_config_fit_together(coder, quantizer):
+    sizes = dict(width=8, num_blocks=1)
+    config = dict(
+        type='beit_mm.AutoencoderTokenizer',
+        encoder=dict(type=f'beit_mm.{coder}Encoder', **sizes),
+        quantizer=dict(quantizer, type=f'beit_mm.{quantizer["type"]}'),
+        decoder=dict(type=f'beit_mm.{"Conv" if coder == "DALLE" else coder}Decoder', **sizes),
+        in_channels=2,
+    )
+    model = MODELS.build(config)
+    batch = torch.rand(2, 2, 16, 24)
+    model.parse_losses(model.loss(batch))[0].backward()
+    assert model.encoder.get_parameter(next(iter(model.encoder.state_dict()))).grad.any()
+    assert model.eval().decode(model.encode(batch)).shape == batch.shape
+    assert type(model).vocab_size_of(config) == model.vocab_size
+
+
+@pytest.mark.parametrize('kind', KINDS, ids=lambda kind: '-'.join(map(str, kind.values())))
+def test_vocab_size_of__the_config_alone(kind):
+    model = build(kind)
+    assert type(model).vocab_size_of(kind) == model.vocab_size
+    if 'vocab_size' not in kind:  # and the defaults
+        assert type(model).vocab_size_of({}) == type(model)().vocab_size
+
+
+def test_posterior__of_quantizers_that_have_one():
+    assert build(KINDS[0]).has_posterior and not build(KINDS[3]).has_posterior
+    with pytest.raises(ValueError, match=r'FSQTokenizer has no posterior\(\)'):
+        build(KINDS[3]).posterior(images())

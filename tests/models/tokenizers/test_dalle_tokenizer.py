@@ -181,6 +181,20 @@ def test_decoder__loaded_in_any_order(whole, encoder_alone, order):
     assert set(encoder_alone.state_dict()) == set(whole.state_dict())
 
 
+def test_reset_dead_codes__moves_logits_and_codes_of_dead_ones_alone():
+    model = DALLETokenizer(**SMALL, reset_dead_codes=dict(interval=1, min_tokens=1))
+    tables = model.encoder.blocks.output.conv.weight, model.decoder.codebook
+    before = [table.detach().clone() for table in tables]
+    model.quantizer.dead_code_reset.counts[0] = torch.tensor([90, 10] + 30 * [0])
+    model.quantizer.start_step(model.quantized_rows())
+    tables = model.encoder.blocks.output.conv.weight, model.decoder.codebook
+    for old, new in zip(before, tables, strict=True):
+        moved = (old != new).flatten(1).any(1)
+        assert moved.tolist() == 2 * [False] + 30 * [True]
+        nearest = torch.cdist(new[2:].flatten(1), old[:2].flatten(1)).min(1).values
+        assert nearest.max() < 0.1 * old.flatten(1).norm(dim=1).mean()
+
+
 def test_decoder__trained_to_an_encoder(whole, encoder_alone):
     images = torch.rand(2, 3, 16, 16)
     encoder_alone.train().loss(images)

@@ -12,6 +12,7 @@ import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
 
+from beit_mm.contracts import Tokenizer
 from beit_mm.engine import CodebookGuardHook, CollapsedCodebookError
 from beit_mm.models import DVAETokenizer, ResidualVQTokenizer, VQVAETokenizer
 from beit_mm.models.layers.binary_code_entropy import binary_code_entropies
@@ -68,13 +69,19 @@ def started(kind, images, **kwargs) -> nn.Module:
     return model
 
 
-def guarded(counts: list) -> dict:
-    model = nn.Module()
-    model.usage_counts = lambda: torch.tensor(counts)
+class Source(Tokenizer):
+    def encode(self, images):
+        return self.latest_ids
+
+
+def guarded(token: int) -> dict:
+    model = Source(vocab_size=3, stride=1)
+    model.latest_ids = torch.full((9,), token)
     logged = {}
     hub = SimpleNamespace(update_scalar=lambda name, value: logged.setdefault(name, value))
-    runner = SimpleNamespace(model=model, iter=0, message_hub=hub)
+    runner = SimpleNamespace(model=model, iter=0, max_iters=10, message_hub=hub)
     hook = CodebookGuardHook(min_perplexity=1.5, grace=0, action='stop', interval=1)
+    hook.before_train(runner)
     try:
         hook.after_train_iter(runner, 0)
     except CollapsedCodebookError:
@@ -143,7 +150,7 @@ def worker(rank: int, folder) -> None:
         result['fitted'].append(kmeans.fitted)
     result['kmeans'] = kmeans.state_dict()
 
-    result['guard'] = [guarded([[9, 0, 0], [0, 9, 0]][rank]), guarded([9, 0, 0])]
+    result['guard'] = [guarded(rank), guarded(0)]
     torch.save(result, folder / f'rank{rank}.pth')
     dist.destroy_process_group()
 
