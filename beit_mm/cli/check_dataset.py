@@ -18,10 +18,9 @@ from beit_mm.cli.arguments import config_parser, positive_int
 from beit_mm.cli.config_loading import load_config
 from beit_mm.cli.progress import Progress
 from beit_mm.cli.spread import spread
-from beit_mm.contracts import UserError
+from beit_mm.contracts import Finding, UserError
 from beit_mm.contracts.finding import LEVELS
 from beit_mm.preflight.files import (
-    Finding,
     Split,
     check_duplicates,
     check_folders,
