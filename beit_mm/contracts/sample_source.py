@@ -48,6 +48,11 @@ class FileReader:
     """Mixin of transforms whose errors are about the file that they read."""
 
 
+def class_names(dataset) -> list[str] | tuple[str, ...] | None:
+    """Return the names of the classes of a data set of any library, where it has them."""
+    return (getattr(dataset, 'metainfo', None) or {}).get('classes')
+
+
 def inner_datasets(dataset) -> list:
     """Return the data sets that ``dataset`` wraps, of a wrapper of any library."""
     own = vars(dataset)

@@ -14,10 +14,10 @@ from beit_mm.engine.guards.token_window import TokenWindow
 from beit_mm.registry import HOOKS
 
 ADVICE = (
-    'What keeps a vocabulary in use: a higher end value of the temperature (dVAE; a floor of 1/16 '
-    'or more), a smaller kl_weight or none, logit_scale=3.0 or a usage_weight > 0 (dVAE), a reset '
-    'of dead codes (reset_dead_codes), an entropy_weight > 0 (LFQ, BSQ), a lower learning rate '
-    'with a longer warm-up, a smaller vocab_size; docs/tokenizers.md has the reasons'
+    'What keeps a vocabulary in use, where the tokenizer has it: a higher end value of the '
+    'temperature (1/16 or more), a smaller kl_weight or none, logit_scale=3.0, a usage_weight or '
+    'entropy_weight > 0, a reset of dead codes (reset_dead_codes); and a lower learning rate with '
+    'a longer warm-up, or a smaller vocab_size. docs/tokenizers.md has the reasons'
 )
 FROZEN_ADVICE = (
     'The targets of masked image modeling carry little information: train the tokenizer again '

@@ -197,8 +197,7 @@ def first_non_finite(state: Mapping) -> str | None:
 
 def _file_of(runner, index: int) -> str | None:
     """Return the file of sample ``index``, if its data set knows."""
-    info = getattr(runner.train_dataloader.dataset, 'get_data_info', None)
     try:
-        return info(index).get('img_path') if info else None
+        return runner.train_dataloader.dataset.get_data_info(index).get('img_path')
     except Exception:  # the record must not fail where the training doesn't
         return None

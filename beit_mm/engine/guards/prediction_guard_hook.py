@@ -3,6 +3,7 @@ from torch import Tensor
 
 from beit_mm.contracts import UserError
 from beit_mm.contracts.runner_access import model_of
+from beit_mm.contracts.sample_source import class_names
 from beit_mm.engine.guards.chance_loss import ChanceLoss
 from beit_mm.engine.guards.constant_prediction import ConstantPrediction
 from beit_mm.engine.guards.guard_hook import MIN_SAMPLES, GuardHook, Symptom, over_processes
@@ -92,7 +93,7 @@ class PredictionGuardHook(GuardHook):
             return {}
         sums, self._sums, self._samples = self._sums, [], 0
         calls = [Seen.unflatten(one) for one in over_processes(torch.stack(sums)).double().cpu()]
-        names = _class_names(runner)
+        names = class_names(runner.train_dataloader.dataset)
         symptoms = {
             f'{self.head.name} {number}': self.constant.judge(self.head, seen, names)
             for number, seen in enumerate(calls)
@@ -112,9 +113,3 @@ class PredictionGuardHook(GuardHook):
         super().load_training_state(state)
         self._sums, self._samples = list(state['sums']), state['samples']
         self.chance.load_training_state(state['chance'])
-
-
-def _class_names(runner):
-    """Return the names of the classes, where the data set has them."""
-    info = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
-    return info.get('classes')

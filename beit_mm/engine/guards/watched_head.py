@@ -102,7 +102,7 @@ class LossHead(WatchedHead):
             targets *= asked[:, None]
         smooth = getattr(self.module, 'smooth_label', None)
         smoothed = smooth(targets.float()) if smooth is not None else targets.float()
-        weights = getattr(getattr(self.module, 'ce', self.module), 'class_weight', None)
+        weights = _options(self.module).get('class_weight')
         weights = logits.new_ones(classes) if weights is None else logits.new_tensor(weights)
         asked = targets.float().sum(1)
         return _sums(logits, targets.float(), smoothed * asked[:, None], weights)
@@ -158,14 +158,19 @@ def watched_head(model: nn.Module) -> WatchedHead | None:
         ('decode_head', 'loss_decode', 'pixels'),
         ('head', 'loss_module', 'images'),
     ):
-        part = getattr(model, name, None)
-        part = part[-1] if isinstance(part, nn.ModuleList) else part  # of a cascade
-        loss = getattr(part, key, None)
+        part = dict(model.named_children()).get(name)
+        if isinstance(part, nn.ModuleList):
+            part = part[-1]  # of a cascade
+        loss = dict(part.named_children()).get(key) if part is not None else None
         for one in loss if isinstance(loss, nn.ModuleList) else [loss]:
-            sigmoid = getattr(getattr(one, 'ce', one), 'use_sigmoid', False)
-            if type(one).__name__ in SOFTMAX_LOSSES and not sigmoid:
+            if type(one).__name__ in SOFTMAX_LOSSES and not _options(one).get('use_sigmoid'):
                 return LossHead(f'model.{name}', unit, one)
     return None
+
+
+def _options(loss: nn.Module) -> dict:
+    """Return the attributes of a loss, of the one inside a loss with smooth labels."""
+    return vars(dict(loss.named_children()).get('ce', loss))
 
 
 def _sums(logits: Tensor, targets: Tensor, smoothed: Tensor, weights: Tensor) -> Seen:

@@ -23,7 +23,8 @@ def step(steps: int, start: float, gamma: float, step_size: int) -> float:
 def compound(steps: int, start: float, rate: float, step_size: int) -> float:
     """Return ``start``, multiplied by exp(-rate n) after each step n = 0, step_size, 2 step_size.
 
-    k of these factors have the exponent -rate step_size k (k - 1) / 2.
+    k of these factors have the exponent -rate step_size k (k - 1) / 2. That is the schedule of
+    train_vae.py of github.com/lucidrains/DALLE-pytorch.
     """
     factors = -(-steps // step_size)
     return start * math.exp(-rate * step_size * factors * (factors - 1) / 2)
@@ -59,7 +60,7 @@ class AttributeScheduleHook(Hook):
             - poly: ``end``, ``num_steps`` and ``power``;
             - step: ``gamma`` and ``step_size``, start * gamma^floor(n / step_size) in step n;
             - compound: ``rate`` and ``step_size``, after each step n = 0, step_size,
-              2 step_size, ... multiplied by exp(-rate n) (DALLE-pytorch's ``train_vae.py``).
+              2 step_size, ... multiplied by exp(-rate n).
 
             ``begin`` (0) is the first iteration of the change. Before it, ``start`` holds, and
             after begin + num_steps, ``end``. With step and compound ``end`` is optional: the value
@@ -159,16 +160,17 @@ class AttributeScheduleHook(Hook):
             if name.endswith('temperature') and schedule.get(key, 1) <= 0:
                 raise UserError(
                     f'{where}: {key}={schedule[key]}, expected a positive number; a temperature is '
-                    "divided by (DALL-E's falls to 1/16)"
+                    'divided by'
                 )
 
 
 def _owner(model, name: str):
     """Return the module that has an attribute such as ``recon_loss.weight``, and its name there."""
     *path, attribute = name.split('.')
-    owner = model
-    for part in path:
-        owner = getattr(owner, part, None)
+    try:
+        owner = model.get_submodule('.'.join(path))
+    except AttributeError:
+        owner = None
     if not hasattr(owner, attribute):
         raise UserError(
             f'AttributeScheduleHook.schedules has {name!r}, but {type(model).__name__} has no such '

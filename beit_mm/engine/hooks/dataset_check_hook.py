@@ -1,12 +1,15 @@
 from collections import Counter
+from collections.abc import Sized
 
+import numpy as np
 import torch.nn as nn
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from torch import Tensor
 
 from beit_mm.contracts import SampleSource, UserError
 from beit_mm.contracts.runner_access import model_of
-from beit_mm.contracts.sample_source import leaf_datasets, walk_datasets
+from beit_mm.contracts.sample_source import class_names, leaf_datasets, walk_datasets
 from beit_mm.datasets.named_errors import NamedErrors
 from beit_mm.preflight.files.some_images import check_some_images
 from beit_mm.registry import HOOKS
@@ -74,14 +77,14 @@ class DatasetCheckHook(Hook):
             pipeline = vars(part).get('pipeline')
             if callable(pipeline) and not (isinstance(part, SampleSource) and part.names_errors):
                 part.pipeline = NamedErrors(pipeline)
-        if hasattr(dataset, '__len__') and len(dataset) == 0:
+        if isinstance(dataset, Sized) and len(dataset) == 0:
             raise UserError(
                 f'{key}.dataset is empty; check its data_root, ann_file, data_prefix and suffixes'
             )
         name, num_classes = _num_classes(model_of(runner))
         if num_classes is None:
             return
-        classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+        classes = class_names(dataset)
         if classes is not None and len(classes) > num_classes:
             raise UserError(
                 f'{key}.dataset has {len(classes)} classes, but {name}={num_classes}; set '
@@ -127,5 +130,5 @@ def _num_classes(model: nn.Module) -> tuple[str, int | None]:
 
 
 def _as_list(labels) -> list:
-    labels = labels.tolist() if hasattr(labels, 'tolist') else labels
+    labels = labels.tolist() if isinstance(labels, np.ndarray | Tensor) else labels
     return list(labels) if isinstance(labels, list | tuple) else [labels]

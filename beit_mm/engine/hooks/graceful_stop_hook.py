@@ -28,7 +28,7 @@ class GracefulStopHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self, signals: Sequence[str] = ('SIGTERM', 'SIGINT'), exit_status: int = 75):
-        self.signals = [getattr(signal, name) for name in signals]
+        self.signals = [signal.Signals[name] for name in signals]
         self.exit_status = exit_status
         self._received: int | None = None
         self._before: dict = {}
