@@ -86,18 +86,10 @@ class GuardHook(Hook, TrainingState):
         runner.logger.warning(message)
 
     def training_state(self) -> dict:
-        return dict(
-            reported={
-                check: {key: list(value) for key, value in symptoms.items()}
-                for check, symptoms in self.reported.items()
-            }
-        )
+        return dict(reported=self.reported)
 
     def load_training_state(self, state: dict) -> None:
-        self.reported = {
-            check: {key: list(value) for key, value in symptoms.items()}
-            for check, symptoms in state['reported'].items()
-        }
+        self.reported = state['reported']
 
 
 def _new_symptoms(reported: dict, symptoms: dict[str, Symptom]) -> list[Symptom]:

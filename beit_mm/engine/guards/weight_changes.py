@@ -9,6 +9,8 @@ from beit_mm.engine.guards.guard_hook import MIN_SAMPLES, Symptom, is_positive, 
 from beit_mm.engine.guards.schedules import is_moving, lr_schedulers
 from beit_mm.engine.guards.weight_names import grouped, names_of
 
+SAVED = ('_rates', '_changed', '_ever', '_iters', '_updates', '_highest')  # for a resumed run
+
 
 class WeightChanges(TrainingState):
     """Find weights that no update changes, and why, for UpdateGuardHook.
@@ -136,13 +138,12 @@ class WeightChanges(TrainingState):
             )
         for scheduler in lr_schedulers(runner):
             if self._should_have_moved(scheduler, runner):
-                cause = _why_frozen(scheduler, runner)
                 name = type(scheduler).__name__
                 symptoms['schedule'] = Symptom(
                     f'the learning rate has been {max(self._rates):.3g} since iteration '
                     f'{self._changed + 1}, though a {name} is at work from {scheduler.begin} to '
                     f'{scheduler.end}',
-                    cause,
+                    _why_frozen(scheduler, runner),
                 )
         return symptoms
 
@@ -156,21 +157,11 @@ class WeightChanges(TrainingState):
         return now < scheduler.end - 1 and now - since >= patience and is_moving(scheduler)
 
     def training_state(self) -> dict:
-        return dict(
-            rates=list(self._rates),
-            changed=self._changed,
-            ever=self._ever,
-            sums=None if self._sums is None else self._sums.cpu(),
-            iters=self._iters,
-            updates=self._updates,
-            highest=list(self._highest),
-        )
+        sums = None if self._sums is None else self._sums.cpu()
+        return dict({name: vars(self)[name] for name in SAVED}, _sums=sums)
 
     def load_training_state(self, state: dict) -> None:
-        self._rates, self._changed = list(state['rates']), state['changed']
-        self._ever, self._sums = state['ever'], state['sums']
-        self._iters, self._updates = state['iters'], state['updates']
-        self._highest = list(state['highest'])
+        vars(self).update(state)
 
 
 def _why_frozen(scheduler, runner) -> str:

@@ -106,14 +106,11 @@ class ZeroGradients(TrainingState):
         }
 
     def training_state(self) -> dict:
-        return {
-            key: dict(
-                looked=list(window.looked),
-                nonzero=None if window.nonzero is None else window.nonzero.cpu(),
-                last=window.last,
-            )
-            for key, window in self._windows.items()
-        }
+        windows = {key: dict(vars(window)) for key, window in self._windows.items()}
+        for window in windows.values():
+            if window['nonzero'] is not None:
+                window['nonzero'] = window['nonzero'].cpu()
+        return windows
 
     def load_training_state(self, state: dict) -> None:
         self._windows = {key: _Window(**window) for key, window in state.items()}

@@ -125,9 +125,9 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _folder(self, runner) -> Path:
         """Return ``out_dir`` as ``before_train`` will make it."""
-        if self.out_dir is None or str(self.out_dir) == runner.work_dir:
-            return Path(runner.work_dir)
-        return Path(self.out_dir) / Path(runner.work_dir).name
+        work_dir = Path(runner.work_dir)
+        is_own = self.out_dir is None or str(self.out_dir) == runner.work_dir
+        return work_dir if is_own else Path(self.out_dir) / work_dir.name
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         for buffer in runner.message_hub.log_scalars.values():
@@ -161,12 +161,11 @@ class AtomicCheckpointHook(CheckpointHook):
         step = runner.iter + 1
         due = [self._saved_iter != step]
         broadcast_object_list(due)  # the first process knows of a save that failed
-        if due[0]:
-            meta = dict(epoch=runner.epoch, iter=step)
-            if self.by_epoch:  # until the next save of an epoch
-                self._write(runner, f'iter_{step}.pth', meta, None)
-            else:
-                self._save_checkpoint_with_step(runner, step, meta)
+        meta = dict(epoch=runner.epoch, iter=step)
+        if due[0] and self.by_epoch:  # until the next save of an epoch
+            self._write(runner, f'iter_{step}.pth', meta, None)
+        elif due[0]:
+            self._save_checkpoint_with_step(runner, step, meta)
         self._finish()
         return str(self.last_ckpt)
 
@@ -177,7 +176,6 @@ class AtomicCheckpointHook(CheckpointHook):
     def after_run(self, runner) -> None:
         if self._lock:
             self._lock.release()
-            self._lock = None
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         self._write(runner, self.filename_tmpl.format(step), meta, step)
@@ -251,9 +249,8 @@ class AtomicCheckpointHook(CheckpointHook):
     @property
     def _best(self) -> dict[str, str | None]:
         """The best checkpoint for each metric; CheckpointHook keeps a single one elsewhere."""
-        if len(self.key_indicators) == 1:
-            return {'': self.best_ckpt_path}
-        return dict(self.best_ckpt_path_dict)
+        is_single = len(self.key_indicators) == 1
+        return {'': self.best_ckpt_path} if is_single else dict(self.best_ckpt_path_dict)
 
     @_best.setter
     def _best(self, paths: dict[str, str | None]) -> None:

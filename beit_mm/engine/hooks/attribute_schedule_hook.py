@@ -141,11 +141,8 @@ class AttributeScheduleHook(Hook):
             number = isinstance(value, (int, float)) and math.isfinite(value)
             if key != 'type' and not number:
                 raise UserError(f'{where}: {key}={value!r}, expected a finite number')
-        if schedule.get('gamma', 1) <= 0:
-            raise UserError(f'{where}: gamma={schedule["gamma"]}, expected a positive number')
-        for key in ('num_steps', 'step_size', 'power'):
-            if schedule.get(key, 1) <= 0:
-                raise UserError(f'{where}: {key}={schedule[key]}, expected more than 0')
+            if key in ('gamma', 'num_steps', 'step_size', 'power') and value <= 0:
+                raise UserError(f'{where}: {key}={value}, expected a positive number')
         if kind == 'exponential' and schedule['start'] * schedule['end'] <= 0:
             raise UserError(
                 f'{where}: an exponential from start={schedule["start"]} to '
