@@ -3,11 +3,11 @@
 python benchmarks/chaos_resume.py CONFIG --work-dir DIR [--kills 30] [--seed 0]
                                             [--nproc 1] [--cfg-options KEY=VALUE ...]
 
-The training of CONFIG runs once undisturbed (DIR/calm), and once with SIGKILL (DIR/chaos), at
-moments that are random within equal parts of it; after the last of them it comes to its end. Then
-the last checkpoints must hold the same bits: weights, EMA, optimizer, schedules, place in the
-data; and the curves the same losses.
-The exit status is 1 if anything differs. Keep the training short (train_cfg.max_iters), with
+The training of CONFIG runs once undisturbed (DIR/calm), and once with SIGKILL (DIR/chaos) at
+moments that are random within equal parts of it. After the last kill it runs to its end. Then the
+last checkpoints must hold the same bits (weights, EMA, optimizer, schedules, place in the data),
+and the curves the same losses. The exit status is 1 if anything differs.
+ Keep the training short (train_cfg.max_iters), with
 several checkpoints in it, and log every step (default_hooks.logger.interval=1), since the kills
 are timed by the log.
 """
@@ -26,29 +26,37 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from beit_mm.checkpoints import read_checkpoint
+from beit_mm.checkpoints.store import pointed_at
+from beit_mm.cli.run_tool import run_tool
+from beit_mm.contracts import UserError
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import torch  # noqa: E402
-
-from beit_mm.checkpoints import read_checkpoint  # noqa: E402
-from beit_mm.checkpoints.store import pointed_at  # noqa: E402
-
-STATE = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'train_loop')
-STATE += ('module_states',)
+STATE = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
+STATE += ('train_loop', 'module_states')
 CLOCK = ('time', 'data_time', 'eta', 'memory')  # the rest of the curves is no matter of time
 
 
 class Row(NamedTuple):
-    """One kill: iterations in the curve, iterations of the last checkpoint."""
+    """One kill.
+
+    Attributes:
+        reached: Last iteration in the curve.
+        saved: Iteration of the last checkpoint.
+        writing: A file was half written.
+    """
 
     reached: int
     saved: int
-    writing: bool  # a file was half written
+    writing: bool
 
 
 def differences(left: Any, right: Any, where: str = '') -> Iterator[str]:
-    """The places where two states differ, bit by bit."""
+    """Yield the places where two states differ, bit by bit."""
     if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
         same = left.shape == right.shape and left.dtype == right.dtype
         if not same or left.numpy().tobytes() != right.numpy().tobytes():
@@ -69,7 +77,7 @@ def differences(left: Any, right: Any, where: str = '') -> Iterator[str]:
 
 
 def state_of(path: str | Path) -> dict:
-    """What a checkpoint says of the training, without clocks and names."""
+    """Return what a checkpoint holds of the training, without clocks and names."""
     checkpoint = read_checkpoint(str(path), 'cpu')
     state = {key: checkpoint[key] for key in STATE if key in checkpoint}
     state['meta'] = {key: checkpoint['meta'][key] for key in ('epoch', 'iter', 'seed')}
@@ -91,7 +99,7 @@ class Run:
         self.work_dir = work_dir
 
     def poll(self) -> bool:
-        """Whether it has come to its end.
+        """Return whether the training has come to its end.
 
         Raises:
             SystemExit: A process has failed by itself; the others are ended too.
@@ -103,7 +111,7 @@ class Run:
         return all(code == 0 for code in codes)
 
     def wait(self, seconds: float = float('inf')) -> bool:
-        """Whether it has come to its end within ``seconds``."""
+        """Return whether the training has come to its end within ``seconds``."""
         end = time.monotonic() + seconds
         while not (over := self.poll()) and time.monotonic() < end:
             time.sleep(0.005)
@@ -119,7 +127,7 @@ class Run:
 
 
 def start(config: str, work_dir: Path, nproc: int, options: list[str], resume: bool) -> Run:
-    """All in one process group, so that a kill takes every process and its workers along.
+    """Start a training whose processes are one group, so that a kill ends them and their workers.
 
     The processes get the environment that a launcher gives, without one: torchrun's own children
     are in sessions of their own, and would outlive a SIGKILL of it.
@@ -155,14 +163,14 @@ def last_iteration(work_dir: Path) -> int:
 
 
 def logged(work_dir: Path) -> int:
-    """The last iteration in the curve, whose last line may be cut off."""
+    """Return the last iteration in the curve, whose last line may be cut off."""
     path = work_dir / 'scalars.jsonl'
     found = re.findall(r'"iter": (\d+)', path.read_text(encoding='utf-8')) if path.exists() else []
     return int(found[-1]) if found else 0
 
 
 def kill_at(run: Run, iteration: float, delay: float) -> bool:
-    """``delay`` seconds after ``iteration`` was logged; False if it came to its end before."""
+    """Kill ``delay`` seconds after ``iteration`` was logged; return False if it ended before."""
     while logged(run.work_dir) < iteration:
         if run.wait(0.01):
             return False
@@ -181,14 +189,19 @@ def chaos(
     options: list[str],
     progress: Callable[[str], None] = lambda line: None,
 ) -> tuple[list[Row], list[str]]:
-    """The rows of the table, and the names of what differs at the end.
+    """Return a row for each kill, and the names of what differs at the end.
 
-    ``progress`` gets a line after each kill.
+    Args:
+        options: Of --cfg-options.
+        progress: Gets a line after each kill.
+
+    Raises:
+        UserError: ``work_dir`` has an earlier comparison.
     """
     calm, wild = work_dir / 'calm', work_dir / 'chaos'
     for folder in (calm, wild):
         if folder.exists():
-            raise SystemExit(f'{folder} exists already; choose another --work-dir')
+            raise UserError(f'{folder} exists already; choose another --work-dir')
     progress('the training that is left alone')
     start(config, calm, nproc, options, resume=False).wait()
     total = last_iteration(calm)
@@ -241,4 +254,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

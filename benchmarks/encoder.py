@@ -1,4 +1,4 @@
-"""How long BEiTEncoder takes with its relative position bias kept, gathered, or absent.
+"""Time BEiTEncoder with its relative position bias kept, gathered, or absent.
 
     python benchmarks/encoder.py --size 224 512 --batch 8 --device cuda
 
@@ -13,10 +13,9 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from beit_mm.models.backbones import BEiTEncoder  # noqa: E402
+from beit_mm.models.backbones import BEiTEncoder
 
 VARIANTS = {
     'no bias': dict(rel_pos=None),
