@@ -76,7 +76,7 @@ def differences(left: Any, right: Any, where: str = '') -> Iterator[str]:
         yield where
 
 
-def state_of(path: str | Path) -> dict:
+def read_state(path: str | Path) -> dict:
     """Return what a checkpoint holds of the training, without clocks and names."""
     checkpoint = read_checkpoint(str(path), 'cpu')
     state = {key: checkpoint[key] for key in STATE if key in checkpoint}
@@ -86,7 +86,7 @@ def state_of(path: str | Path) -> dict:
     return state
 
 
-def curve_of(work_dir: str | Path) -> list[dict]:
+def read_curve(work_dir: str | Path) -> list[dict]:
     lines = (Path(work_dir) / 'scalars.jsonl').read_text(encoding='utf-8').splitlines()
     return [{k: v for k, v in json.loads(line).items() if k not in CLOCK} for line in lines]
 
@@ -157,12 +157,12 @@ def start(config: str, work_dir: Path, nproc: int, options: list[str], resume: b
     return Run(ranks, work_dir)
 
 
-def last_iteration(work_dir: Path) -> int:
+def read_last_iteration(work_dir: Path) -> int:
     path = pointed_at(work_dir, work_dir)
-    return state_of(path)['meta']['iter'] if path else 0
+    return read_state(path)['meta']['iter'] if path else 0
 
 
-def logged(work_dir: Path) -> int:
+def read_logged_iteration(work_dir: Path) -> int:
     """Return the last iteration in the curve, whose last line may be cut off."""
     path = work_dir / 'scalars.jsonl'
     found = re.findall(r'"iter": (\d+)', path.read_text(encoding='utf-8')) if path.exists() else []
@@ -171,7 +171,7 @@ def logged(work_dir: Path) -> int:
 
 def kill_at(run: Run, iteration: float, delay: float) -> bool:
     """Kill ``delay`` seconds after ``iteration`` was logged; return False if it ended before."""
-    while logged(run.work_dir) < iteration:
+    while read_logged_iteration(run.work_dir) < iteration:
         if run.wait(0.01):
             return False
     if run.wait(delay):
@@ -204,7 +204,7 @@ def chaos(
             raise UserError(f'{folder} exists already; choose another --work-dir')
     progress('the training that is left alone')
     start(config, calm, nproc, options, resume=False).wait()
-    total = last_iteration(calm)
+    total = read_last_iteration(calm)
     chance = random.Random(seed)
     rows: list[Row] = []
     begin = time.monotonic()
@@ -214,7 +214,7 @@ def chaos(
         if not kill_at(run, iteration, chance.uniform(0.0, 0.3)):
             break
         writing = any(wild.glob('.*.tmp'))
-        rows.append(Row(logged(wild), last_iteration(wild), writing))
+        rows.append(Row(read_logged_iteration(wild), read_last_iteration(wild), writing))
         left = (time.monotonic() - begin) / len(rows) * (kills + 1 - len(rows))
         progress(
             f'kill {len(rows)} of {kills}: iteration {rows[-1].reached} of {total}, last '
@@ -222,8 +222,8 @@ def chaos(
         )
     start(config, wild, nproc, options, resume=True).wait()
     last = pointed_at(calm, calm), pointed_at(wild, wild)
-    found = [f'checkpoint{place}' for place in differences(*map(state_of, last))]
-    found += [f'curve{place}' for place in differences(curve_of(calm), curve_of(wild))]
+    found = [f'checkpoint{place}' for place in differences(*map(read_state, last))]
+    found += [f'curve{place}' for place in differences(read_curve(calm), read_curve(wild))]
     return rows, found
 
 

@@ -77,8 +77,8 @@ def from_openmmlab(tensors: Named) -> dict[str, Tensor]:
 def vqkd_from_openmmlab(tensors: Named) -> dict[str, Tensor]:
     """Return weights of mmpretrain's VQKD as those of VQKDTokenizer."""
     rules = [
-        *OPENMMLAB,
         (r'encoder\.ln1', 'encoder.norm'),
+        *OPENMMLAB,
         (r'quantize\.embedding\.weight', 'codebook.weight'),
         (r'quantize\.embedding\.initted', 'codebook.initialized'),
     ]

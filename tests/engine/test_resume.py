@@ -111,9 +111,9 @@ def test_resume__a_validation_that_was_cut_off_is_made(kind, tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(TinyMetric, 'compute_metrics', lambda *args: (_ for _ in ()).throw(Killed()))
         train(config)
-    assert [line['kind'] for line in chaos_resume.curve_of(tmp_path)] == ['train'] * due
+    assert [line['kind'] for line in chaos_resume.read_curve(tmp_path)] == ['train'] * due
     train(config, resume=True)
-    kinds = [(line['kind'], line['iter']) for line in chaos_resume.curve_of(tmp_path)]
+    kinds = [(line['kind'], line['iter']) for line in chaos_resume.read_curve(tmp_path)]
     first, second = range(1, due + 1), range(due + 1, 2 * due + 1)
     assert kinds == [*(('train', i) for i in first), ('val', due)] + [
         *(('train', i) for i in second),

@@ -125,7 +125,7 @@ def test_thirty_kills__the_same_bits(kind, server, tmp_path):
             group = server.start(chaos, kind)
             target = STEPS * (kills + chance.random()) / (KILLS + 1)
             until = time.monotonic() + 60
-            while chaos_resume.logged(chaos) < target and time.monotonic() < until:
+            while chaos_resume.read_logged_iteration(chaos) < target and time.monotonic() < until:
                 time.sleep(0.002)
             time.sleep(chance.uniform(0, 0.03))
             try:

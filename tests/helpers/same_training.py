@@ -41,7 +41,7 @@ def train(config: dict, kill_before: int | None = None, resume: bool = False) ->
 
 def assert_same(calm: Path, chaos: Path) -> None:
     last = chaos_resume.pointed_at(calm, calm), chaos_resume.pointed_at(chaos, chaos)
-    states = [chaos_resume.state_of(path) for path in last]
+    states = [chaos_resume.read_state(path) for path in last]
     assert list(chaos_resume.differences(*states)) == []
     assert {'state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'} <= set(states[0])
-    assert chaos_resume.curve_of(calm) == chaos_resume.curve_of(chaos)
+    assert chaos_resume.read_curve(calm) == chaos_resume.read_curve(chaos)

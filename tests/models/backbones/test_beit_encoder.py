@@ -1,5 +1,3 @@
-import re
-
 import pytest
 import timm.models.beit
 import torch
@@ -8,6 +6,7 @@ from mmseg.models.backbones import BEiT
 from transformers import BeitConfig, BeitForMaskedImageModeling
 
 from beit_mm.models import BEiTEncoder, MaskedPatchNeck
+from benchmarks.peers.names import from_hf
 
 TINY = dict(embed_dims=32, num_layers=3, num_heads=2)
 
@@ -61,29 +60,8 @@ def test_equals_timm__outputs_and_gradients():
 
 
 def hf_to_ours(state_dict):
-    rules = [
-        (r'^embeddings\.(cls_token|mask_token)', r'\1'),
-        (r'^embeddings\.patch_embeddings\.projection', 'patch_embed.proj'),
-        (r'^shared_position_bias\.', 'rel_pos_bias.'),
-        (r'^layers\.', 'blocks.'),
-        (r'attention\.o_proj', 'attn.proj'),
-        (r'attention\.(.)_proj', r'attn.\1'),
-        (r'layernorm_before', 'norm1'),
-        (r'layernorm_after', 'norm2'),
-        (r'lambda_', 'gamma_'),
-    ]
-    result = {}
-    for name, value in state_dict.items():
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        result[name] = value
-    for layer in range(3):
-        prefix = f'blocks.{layer}.attn.'
-        parts = [result.pop(f'{prefix}{part}.weight') for part in 'qkv']
-        result[f'{prefix}qkv.weight'] = torch.cat(parts)
-        result[f'{prefix}q_bias'] = result.pop(f'{prefix}q.bias')
-        result[f'{prefix}v_bias'] = result.pop(f'{prefix}v.bias')
-    return result
+    named = from_hf({f'beit.{name}': value for name, value in state_dict.items()})
+    return {name.removeprefix('backbone.'): value for name, value in named.items()}
 
 
 def hf_config(**kwargs) -> BeitConfig:

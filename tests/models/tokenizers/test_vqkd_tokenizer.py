@@ -1,5 +1,4 @@
 import copy
-import re
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from mmpretrain.models import VQKD
 from beit_mm.evaluation import TokenizerQuality
 from beit_mm.models import FrozenFeatures, MaskedImageModel, VQKDTokenizer
 from beit_mm.registry import MODELS
+from benchmarks.peers.names import vqkd_from_openmmlab
 
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2)
 SMALL = dict(vocab_size=24, code_dim=6, arch=ARCH, img_size=32, patch_size=8, decoder_layers=1)
@@ -47,27 +47,6 @@ def unchanged(module, before: dict) -> bool:
     return all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
-def mmpretrain_to_ours(state: dict) -> dict:
-    rules = [
-        (r'patch_embed\.projection', 'patch_embed.proj'),
-        (r'encoder\.ln1', 'encoder.norm'),
-        (r'ffn\.layers\.0\.0', 'mlp.fc1'),
-        (r'ffn\.layers\.1', 'mlp.fc2'),
-        (r'\.layers\.(\d+)\.', r'.blocks.\1.'),
-        (r'\.ln(\d)', r'.norm\1'),
-        (r'quantize\.embedding\.weight', 'codebook.weight'),
-        (r'quantize\.embedding\.initted', 'codebook.initialized'),
-    ]
-    result = {}
-    for name, value in state.items():
-        if name == 'quantize.cluster_size':
-            continue
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        result[name] = value
-    return result
-
-
 @pytest.fixture
 def theirs():
     encoder = dict(
@@ -91,7 +70,7 @@ def theirs():
 
 def test_equals_mmpretrain__tokens_and_one_step_of_the_codes(theirs):
     ours = tokenizer(decay=0.9).train()
-    ours.load_state_dict(mmpretrain_to_ours(theirs.state_dict()))
+    ours.load_state_dict(vqkd_from_openmmlab(theirs.state_dict()))
     images = torch.rand(3, 3, 32, 32)
     theirs.eval()
     ids = ours.encode(images)
