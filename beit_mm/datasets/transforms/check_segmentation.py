@@ -1,5 +1,5 @@
 from beit_mm.contracts import UserError
-from beit_mm.datasets.transforms.load_segmentation_mask import ids_out_of_range
+from beit_mm.datasets.transforms.load_segmentation_mask import describe_wrong_ids
 from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
 
@@ -38,15 +38,15 @@ class CheckSegmentation(Transform):
                 f'{path} has shape {mask.shape}; a mask is (H, W) with one class id for each '
                 'pixel, not a picture in colors'
             )
-        if wrong := other_size(mask.shape, results.get('ori_shape', mask.shape)):
+        if wrong := describe_size_difference(mask.shape, results.get('ori_shape', mask.shape)):
             raise UserError(f'{path}: {wrong} ({results.get("img_path", "image")})')
         if self.num_classes is not None:
-            if wrong := ids_out_of_range(mask, self.num_classes, self.ignore_index):
+            if wrong := describe_wrong_ids(mask, self.num_classes, self.ignore_index):
                 raise UserError(f'{path}: {wrong}')
         return results
 
 
-def other_size(mask: tuple[int, int], image: tuple[int, int]) -> str | None:
+def describe_size_difference(mask: tuple[int, int], image: tuple[int, int]) -> str | None:
     """Return in words how the size (H, W) of a mask differs from its image's, or None."""
     mask, image = tuple(mask[:2]), tuple(image[:2])
     if mask == image:

@@ -68,11 +68,11 @@ class LoadSegmentationMask(FileReader, Transform):
         mask = read_mask(path, fileio.get(path, backend_args=self.backend_args))
         reduce = bool(given if asked is None else asked)
         try:
-            mask = trained_ids(mask, reduce, self.ignore_index, results.get('label_map'))
+            mask = map_ids(mask, reduce, self.ignore_index, results.get('label_map'))
         except UserError as error:
             raise UserError(f'{path}: {error}') from None
         if self.num_classes is not None:
-            if wrong := ids_out_of_range(mask, self.num_classes, self.ignore_index):
+            if wrong := describe_wrong_ids(mask, self.num_classes, self.ignore_index):
                 raise UserError(f'{path}: {wrong}')
         results['gt_seg_map'] = mask
         results.setdefault('seg_fields', []).append('gt_seg_map')
@@ -124,7 +124,7 @@ def _read_picture(path: str, content: bytes) -> np.ndarray:
     return mask.astype(np.int64) if mode in ('1', 'I') else mask
 
 
-def trained_ids(
+def map_ids(
     mask: np.ndarray, reduce_zero_label: bool, ignore_index: int, label_map: dict | None
 ) -> np.ndarray:
     """Return the ids that the loss sees, of the ids of the file."""
@@ -146,7 +146,7 @@ def trained_ids(
     return mask
 
 
-def ids_out_of_range(mask: np.ndarray, num_classes: int, ignore_index: int) -> str | None:
+def describe_wrong_ids(mask: np.ndarray, num_classes: int, ignore_index: int) -> str | None:
     """Return in words what is wrong with the ids of a mask, or None."""
     wrong = (mask >= num_classes) & (mask != ignore_index)
     if mask.dtype.kind == 'i':

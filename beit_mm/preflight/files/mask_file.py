@@ -7,12 +7,12 @@ from pathlib import PurePath
 import numpy as np
 
 from beit_mm.contracts import Finding
-from beit_mm.datasets.transforms.check_segmentation import other_size
+from beit_mm.datasets.transforms.check_segmentation import describe_size_difference
 from beit_mm.datasets.transforms.load_segmentation_mask import (
     ONE_ID_A_PIXEL,
-    ids_out_of_range,
+    describe_wrong_ids,
+    map_ids,
     read_mask,
-    trained_ids,
 )
 from beit_mm.preflight.files.image_file import ImageFacts, bits_of, decode, read_file
 
@@ -85,7 +85,7 @@ def _check_size(
             f'is not turned, but its image is (EXIF orientation {image.orientation}); {advice}'
         )
         yield Finding('error', path, message, 'mask-exif')
-    elif wrong := other_size(mask, loaded):
+    elif wrong := describe_size_difference(mask, loaded):
         transposed = mask == loaded[::-1]
         message = wrong.removeprefix('the mask ')
         kind = 'mask-transposed' if transposed else 'mask-size'
@@ -116,12 +116,12 @@ def _check_ids(path: str, mask: np.ndarray, bits: int, rules: MaskRules) -> Iter
         message = f'is stored with {bits} bits, its ids fit into 8; save it as an 8-bit PNG'
         yield Finding('note', path, message, 'mask-sixteen-bit')
     try:
-        ids = trained_ids(mask, rules.reduce_zero_label, rules.ignore_index, rules.label_map)
+        ids = map_ids(mask, rules.reduce_zero_label, rules.ignore_index, rules.label_map)
     except ValueError as error:
         yield Finding('error', path, str(error), 'mask-id-out-of-range')
         return
     if rules.num_classes is not None:
-        if wrong := ids_out_of_range(ids, rules.num_classes, rules.ignore_index):
+        if wrong := describe_wrong_ids(ids, rules.num_classes, rules.ignore_index):
             yield Finding('error', path, f'has {wrong}', 'mask-id-out-of-range')
             return
     if ids.min() == ids.max():

@@ -88,7 +88,9 @@ def made(tmp_path_factory) -> Path:
     tokenizer = MODELS.build(model_config()['tokenizer']).train()
     with torch.no_grad():
         for _ in range(20):
-            tokenizer.logits(torch.rand(4, 3, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3))
+            tokenizer.posterior(
+                torch.rand(4, 3, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
+            )
     torch.save(tokenizer.state_dict(), folder / 'tokenizer.pth')
     make(config_of(folder), folder / 'cache')
     return folder
