@@ -12,8 +12,9 @@ from beit_mm.contracts.mim_head import MIMHead
 from beit_mm.contracts.mim_neck import MIMNeck
 from beit_mm.contracts.quantizer import Quantizer
 from beit_mm.contracts.sample_source import FileReader, SampleSource, WrappedSource
-from beit_mm.contracts.target import Target, Tokenizer
+from beit_mm.contracts.target import Target
 from beit_mm.contracts.token_source import TokenSource
+from beit_mm.contracts.tokenizer import Tokenizer
 from beit_mm.contracts.training_state import TrainingState
 
 __all__ = [

@@ -13,16 +13,14 @@ class MIMHead(BaseModule):
     Attributes:
         derived: Arguments of the constructor that the model fills in where the config leaves them
             out: ``dims`` of the backbone, ``vocab_size`` and ``target_dims`` of the target.
+        predicts_all: All patches are trained on, not the masked ones alone.
         needs: What the head is given beside the targets, as keyword arguments of :meth:`loss`:
             ``codebook`` (V, D), the target's ``code_vectors()``, and ``posterior`` (M, V).
     """
 
     derived: tuple[str, ...] = ()
+    predicts_all: bool = False
     needs: tuple[str, ...] = ()
-
-    def positions(self, mask: Tensor) -> Tensor:
-        """Return the patches (B, h, w) bool that are trained on: the masked ones."""
-        return mask
 
     @abstractmethod
     def loss(self, features: Tensor, targets: Tensor, **extras: Tensor) -> dict[str, Tensor]:

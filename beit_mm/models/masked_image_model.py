@@ -82,7 +82,8 @@ class MaskedImageModel(BaseModel, TokenSource):
         if mode not in ('loss', 'predict'):
             raise ValueError(f"mode={mode!r}: expected 'tensor', 'loss' or 'predict'")
         check_batch(token_inputs, mask, cached, self.head, self.tokenizer)
-        where = self.head.positions(mask) if mode == 'loss' else mask  # (B, h, w)
+        everywhere = mode == 'loss' and self.head.predicts_all
+        where = torch.ones_like(mask) if everywhere else mask  # (B, h, w)
         features = self.features(inputs, mask, where)  # (M, C), or a dict of terms
         targets = self.targets(token_inputs, where, **cached)  # (M,)
         if mode == 'loss':

@@ -95,12 +95,6 @@ def test_head__learns_and_tells_metrics(name, number):
         torch.testing.assert_close(head.predict(features)[2:3], head.predict(features[2:3]))
 
 
-@pytest.mark.parametrize('name', HEADS)
-def test_positions__contain_the_masked_patches(name):
-    mask = torch.rand(2, 3, 2) < 0.5
-    assert build(HEADS, name).positions(mask)[mask].all()
-
-
 # ---- features ----
 
 

@@ -9,6 +9,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 
 from beit_mm.checkpoints import IncompleteCheckpointError
+from beit_mm.contracts.derived import facts_of_backbone, facts_of_target, with_derived
 from beit_mm.engine import BEiTOptimWrapperConstructor
 from beit_mm.models import BEiTEncoder
 from beit_mm.registry import MODELS
@@ -49,7 +50,8 @@ def build(**kwargs):
     model.tokenizer.train()
     with torch.no_grad():
         for _ in range(20):
-            model.tokenizer.logits(colors(4, (4, 4), pixels=4) / 255)
+            vectors = model.tokenizer.vectors(colors(4, (4, 4), pixels=4) / 255)
+            model.tokenizer.quantizer.logits(vectors)
     model.tokenizer.eval()
     return model
 
@@ -107,7 +109,10 @@ def test_initial_loss__is_ln_of_the_vocabulary(vocab_size):
 def test_number_of_parameters__of_beit_base():
     cfg = Config.fromfile(ROOT / 'configs/_base_/models/beit_base-p16.py').model
     with torch.device('meta'):
-        parts = {name: MODELS.build(cfg[name]) for name in ('backbone', 'neck', 'head')}
+        parts = dict(backbone=MODELS.build(cfg.backbone))
+        known = facts_of_backbone(parts['backbone']) | facts_of_target(cfg.tokenizer, MODELS)
+        for name in ('neck', 'head'):
+            parts[name] = MODELS.build(with_derived(cfg[name], MODELS, known))
     number = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
     assert number['head'] == 6_299_648
     assert sum(number.values()) == 91_965_776

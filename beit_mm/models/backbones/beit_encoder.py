@@ -101,6 +101,7 @@ class BEiTEncoder(Backbone):
         self.adapt_channels = adapt_channels
         self.patch_size = patch_size
         self.grid = patch_grid(img_size, patch_size, 'img_size')
+        self.img_size = self.grid[0] * patch_size, self.grid[1] * patch_size
         if pretrained_img_size is not None:
             self.pretrained_grid = patch_grid(
                 pretrained_img_size, patch_size, 'pretrained_img_size'
@@ -164,7 +165,9 @@ class BEiTEncoder(Backbone):
             One output for each of ``out_indices``; in a pair with the shared bias
             (1, heads, 1+N, 1+N) of the attention logits, None if there is none.
         """
-        grid = patch_grid(x.shape[-2:], self.patch_size, 'the input')
+        grid = self.grid
+        if tuple(x.shape[-2:]) != self.img_size:
+            grid = patch_grid(x.shape[-2:], self.patch_size, 'the input')
         x = self._embed(x, mask, grid)  # (B, 1+N, C)
         bias = None if self.rel_pos_bias is None else self.rel_pos_bias(grid)
         outputs = []

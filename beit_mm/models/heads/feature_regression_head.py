@@ -1,4 +1,3 @@
-import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
@@ -47,14 +46,10 @@ class FeatureRegressionHead(MIMHead):
                 raise UserError(f'FeatureRegressionHead.{name}={value!r}: expected one of {known}')
         self.target_dims = target_dims
         self.dims = dims
-        self.trains_all = positions == 'all'
+        self.predicts_all = positions == 'all'
         self.error = ERRORS[error]
         self.proj = nn.Linear(dims, target_dims)
         init_linear_and_norm(self.proj, init_std)
-
-    def positions(self, mask: Tensor) -> Tensor:
-        """Return the patches that have a loss, (B, h, w) bool."""
-        return torch.ones_like(mask) if self.trains_all else mask
 
     def loss(self, features: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return the mean error ``loss`` of features (M, C) and targets (M, target_dims)."""

@@ -57,12 +57,8 @@ class SoftTokenHead(VisualTokenHead):
         self.target = target
         self.smoothing = smoothing
         self.temperature = temperature
-        self.trains_all = positions == 'all'
+        self.predicts_all = positions == 'all'
         self.needs = NEEDS[target]
-
-    def positions(self, mask: Tensor) -> Tensor:
-        """Return the patches that have a loss, (B, h, w) bool."""
-        return torch.ones_like(mask) if self.trains_all else mask
 
     def loss(
         self,
