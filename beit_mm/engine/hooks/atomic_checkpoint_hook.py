@@ -248,7 +248,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     @property
     def _best(self) -> dict[str, str | None]:
-        """The best checkpoint for each metric; CheckpointHook keeps a single one elsewhere."""
+        """Best checkpoint of each metric; CheckpointHook keeps a single one elsewhere."""
         is_single = len(self.key_indicators) == 1
         return {'': self.best_ckpt_path} if is_single else dict(self.best_ckpt_path_dict)
 
