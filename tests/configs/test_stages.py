@@ -324,6 +324,18 @@ def test_no_description_or_an_odd_one__nothing_is_said_and_nothing_breaks(chain,
     assert warned(log_of(runner)) == ['data_preprocessor.mean']
 
 
+def test_description_of_format_1__is_read_without_digests_of_the_tokenizer(chain):
+    """They count names in its state dict that are others now."""
+    checkpoint = read_checkpoint(chain['pretrain'][0])
+    stored = checkpoint['meta']['beit_mm']
+    assert stored['format'] == 2 and {'sha256', 'weights_sha256'} < set(stored['tokenizer'])
+    checkpoint['meta']['beit_mm'] = dict(copy.deepcopy(stored), format=1)
+    old = description_of(checkpoint)
+    for name in ('sha256', 'weights_sha256'):
+        assert stored['tokenizer'].pop(name) and name not in old['tokenizer']
+    assert dict(old, format=2, code=None) == dict(stored, code=None)
+
+
 @pytest.mark.parametrize(('kind', 'keys'), [('A', []), ('B', ['model.tokenizer.features'])])
 def test_options__where_the_weights_of_a_part_came_from_is_no_difference(kind, keys):
     found = dict(features=dict(type='A', init_cfg=dict(checkpoint='a.pth')))  # as it was stored
@@ -340,7 +352,8 @@ def test_options__where_the_weights_of_a_part_came_from_is_no_difference(kind, k
 def other_tokenizer(chain, tmp_path_factory) -> str:
     """The tokenizer of the chain, with another number somewhere."""
     checkpoint = read_checkpoint(chain['token'][0])
-    checkpoint['state_dict']['codebook'][0, 0] += 1e-6
+    (codebook,) = (t for n, t in checkpoint['state_dict'].items() if n.endswith('codebook'))
+    codebook[0, 0] += 1e-6
     path = tmp_path_factory.mktemp('other') / 'token.pth'
     torch.save(checkpoint, path)
     return str(path)

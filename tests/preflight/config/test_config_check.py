@@ -271,6 +271,50 @@ def test_vocabulary__of_a_tokenizer_in_training_and_its_metric(name, change, siz
     assert f'but model.vocab_size={size}; set them equal' in found['val_evaluator.vocab_size']
 
 
+def test_derived_arguments__may_be_left_out_and_are_checked_where_given(tmp_path):
+    def found(text):
+        path = tmp_path / 'child.py'
+        path.write_text(
+            f"_base_ = '{CONFIGS / PRETRAIN}'\nmodel = dict("
+            "neck=dict(_delete_=True, type='MaskedPatchNeck'), "
+            f"head=dict(_delete_=True, type='VisualTokenHead'{text}))\n"
+        )
+        return {finding.place: finding for finding in check_config(load_config(path))}
+
+    assert found('') == {}
+    assert found(', vocab_size=8').keys() == {'model.head.vocab_size'}
+
+
+@pytest.mark.parametrize(
+    'tokenizer',
+    [
+        dict(type='KMeansTokenizer', features=dict(type='PatchPixels', patch_size=16), stride=16),
+        dict(type='VQKDTokenizer', arch='base', patch_size=16),
+    ],
+)
+def test_stride__is_asked_of_the_class(tmp_path, tokenizer):
+    path = tmp_path / 'child.py'
+    path.write_text(
+        f"_base_ = '{CONFIGS / PRETRAIN}'\n"
+        f'model = dict(tokenizer=dict(_delete_=True, **{tokenizer}))\n'
+    )
+    found = {finding.place: finding.message for finding in check_config(load_config(path))}
+    assert '/ stride=16' in found['train_dataloader.dataset.pipeline.1.token_size']
+
+
+def test_grids__of_each_data_set_that_is_joined(tmp_path):
+    path = tmp_path / 'child.py'
+    path.write_text(
+        f"_base_ = '{CONFIGS / PRETRAIN}'\n"
+        'train_dataloader = dict(dataset=dict(_delete_=True, type="mmengine.ConcatDataset", '
+        'datasets=[{{_base_.train_dataloader.dataset}}, {{_base_.train_dataloader.dataset}}]))\n'
+        'model = dict(backbone=dict(patch_size=16))\n'
+    )
+    places = {finding.place for finding in check_config(load_config(path))}
+    for number in (0, 1):
+        assert f'train_dataloader.dataset.datasets.{number}.pipeline.2.grid' in places
+
+
 def test_variables__of_a_config_that_are_joined_to_others(tmp_path):
     path = tmp_path / 'child.py'
     path.write_text(
