@@ -1,4 +1,4 @@
-"""Lets ``import torchvision`` succeed where a CUDA-built torchvision meets a CPU-only torch."""
+"""Make ``import torchvision`` work where a CUDA-built torchvision meets a CPU-only torch."""
 
 import sys
 from importlib.machinery import PathFinder
@@ -21,7 +21,7 @@ def declare_missing_ops() -> bool:
     so a declaration without an implementation is enough. torchvision itself is not imported.
 
     Returns:
-        bool: True if the operators had to be declared.
+        Whether the operators had to be declared.
     """
     global _library
     if _library is not None or torch.version.cuda is not None or 'torchvision' in sys.modules:

@@ -1,7 +1,6 @@
 import pytest
 import timm.models.beit
 import torch
-from mmengine.runner import load_checkpoint
 from mmseg.models.backbones import BEiT
 from transformers import BeitConfig, BeitForMaskedImageModeling
 
@@ -248,51 +247,6 @@ def test_final_norm__on_the_last_output_only():
     x = torch.randn(1, 3, 32, 32)
     assert torch.equal(model(x)[0], raw(x)[0])
     assert torch.equal(model(x)[1], model.norm(raw(x)[1]))
-
-
-def test_load__shared_table_to_every_layer_gives_the_same_features(tmp_path):
-    shared = randomised(encoder())
-    path = tmp_path / 'pretrained.pth'
-    torch.save({'state_dict': {f'backbone.{k}': v for k, v in shared.state_dict().items()}}, path)
-    init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix='backbone.')
-    per_layer = encoder(rel_pos='per_layer', init_cfg=init_cfg)
-    per_layer.init_weights()
-    x = torch.randn(1, 3, 32, 32)
-    assert torch.allclose(per_layer.eval()(x)[0], shared(x)[0], atol=1e-6)
-
-
-@pytest.mark.parametrize('target', [(64, 64), (48, 64)])
-def test_load__other_size_equals_resizing_at_run_time(tmp_path, target):
-    small = randomised(encoder(abs_pos=True))
-    path = tmp_path / 'small.pth'
-    torch.save(small.state_dict(), path)
-    big = encoder(abs_pos=True, img_size=target).eval()
-    load_checkpoint(big, str(path), strict=True)
-    x = torch.randn(1, 3, *target)
-    assert torch.allclose(big(x)[0], small(x)[0], atol=1e-5)
-
-
-def test_load__rectangular_source_must_be_named():
-    wide = encoder(img_size=(32, 48))
-    with pytest.raises(ValueError, match='pretrained_img_size'):
-        encoder(img_size=64).load_state_dict(wide.state_dict())
-    encoder(img_size=64, pretrained_img_size=(32, 48)).load_state_dict(wide.state_dict())
-
-
-def test_load__grid_with_as_many_positions_is_resized_once(tmp_path):
-    wide = randomised(encoder(abs_pos=True, img_size=(32, 64)))
-    path = tmp_path / 'wide.pth'
-    torch.save(wide.state_dict(), path)
-    start = dict(type='Pretrained', checkpoint=str(path))
-    options = dict(abs_pos=True, img_size=(64, 32), pretrained_img_size=(32, 64))
-    tall = encoder(**options, init_cfg=start)
-    tall.init_weights()
-    x = torch.randn(1, 3, 64, 32)
-    expected = wide.eval()(x)[0]
-    assert torch.allclose(tall.eval()(x)[0], expected, atol=1e-5)
-    resumed = encoder(**options)  # its own checkpoint has its own grid
-    resumed.load_state_dict(tall.state_dict())
-    assert torch.allclose(resumed.eval()(x)[0], expected, atol=1e-5)
 
 
 def test_layer_depth():
