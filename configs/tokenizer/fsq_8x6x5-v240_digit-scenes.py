@@ -2,7 +2,7 @@
 
     python tools/train.py configs/tokenizer/fsq_8x6x5-v240_digit-scenes.py
 Result: PSNR 20.7 dB, 98 % of the codes in use (docs/tokenizer_comparison.md).
-Less than a minute on two CPU cores. It needs requirements/tokenizers.txt.
+Less than a minute on two CPU cores.
 """
 
 _base_ = '../_base_/experiments/digit-scenes_tokenizer.py'

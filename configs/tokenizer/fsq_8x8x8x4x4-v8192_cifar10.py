@@ -2,7 +2,7 @@
 
     python tools/train.py configs/tokenizer/fsq_8x8x8x4x4-v8192_cifar10.py
 Result after 600 steps: PSNR 24.2 dB, 87 % of the codes in use (docs/tokenizer_comparison.md).
-Steps and batch are those of dvae_light-v512_cifar10.py. It needs requirements/tokenizers.txt.
+Steps and batch are those of dvae_light-v512_cifar10.py.
 """
 
 _base_ = '../_base_/experiments/cifar10_tokenizer.py'
