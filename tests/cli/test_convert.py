@@ -466,7 +466,7 @@ def test_several_sources__are_read_as_one(tmp_path):
 def test_description__stays_true_of_what_is_written(tmp_path, capsys, suffix):
     images = dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], channel_order='RGB')
     said = dict(
-        format=1,
+        format=2,
         model='MaskedImageModel',
         images=images,
         backbone=dict(type='BEiTEncoder', patch_size=8, img_size=[16, 64]),
@@ -494,7 +494,7 @@ def test_description__stays_true_of_what_is_written(tmp_path, capsys, suffix):
 def test_description__hostile_text_in_safetensors_is_none(tmp_path):
     from safetensors.torch import save_file
 
-    for text in ('[' * 100_000, '{', '7', '{"format": 2}'):
+    for text in ('[' * 100_000, '{', '7', '{"format": 3}'):
         path = tmp_path / f'{len(text)}.safetensors'
         save_file(dict(a=torch.zeros(1)), path, metadata=dict(beit_mm=text))
         assert read_description(path) is None

@@ -17,7 +17,7 @@ def test_pictures__of_a_checkpoint(tmp_path, monkeypatch):
         cv2.imwrite(str(tmp_path / f'images/{number}.png'), image)
     tokenizer = MODELS.build(dict(type='DVAETokenizer', **SIZES)).train()
     with torch.no_grad():
-        tokenizer.quantizer.logits(tokenizer.vectors(torch.rand(4, 3, 8, 16)))
+        tokenizer.posterior(torch.rand(4, 3, 8, 16))
     torch.save(tokenizer.eval().state_dict(), tmp_path / 'tokenizer.pth')
     dataset = dict(
         type='UnlabelledImageFolder',

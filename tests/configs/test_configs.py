@@ -144,8 +144,7 @@ def make_cache(config: Config, folder: Path) -> None:
     """The tokens that the config trains from, by a tokenizer of its own."""
     tokenizer = MODELS.build(config.model.tokenizer)
     for _ in range(20):  # its running statistics spread what it says over the codes
-        images = torch.rand(4, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
-        tokenizer.quantizer.logits(tokenizer.vectors(images))
+        tokenizer.posterior(torch.rand(4, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3))
     torch.save(tokenizer.state_dict(), folder / 'tokenizer.pth')
     checkpoint = str(folder / 'tokenizer.pth')
     config.model.tokenizer.init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
