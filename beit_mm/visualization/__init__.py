@@ -1,15 +1,14 @@
 from beit_mm.visualization.continued_vis_backend import ContinuedVisBackend
-from beit_mm.visualization.figures import (
+from beit_mm.visualization.figures.canvas import to_svg
+from beit_mm.visualization.figures.curves import draw_curves
+from beit_mm.visualization.figures.image_grid import grid, grid_figure
+from beit_mm.visualization.figures.token_pictures import (
     code_atlas,
     code_traversal,
-    draw_curves,
-    grid,
-    grid_figure,
     reconstruction_grid,
-    to_svg,
     usage_histogram,
 )
-from beit_mm.visualization.pages import render_page
+from beit_mm.visualization.pages.page import render_page
 from beit_mm.visualization.patches import (
     constant_ids,
     mask_patches,
