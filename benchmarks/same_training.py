@@ -125,7 +125,7 @@ class Recording:
     def adapt(self, values: dict, work_dir: Path) -> None:
         values['work_dir'] = str(work_dir)
         values['log_level'] = 'WARNING'
-        for scheduler in values['param_scheduler']:  # as in the whole training
+        for scheduler in values.get('param_scheduler') or []:  # as in the whole training
             scheduler.setdefault('end', values['train_cfg']['max_iters'])
         values['train_cfg'].update(max_iters=self.steps, val_interval=self.steps)
         values.setdefault('val_cfg', {})

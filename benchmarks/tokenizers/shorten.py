@@ -22,7 +22,10 @@ def shorten(config: Config, steps: int) -> None:
     for scheduler in schedulers:
         _scale(scheduler, scale, 'begin', 'end')
         _scale(scheduler, scale, 'T_max', 'total_steps', 'periods', 'milestones', least=1)
-    config.param_scheduler = [s for s in schedulers if (s.get('end') or steps) > s.get('begin', 0)]
+    ends = [steps if s.get('end') is None else s['end'] for s in schedulers]
+    config.param_scheduler = [
+        s for s, end in zip(schedulers, ends, strict=True) if end > s.get('begin', 0)
+    ]
     hooks = [*(config.get('custom_hooks') or []), *config.default_hooks.values()]
     for hook in filter(None, hooks):
         kind = hook.get('type', '').split('.')[-1]
