@@ -1,7 +1,7 @@
 """What importing a room brings with it. Each import happens in a fork of one process.
 
-It has torch alone for the layers, and MMEngine and MMCV too for the rest: what these bring
-(transformers, where it is installed) is not our doing.
+It has torch, MMEngine and MMCV: what these bring (transformers, where it is installed) is not our
+doing.
 """
 
 import json
@@ -17,15 +17,9 @@ ROOT = Path(beit_mm.__file__).parent
 PLUGINS = ('models', 'datasets', 'engine', 'evaluation', 'preflight')
 ROOMS = ('contracts', 'checkpoints', 'visualization', *PLUGINS)
 NEVER = ('mmpretrain', 'mmseg', 'torchvision', 'timm', 'transformers', 'scipy', 'safetensors')
-LAYERS = sorted(
-    f'beit_mm.models.layers.{path.stem}'
-    for path in (ROOT / 'models/layers').glob('*.py')
-    if path.stem != '__init__'
-)
-
 SCRIPT = """
 import importlib, json, os, sys, types
-import torch, torch.utils.checkpoint
+import torch
 
 def new_modules(name, bare_packages):
     read, write = os.pipe()
@@ -46,11 +40,10 @@ def new_modules(name, bare_packages):
     with os.fdopen(read) as pipe:
         return json.load(pipe)
 
-torch_alone, all_allowed, bare_packages, never = json.loads(sys.argv[1])
-found = {name: new_modules(name, bare_packages.get(name, {})) for name in torch_alone}
+names, bare_packages, never = json.loads(sys.argv[1])
 import mmengine.runner, mmengine.evaluator, mmcv.transforms
 early = sorted(set(never) & set(sys.modules))
-found.update((name, new_modules(name, bare_packages.get(name, {}))) for name in all_allowed)
+found = {name: new_modules(name, bare_packages.get(name, {})) for name in names}
 print(json.dumps([found, early]))
 """
 
@@ -58,12 +51,10 @@ print(json.dumps([found, early]))
 @pytest.fixture(scope='module')
 def imports() -> dict[str, list[str]]:
     """The modules that importing one adds."""
-    inside = ('', '.models', '.models.layers')  # packages whose __init__ would import the rest
-    bare = {f'beit_mm{name}': str(ROOT.joinpath(*name.split('.'))) for name in inside}
+    bare = {'beit_mm': str(ROOT)}  # whose __init__ would import the rest
     question = (
-        LAYERS,
         ['beit_mm', 'beit_mm.registry', *(f'beit_mm.{room}' for room in ROOMS)],
-        {name: bare for name in (*LAYERS, 'beit_mm.registry')},
+        {'beit_mm.registry': bare},
         NEVER,
     )
     done = subprocess.run(
@@ -99,11 +90,3 @@ def test_rooms__do_not_import_the_task_libraries(imports, room):
     assert of_package(new, f'beit_mm.{room}')
     for name in NEVER:
         assert not of_package(new, name)
-
-
-@pytest.mark.parametrize('layer', LAYERS)
-def test_layers__import_torch_alone(imports, layer):
-    new = imports[layer]
-    outside = {name.split('.')[0] for name in new} - sys.stdlib_module_names
-    assert outside == {'beit_mm'}  # torch is there before
-    assert of_package(new, 'beit_mm') == of_package(new, 'beit_mm.models.layers')

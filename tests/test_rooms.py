@@ -90,6 +90,8 @@ def test_kinds_of_plugins__do_not_import_each_other(path):
     inside = [name.split('.')[1] for name in imports_of(path) if name.startswith('models.')]
     if place[1] == 'layers':
         assert set(inside) <= {'layers'}
+        others = [name for name in imports_of(path) if not name.startswith('models.layers')]
+        assert all(name.startswith('contracts.positions.') for name in others)
         assert {name.split('.')[0] for name in imports_of(path)} <= {'models', 'contracts'}
     else:
         assert set(inside) & set(KINDS) <= {place[1]}
