@@ -42,22 +42,22 @@ def _units(scheduler: Mapping, key: str, unit: str) -> Iterator[Finding]:
 
 
 def _ends(schedulers: list[Mapping], unit: str, length: float) -> Iterator[Finding]:
-    """Find schedules that go on after the training, or are all over before it."""
+    """Find schedules that go on or begin after the training, or are all over before it."""
     begins, ends = {}, {}
     for number, scheduler in enumerate(schedulers):
-        name, end = _find_end(scheduler)
-        counts_in_unit = scheduler.get('by_epoch', True) == (unit == 'max_epochs')
-        begin = scheduler.get('begin', 0)
-        if counts_in_unit and end is None and isinstance(begin, int | float) and begin >= length:
+        if scheduler.get('by_epoch', True) != (unit == 'max_epochs'):
+            continue
+        (name, end), begin = _find_end(scheduler), scheduler.get('begin', 0)
+        key = f'param_scheduler.{number}'
+        if isinstance(end, int | float):
+            begins[f'{key}.{name}'], ends[f'{key}.{name}'] = begin, end
+        elif end is None and isinstance(begin, int | float) and begin >= length:
             yield Finding(
                 'warning',
-                f'param_scheduler.{number}.begin',
+                f'{key}.begin',
                 f'{begin}, but train_cfg.{unit}={length}: the schedule begins after the training; '
                 'set begin of it, and end of the one before, in proportion',
             )
-        if counts_in_unit and isinstance(end, int | float):
-            key = f'param_scheduler.{number}.{name}'
-            begins[key], ends[key] = scheduler.get('begin', 0), end
     for key, end in ends.items():
         if end > length + 1:  # some schedules reach their end one step after the last
             late = f', and begin of it below {length}' if begins[key] >= length else ''
