@@ -4,7 +4,7 @@ from beit_mm.checkpoints.store.atomic_file import open_atomically, sweep, write_
 from beit_mm.checkpoints.store.atomic_local_backend import AtomicLocalBackend
 from beit_mm.checkpoints.store.plain_values import plain_message_hub, restored_message_hub, to_plain
 from beit_mm.checkpoints.store.resume_choice import begin_run, choose_checkpoint, refuse_unfit
-from beit_mm.checkpoints.store.resume_fit import classes_of
+from beit_mm.checkpoints.store.resume_fit import classes_of, with_todays_names
 from beit_mm.checkpoints.store.save_queue import SaveQueue
 from beit_mm.checkpoints.store.saved_checkpoints import (
     POINTER,
@@ -44,5 +44,6 @@ __all__ = [
     'sweep',
     'to_plain',
     'why_broken',
+    'with_todays_names',
     'write_atomically',
 ]

@@ -4,7 +4,12 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch.nn as nn
+from torch import Tensor
+
+from beit_mm.contracts import Tokenizer
 from beit_mm.contracts.runner_access import model_of, optim_wrappers
+from beit_mm.contracts.tensor_names import rename_tensors
 
 PARTS = ('state_dict', 'meta', 'message_hub', 'optimizer')
 COUNTERS = ('params', 'lr', 'last_step', 'optimizer')  # not settings, or changed by schedules
@@ -15,6 +20,15 @@ def classes_of(runner) -> dict[str, list[str]]:
     optimizers = [wrapper.optimizer for wrapper in optim_wrappers(runner)]
     named = {'optim_wrapper.optimizer': optimizers, 'param_scheduler': schedulers_of(runner)}
     return {key: [type(value).__name__ for value in values] for key, values in named.items()}
+
+
+def with_todays_names(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return a state dict with the names that its tokenizers give to tensors as they load it."""
+    state = dict(state)
+    for name, module in model.named_modules():
+        if isinstance(module, Tokenizer):
+            rename_tensors(state, f'{name}.' if name else '', module.renamed_tensors)
+    return state
 
 
 def schedulers_of(runner) -> list:
@@ -40,7 +54,7 @@ def why_unfit(checkpoint: Any, runner, loop: str | None) -> str | None:
     before = checkpoint.get('train_loop', {}).get('loop', loop)
     if loop is not None and before != loop:
         return f'its train_cfg.type is {before}, here {loop}, which counts the data otherwise'
-    saved = checkpoint['state_dict']
+    saved = with_todays_names(checkpoint['state_dict'], model_of(runner))
     for name, parameter in model_of(runner).named_parameters():
         shape = tuple(parameter.shape)
         if parameter.requires_grad and (name not in saved or tuple(saved[name].shape) != shape):

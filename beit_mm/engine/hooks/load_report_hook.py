@@ -20,6 +20,7 @@ from beit_mm.checkpoints.description import (
     here_of,
     tokenizer_of,
 )
+from beit_mm.checkpoints.store import with_todays_names
 from beit_mm.contracts import Backbone, Finding, UserError
 from beit_mm.contracts.digest import weights_sha256
 from beit_mm.contracts.load_report import some
@@ -141,7 +142,7 @@ class LoadReportHook(Hook):
             raise StageMismatchError('\n'.join([*errors, f'({advice})']))
 
     def _report_load(self, runner: Runner, model: nn.Module, checkpoint: dict) -> None:
-        report = LoadReport.of(model, weights_of(checkpoint))
+        report = LoadReport.of(model, with_todays_names(weights_of(checkpoint), model))
         total = len(report.matched) + len(report.reshaped) + len(report.missing)
         if not report.matched:
             firsts = sorted({name.split('.')[0] for name in report.unexpected})
