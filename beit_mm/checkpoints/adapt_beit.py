@@ -148,7 +148,7 @@ def adapt_channels(encoder: Backbone, state_dict: dict, prefix: str) -> None:
 
 
 def _is_transposed(encoder: Backbone, name: str) -> bool:
-    """Whether the checkpoint's grid is another one of as many positions."""
+    """Return whether the checkpoint's grid is another one of as many positions."""
     source = encoder.pretrained_grid
     return source not in (None, encoder.grid) and (
         _num_positions(name, source) == _num_positions(name, encoder.grid)

@@ -135,7 +135,7 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
 
 
 def from_ours(state: Mapping[str, Tensor], task: str, grid: Grid | None = None) -> Conversion:
-    """``BeitForMaskedImageModeling``, ``BeitForImageClassification``, or the encoder of one."""
+    """Convert to a BeitForMaskedImageModeling, a BeitForImageClassification, or the encoder."""
     attention = 'beit.encoder.layer.{}.attention.attention.'
     table = f'{attention}relative_position_bias.{TABLE}'
     layer_names = {ours: theirs for theirs, ours in LAYER.items()}

@@ -59,7 +59,7 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
 
 
 def from_ours(state: Mapping[str, Tensor], task: str, grid: Grid | None = None) -> Conversion:
-    """Pre-training as ``BEiT``, everything else as a classifier with a table in each layer."""
+    """Convert to a ``BEiT`` for pre-training, else to a classifier with a table in each layer."""
     pretrain = task == 'pretrain'
     second = any(name.startswith('neck.blocks.') for name in state)
     norm = None if task == 'backbone' else r'backbone.ln2.\1'

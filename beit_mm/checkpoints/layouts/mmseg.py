@@ -55,7 +55,7 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
 
 
 def from_ours(state: Mapping[str, Tensor], task: str, grid: Grid | None = None) -> Conversion:
-    """A table in each layer, as mmseg's backbone has no shared one.
+    """Give each layer a table, as mmseg's backbone has no shared one.
 
     Raises:
         UserError: The encoder has absolute positions, or an MLP that mmseg's cannot have.

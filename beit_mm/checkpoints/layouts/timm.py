@@ -24,5 +24,5 @@ to_ours = unilm.to_ours
 
 
 def from_ours(state: Mapping[str, Tensor], task: str, grid: Grid | None = None) -> Conversion:
-    """Always a model for classification, with a table in each block."""
+    """Convert to a model for classification, with a table in each block, whatever the task."""
     return unilm.names_from_ours(state, 'backbone' if task == 'pretrain' else task).finish()

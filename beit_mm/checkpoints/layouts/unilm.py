@@ -35,7 +35,7 @@ def matches(names: Collection[str]) -> bool:
 
 
 def to_ours(state: Mapping[str, Tensor]) -> Conversion:
-    """``lm_head`` -> ``head.proj`` with ``norm`` before it, ``head`` -> ``head.fc``."""
+    """Rename ``lm_head`` to ``head.proj``, with ``norm`` before it, and ``head`` to ``head.fc``."""
     last_norm = 'neck' if 'lm_head.weight' in state else 'backbone'
     rules = {
         **DROP_INDEX,
@@ -50,7 +50,7 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
 
 
 def from_ours(state: Mapping[str, Tensor], task: str, grid: Grid | None = None) -> Conversion:
-    """For the original code; pre-training keeps a shared table, other tasks get one per block."""
+    """Convert for the original code; all tasks but pre-training get a table in each block."""
     return add_index(names_from_ours(state, task), grid).finish()
 
 

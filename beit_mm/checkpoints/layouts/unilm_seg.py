@@ -33,7 +33,7 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
 
 
 def from_ours(state: Mapping[str, Tensor], task: str, grid: Grid | None = None) -> Conversion:
-    """With a table in each block, as the original fine-tunes."""
+    """Give each block a table, as the original fine-tunes."""
     segments = task == 'segmentation'
     rules = {
         **without_pretraining(state, f'backbone.blocks.{{}}.attn.{TABLE}'),

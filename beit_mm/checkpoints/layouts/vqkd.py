@@ -43,7 +43,7 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
 
 
 def from_ours(state: Mapping[str, Tensor], task: str = 'tokenizer') -> Conversion:
-    """For the original code."""
+    """Convert for the original code."""
     rules = {
         r'(encoder|decoder)\.norm\.(.+)': r'\1.fc_norm.\2',
         r'(encoder|decoder)\..+': r'\g<0>',

@@ -14,7 +14,7 @@ class VisualTokenHead(MIMHead):
     Args:
         vocab_size: Of the tokenizer whose ids are predicted; derived if left out.
         dims: Channels of the features; derived if left out.
-        init_std: Standard deviation of the weights before truncation, see BEiTEncoder.
+        init_std: Standard deviation of the weights before truncation, see truncated_normal_.
     """
 
     derived = ('vocab_size', 'dims')

@@ -98,7 +98,7 @@ def gather_bias(table: Tensor, index: Tensor) -> Tensor:
 
 
 def _may_keep(tensor: Tensor) -> bool:
-    """Whether ``tensor`` is a real one, outside of what only records operations."""
+    """Return whether ``tensor`` is a real one, outside of what only records operations."""
     return (
         type(tensor.detach()) is Tensor  # no fake one, of an export for example
         and not torch.compiler.is_compiling()

@@ -28,7 +28,7 @@ class PatchAggregationNeck(MIMNeck):
         mlp_ratio, layer_scale_init, norm_eps: As in the encoder.
         drop_path_rate: The encoder's. The extra blocks take the rates of the layers that follow
             ``early_layer``.
-        init_std: As in BEiTEncoder. The extra blocks are divided by depth as its layers
+        init_std: See truncated_normal_. The extra blocks are divided by depth as its layers
             ``early_layer + 1`` and on are.
         original_init: Draw the linear layers of the extra blocks as the released code does, which
             leaves PyTorch's own init in them (uniform, biases too) and then divides by depth.
