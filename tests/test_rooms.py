@@ -91,7 +91,7 @@ def test_kinds_of_plugins__do_not_import_each_other(path):
     if place[1] == 'layers':
         assert set(inside) <= {'layers'}
         others = [name for name in imports_of(path) if not name.startswith('models.layers')]
-        assert all(name.startswith('contracts.positions.') for name in others)
+        assert all(name.startswith('contracts.') for name in others)
         assert {name.split('.')[0] for name in imports_of(path)} <= {'models', 'contracts'}
     else:
         assert set(inside) & set(KINDS) <= {place[1]}
