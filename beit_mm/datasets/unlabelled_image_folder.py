@@ -8,7 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from beit_mm.contracts import MissingFileError, SampleSource, UserError
-from beit_mm.datasets.named_errors import BadImageError, run_transforms
+from beit_mm.datasets.named_errors import BadImageError, raise_named
 from beit_mm.registry import DATASETS
 
 IMAGE_EXTENSIONS = (
@@ -158,7 +158,10 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
         """Return what the pipeline makes of a sample; None if another may take its place."""
         info = self.get_data_info(idx)
         path = info['img_path']
-        data = run_transforms(self.pipeline, info)
+        try:
+            data = self.pipeline(dict(info))
+        except Exception as error:
+            raise_named(error, info)
         if data is None:
             if self.max_refetch == 0 or self.test_mode:
                 raise BadImageError(

@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
 from beit_mm.contracts import FileReader, UserError
-from beit_mm.datasets.named_errors import BadImageError, NamedErrors, run_transforms
+from beit_mm.datasets.named_errors import BadImageError, NamedErrors
 from beit_mm.datasets.transforms import LoadSegmentationMask
 from beit_mm.engine import DatasetCheckHook
 
@@ -115,7 +115,7 @@ def test_who_failed_decides__and_not_what_it_called():
 
     def result_of(transform, error, **info):
         with pytest.raises(RuntimeError) as raised:
-            run_transforms(transform, dict(img_path='x.png', sample_idx=3, error=error, **info))
+            NamedErrors(transform)(dict(img_path='x.png', sample_idx=3, error=error, **info))
         assert raised.value.__cause__ is error
         return type(raised.value), str(raised.value)
 
@@ -155,4 +155,4 @@ def test_mask_of_ours__is_a_file_that_was_read(root):
     load = LoadSegmentationMask(num_classes=2)
     info = dict(img_path='x.png', seg_map_path=str(root / 'gone.png'), sample_idx=3)
     with pytest.raises(BadImageError, match=r"'x\.png' \(sample 3\).*gone\.png.*repair or remove"):
-        run_transforms(load, info)
+        NamedErrors(load)(info)

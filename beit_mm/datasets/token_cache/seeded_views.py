@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS as ALL_DATASETS
 
 from beit_mm.contracts import UserError
 from beit_mm.contracts.digest import plain
-from beit_mm.datasets.named_errors import BadImageError, run_transforms
+from beit_mm.datasets.named_errors import BadImageError, NamedErrors
 from beit_mm.datasets.samplers import SeededIndex
 from beit_mm.datasets.token_cache.cache_files import FLIPS
 from beit_mm.datasets.transforms import BasePatchMask, PackMIMInputs, TwoViewResizedCrop
@@ -76,7 +76,7 @@ class SeededViews:
             SeededIndex(index, self.view_seed(epoch, index)).seed_generators()
             info = self.dataset.get_data_info(index)
             path = info['img_path']
-            results = run_transforms(self.first, info)
+            results = NamedErrors(self.first)(info)
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
