@@ -11,7 +11,6 @@ _base_ = [
     '../_base_/datasets/digit-scenes-500_cls.py',
     '../_base_/schedules/digit-scenes_finetune-300i.py',
 ]
-
 default_hooks = dict(
     logger=dict(interval=50), checkpoint=dict(by_epoch=False, interval=150, max_keep_ckpts=2)
 )

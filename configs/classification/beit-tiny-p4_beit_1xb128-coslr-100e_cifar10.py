@@ -11,7 +11,6 @@ _base_ = [
     '../_base_/datasets/cifar10_cls.py',
     '../_base_/schedules/beit-base_ft-100e.py',
 ]
-
 model = dict(
     backbone=dict(
         init_cfg=dict(

@@ -11,6 +11,5 @@ _base_ = [
     '../_base_/datasets/in1k_pretrain-224.py',
     '../_base_/schedules/beit-base_300e.py',
 ]
-
 default_hooks = dict(logger=dict(interval=100), checkpoint=dict(by_epoch=True, interval=1))
 log_processor = dict(by_epoch=True, window_size=10)

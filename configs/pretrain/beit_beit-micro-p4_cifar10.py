@@ -11,7 +11,6 @@ _base_ = [
     '../_base_/datasets/cifar10_pretrain.py',
     '../_base_/schedules/digit-scenes_pretrain-3000i.py',
 ]
-
 model = dict(backbone=dict(arch='micro'))
 train_dataloader = dict(batch_size=64, num_workers=1)
 auto_scale_lr = dict(base_batch_size=64)

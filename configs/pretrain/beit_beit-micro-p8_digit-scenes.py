@@ -11,6 +11,5 @@ _base_ = [
     '../_base_/datasets/digit-scenes_pretrain.py',
     '../_base_/schedules/digit-scenes_pretrain-3000i.py',
 ]
-
 default_hooks = dict(logger=dict(interval=100), checkpoint=dict(interval=500, max_keep_ckpts=2))
 log_processor = dict(window_size=100)

@@ -13,7 +13,6 @@ _base_ = [
     '../_base_/datasets/folder-4band_pretrain-224.py',
     '../_base_/schedules/folder_pretrain-100000i.py',
 ]
-
 model = dict(
     tokenizer=dict(
         in_channels=4,

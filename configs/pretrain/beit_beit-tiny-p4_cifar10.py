@@ -11,7 +11,6 @@ _base_ = [
     '../_base_/datasets/cifar10_pretrain.py',
     '../_base_/schedules/folder_pretrain-100000i.py',
 ]
-
 auto_scale_lr = dict(base_batch_size=256)
 train_cfg = dict(val_interval=10_000)
 val_cfg = test_cfg = dict()

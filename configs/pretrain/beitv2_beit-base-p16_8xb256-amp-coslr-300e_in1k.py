@@ -11,7 +11,6 @@ _base_ = [
     '../_base_/datasets/in1k_pretrain-224x2.py',
     '../_base_/schedules/beit-base_300e.py',
 ]
-
 optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.98)))
 default_hooks = dict(logger=dict(interval=100), checkpoint=dict(by_epoch=True, interval=1))
 log_processor = dict(by_epoch=True, window_size=10)

@@ -11,5 +11,4 @@ _base_ = [
     '../_base_/datasets/ade20k_512.py',
     '../_base_/schedules/ade20k_160k.py',
 ]
-
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

@@ -11,7 +11,6 @@ _base_ = [
     '../_base_/datasets/ade20k_640.py',
     '../_base_/schedules/ade20k_160k.py',
 ]
-
 model = dict(
     backbone=dict(
         img_size=640,

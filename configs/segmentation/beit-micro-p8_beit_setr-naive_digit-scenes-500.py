@@ -11,7 +11,6 @@ _base_ = [
     '../_base_/datasets/digit-scenes-500_seg.py',
     '../_base_/schedules/digit-scenes_finetune-300i.py',
 ]
-
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.9))
 default_hooks = dict(checkpoint=dict(interval=150))
 log_processor = dict(window_size=50)

@@ -12,6 +12,5 @@ _base_ = [
     '../_base_/datasets/digit-scenes_tokenizer.py',
     '../_base_/schedules/dvae_dalle-pytorch.py',
 ]
-
 train_cfg = dict(max_iters=400, val_interval=400)
 default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=2))

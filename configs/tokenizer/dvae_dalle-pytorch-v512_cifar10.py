@@ -11,6 +11,5 @@ _base_ = [
     '../_base_/datasets/cifar10_tokenizer.py',
     '../_base_/schedules/dvae_dalle-pytorch.py',
 ]
-
 model = dict(vocab_size=512, stride=4)
 train_cfg = dict(max_iters=10_000, val_interval=2_000)

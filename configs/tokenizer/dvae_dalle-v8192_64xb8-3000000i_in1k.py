@@ -12,6 +12,5 @@ _base_ = [
     '../_base_/datasets/in1k_tokenizer-256.py',
     '../_base_/schedules/dvae_3000000i.py',
 ]
-
 default_hooks = dict(logger=dict(interval=100), checkpoint=dict(interval=10_000))
 log_processor = dict(window_size=10)

@@ -12,7 +12,6 @@ _base_ = [
     '../_base_/datasets/folder-4band_tokenizer-112.py',
     '../_base_/schedules/folder_tokenizer-10000i.py',
 ]
-
 # Where configs/pretrain/beit_beit-small-p16_folder-4band.py looks for the tokenizer, whatever the
 # name of your own config.
 work_dir = 'work_dirs/dvae_light-v1024_folder-4band'

@@ -16,7 +16,6 @@ _base_ = [
     '../_base_/datasets/folder_tokenizer-112.py',
     '../_base_/schedules/folder_tokenizer-10000i.py',
 ]
-
 # Where configs/pretrain/beit_beit-small-p16_folder.py looks for the tokenizer, whatever the name of
 # your own config. For a second data set choose another work_dir, and name it there in
 # model.tokenizer.init_cfg.checkpoint.

@@ -1,8 +1,7 @@
 """A dVAE with ReinMax gradients (arXiv 2304.08612), dead-code reset and averaged weights.
 
     python tools/train.py configs/tokenizer/dvae_reinmax-v256_digit-scenes.py
-Result: PSNR 18.3 dB, 62 % of the codes in use (docs/tokenizer_comparison.md).
-Less than a minute on two CPU cores.
+PSNR 18.3 dB, 62 % of codes in use (docs/tokenizer_comparison.md); under a minute on two CPU cores.
 """
 
 _base_ = '../_base_/experiments/digit-scenes_tokenizer.py'

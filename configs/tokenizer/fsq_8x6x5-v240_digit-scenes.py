@@ -1,8 +1,7 @@
 """Finite scalar quantization (arXiv 2309.15505) on digit scenes: 8 x 6 x 5 = 240 tokens.
 
     python tools/train.py configs/tokenizer/fsq_8x6x5-v240_digit-scenes.py
-Result: PSNR 20.7 dB, 98 % of the codes in use (docs/tokenizer_comparison.md).
-Less than a minute on two CPU cores.
+PSNR 20.7 dB, 98 % of codes in use (docs/tokenizer_comparison.md); under a minute on two CPU cores.
 """
 
 _base_ = '../_base_/experiments/digit-scenes_tokenizer.py'

@@ -9,7 +9,6 @@ _base_ = [
     '../_base_/experiments/digit-scenes_tokenizer.py',
     '../_base_/models/features_beit-micro-p8.py',
 ]
-
 model = dict(
     type='VQKDTokenizer',
     vocab_size=256,
