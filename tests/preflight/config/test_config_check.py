@@ -341,7 +341,7 @@ def test_schedule__that_ends_before_it_begins():
     """As it comes of shortening a training: the advice to set the ends equal isn't enough."""
     short = dict(train_cfg__max_iters=20)
     found = findings(PRETRAIN, **short)['param_scheduler.1.begin']
-    assert found.startswith('error: 240, but it ends with the training at train_cfg.max_iters=20')
+    assert found.startswith('warning: 240, but train_cfg.max_iters=20: the schedule begins after')
     found = findings(PRETRAIN, **short, param_scheduler__1__end=3000)['param_scheduler.1.end']
     assert 'and begin of it below 20' in found
     found = findings(PRETRAIN, **short, param_scheduler__1__end=20)['param_scheduler.1.end']
