@@ -53,10 +53,10 @@ def _ends(schedulers: list[Mapping], unit: str, length: float) -> Iterator[Findi
             begins[f'{key}.{name}'], ends[f'{key}.{name}'] = begin, end
         elif end is None and isinstance(begin, int | float) and begin >= length:
             yield Finding(
-                'error',
+                'warning',
                 f'{key}.begin',
-                f'{begin}, but it ends with the training at train_cfg.{unit}={length}; set begin '
-                f'of it, and end of the one before, below {length}',
+                f'{begin}, but train_cfg.{unit}={length}: the schedule begins after the training; '
+                'set begin of it, and end of the one before, in proportion',
             )
     for key, end in ends.items():
         if end > length + 1:  # some schedules reach their end one step after the last
