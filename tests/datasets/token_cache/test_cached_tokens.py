@@ -77,6 +77,7 @@ def config_of(folder: Path) -> Config:
 @pytest.fixture(scope='module')
 def made(tmp_path_factory) -> Path:
     """Images, a tokenizer that uses several tokens, and their cache."""
+    init_default_scope('beit_mm')
     folder = tmp_path_factory.mktemp('made')
     rng = np.random.default_rng(0)
     (folder / 'images/b').mkdir(parents=True)

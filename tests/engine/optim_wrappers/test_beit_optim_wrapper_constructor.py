@@ -167,7 +167,7 @@ def test_schedule_of_fine_tuning_keeps_the_ratios_of_the_layers():
     wrapper = constructor(model)
     schedulers = [
         PARAM_SCHEDULERS.build(
-            dict(config), default_args=dict(optimizer=wrapper, epoch_length=epoch)
+            dict(dict(end=100), **config), default_args=dict(optimizer=wrapper, epoch_length=epoch)
         )
         for config in schedule.param_scheduler
     ]
