@@ -8,6 +8,7 @@ import torch.nn as nn
 from mmengine.registry import Registry
 
 from beit_mm.contracts.backbone import Backbone
+from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.target import is_target_class
 
 
@@ -43,6 +44,15 @@ def facts_of_target(config: Mapping, registry: Registry) -> dict[str, Callable[[
         vocab_size=partial(cls.vocab_size_of, config),
         target_dims=partial(cls.target_dims_of, config),
     )
+
+
+def check_dims(part: str, own: int, dims: int | None) -> None:
+    """Raise a UserError unless ``model.{part}.dims`` are the backbone's; None is not known."""
+    if dims not in (None, own):
+        raise UserError(
+            f'model.{part}.dims={own}, but the backbone gives {dims} channels; set '
+            f'model.{part}.dims={dims}, or leave it out'
+        )
 
 
 def _class_of(config: Mapping, registry: Registry) -> Any:

@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from beit_mm.contracts import MIMHead, Target, UserError
+from beit_mm.contracts.derived import check_dims
 from beit_mm.models.layers.init import init_linear_and_norm
 from beit_mm.registry import MODELS
 
@@ -59,8 +60,4 @@ class VisualTokenHead(MIMHead):
                 f'{target.vocab_size}; the head predicts ids of this tokenizer, set them equal, or '
                 "leave the head's out"
             )
-        if dims not in (None, self.dims):
-            raise UserError(
-                f'model.head.dims={self.dims}, but the backbone gives {dims} channels; set '
-                f'model.head.dims={dims}, or leave it out'
-            )
+        check_dims('head', self.dims, dims)

@@ -2,6 +2,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from beit_mm.contracts import Backbone, MIMNeck, UserError
+from beit_mm.contracts.derived import check_dims, facts_of_backbone
 from beit_mm.registry import MODELS
 
 
@@ -37,8 +38,4 @@ class MaskedPatchNeck(MIMNeck):
 
     def check(self, backbone: Backbone) -> None:
         """Raise a UserError unless ``dims`` are the channels of the backbone."""
-        if isinstance(backbone, Backbone) and backbone.embed_dims != self.dims:
-            raise UserError(
-                f'model.neck.dims={self.dims}, but the backbone gives {backbone.embed_dims} '
-                f'channels; set model.neck.dims={backbone.embed_dims}, or leave it out'
-            )
+        check_dims('neck', self.dims, facts_of_backbone(backbone)['dims'])

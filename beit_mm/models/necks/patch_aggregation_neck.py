@@ -3,6 +3,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from beit_mm.contracts import Backbone, MIMNeck, UserError
+from beit_mm.contracts.derived import check_dims
 from beit_mm.models.layers.init import init_linear_and_norm
 from beit_mm.models.layers.transformer_block import TransformerBlock
 from beit_mm.registry import MODELS
@@ -109,11 +110,7 @@ class PatchAggregationNeck(MIMNeck):
                 f'PatchAggregationNeck continues a Transformer, found {type(backbone).__name__}; '
                 "set model.backbone.type='BEiTEncoder', or another model.neck.type"
             )
-        if backbone.embed_dims != self.dims:
-            raise UserError(
-                f'model.neck.dims={self.dims}, but the backbone gives {backbone.embed_dims} '
-                f'channels; set model.neck.dims={backbone.embed_dims}, or leave it out'
-            )
+        check_dims('neck', self.dims, backbone.embed_dims)
         if backbone.num_layers != self.depth:
             raise UserError(
                 f'model.neck.depth={self.depth}, but the backbone has {backbone.num_layers} '
