@@ -11,7 +11,6 @@ import torch
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 
-import beit_mm  # noqa: F401  (before mmpretrain)
 from beit_mm.cli.quickstart import config_of, last_checkpoint
 from beit_mm.contracts import MissingFileError
 from beit_mm.datasets.transforms import BlockwiseMask

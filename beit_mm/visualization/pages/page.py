@@ -3,14 +3,13 @@ from collections.abc import Mapping, Sequence
 
 
 def render_page(
-    title: str, table: Sequence[Sequence[str]], pictures: Mapping[str, bytes], note: str = ''
+    title: str, table: Sequence[Sequence[str]], pictures: Mapping[str, bytes]
 ) -> str:
     """Return a self-contained HTML page with a table and pictures.
 
     Args:
         table: Rows of cells, the first one the heading.
         pictures: Heading of a picture -> the content of a PNG file.
-        note: Sentence below the title.
     """
     from jinja2 import Environment, PackageLoader
 
@@ -19,5 +18,5 @@ def render_page(
     )
     encoded = {name: base64.b64encode(png).decode() for name, png in pictures.items()}
     return environment.get_template('page.html.jinja').render(
-        title=title, table=table, pictures=encoded, note=note
+        title=title, table=table, pictures=encoded
     )
