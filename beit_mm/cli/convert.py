@@ -20,12 +20,12 @@ from beit_mm.checkpoints import (
     unwrap,
     write_weights,
 )
-from beit_mm.checkpoints.layouts.names import note_pooling
+from beit_mm.checkpoints.layouts.names import CONSTANT, note_pooling
 from beit_mm.cli.convert_proof import prove, prove_resized, prove_target
 from beit_mm.cli.convert_references import make_hf_config
 from beit_mm.cli.convert_sizes import POSITIONS, Sizes
 from beit_mm.contracts import UserError
-from beit_mm.contracts.positions import Grid, resize_pos_embed, resize_table
+from beit_mm.contracts.positions import INDEX, TABLE, Grid, resize_pos_embed, resize_table
 
 TASKS = ('pretrain', 'classification', 'segmentation', 'backbone')
 # What other code expects around the names in a pickle: the original its 'model', the rest none.
@@ -97,8 +97,8 @@ def to_ours(weights: dict[str, Tensor], layout: str) -> Conversion:
     conversion = Conversion(weights)
     prefix = '' if 'backbone.cls_token' in weights else 'backbone.'  # an encoder alone
     for name in weights:
-        if name.endswith('relative_position_index'):
-            conversion.drop(name, 'a constant that follows from the patch grid')
+        if name.endswith(INDEX):
+            conversion.drop(name, CONSTANT)
         else:
             conversion.move(name, prefix + name)
     return note_pooling(conversion.finish())
@@ -123,7 +123,7 @@ def resize(weights: dict[str, Tensor], sizes: Sizes, grid: Grid) -> Conversion:
     for name, tensor in weights.items():
         if not name.startswith('backbone.') or sizes.grid == grid:
             conversion.move(name, name)
-        elif name.endswith('relative_position_bias_table'):
+        elif name.endswith(TABLE):
             table = resize_table(tensor.float(), sizes.grid, grid)
             conversion.resize(name, table.to(tensor.dtype), why)
         elif name.endswith('pos_embed'):

@@ -18,7 +18,7 @@ from torch import Tensor
 from beit_mm.checkpoints import write_weights
 from beit_mm.cli.convert_sizes import Sizes, build_encoder
 from beit_mm.contracts import UserError
-from beit_mm.contracts.positions import TABLE, relative_position_index
+from beit_mm.contracts.positions import INDEX, TABLE, relative_position_index
 
 Outputs = dict[str, Tensor]
 SEGMENTOR_ONLY = ('decode_head.', 'auxiliary_head.', 'fpn')
@@ -238,8 +238,8 @@ def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _load(model: torch.nn.Module, state: Mapping[str, Tensor], unused: set | None = None) -> None:
     keys = model.load_state_dict(dict(state), strict=False)
     lost = set(keys.missing_keys) - (unused or set())
-    lost = {name for name in lost if not name.endswith('relative_position_index')}
-    extra = [n for n in keys.unexpected_keys if not n.endswith('relative_position_index')]
+    lost = {name for name in lost if not name.endswith(INDEX)}
+    extra = [n for n in keys.unexpected_keys if not n.endswith(INDEX)]
     if lost or extra:
         raise UserError(f'{type(model).__name__} misses {sorted(lost)} and ignores {extra}')
 

@@ -6,7 +6,13 @@ from torch import Tensor
 
 from beit_mm.checkpoints.conversion import Conversion
 from beit_mm.contracts.errors import UserError
-from beit_mm.contracts.positions import TABLE, Grid, relative_position_index, table_length
+from beit_mm.contracts.positions import (
+    TABLE,
+    Grid,
+    relative_position_index,
+    square_grid,
+    table_length,
+)
 
 SHARED = f'backbone.rel_pos_bias.{TABLE}'
 CONSTANT = 'a constant that follows from the patch grid'
@@ -67,12 +73,10 @@ def table_index(length: int, grid: Grid | None = None) -> Tensor:
     Raises:
         UserError: The table is that of another grid.
     """
-    if grid is None:
-        side = (int(max(length - 3, 0) ** 0.5 + 0.5) + 1) // 2
-        grid = (side, side)
-    if table_length(grid) != length:
+    grid = grid or square_grid(length)
+    if grid is None or table_length(grid) != length:
         raise UserError(
-            f'A table of {length} relative positions is not that of {grid[0]} x {grid[1]} patches; '
-            'say the patch grid (grid=(h, w), or --source-img-size H W of convert.py)'
+            f'A table of {length} relative positions does not fit a grid of {grid or "square"} '
+            'patches; say the patch grid (grid=(h, w), or --source-img-size H W of convert.py)'
         )
     return relative_position_index(grid)

@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch.nn as nn
@@ -24,6 +25,7 @@ from beit_mm.checkpoints.store import with_todays_names
 from beit_mm.contracts import Backbone, Finding, UserError
 from beit_mm.contracts.digest import weights_sha256
 from beit_mm.contracts.load_report import some
+from beit_mm.contracts.positions import TABLE
 from beit_mm.contracts.runner_access import model_of
 from beit_mm.registry import HOOKS
 
@@ -32,7 +34,7 @@ ADVICE = (
     "init_cfg=dict(type='Pretrained', prefix=...)"
 )
 # A BEiTEncoder adapts these as it is loaded, and reports it itself.
-POSITIONS = ('relative_position_bias_table', 'pos_embed')
+POSITIONS = (TABLE, 'pos_embed')
 BETWEEN_STAGES = ('report', 'warn', 'error', 'ignore')
 # The backbone is judged by itself; an auxiliary head acts in training alone.
 NOT_EVALUATED = ('backbone.', 'auxiliary_head.')
@@ -125,9 +127,9 @@ class LoadReportHook(Hook):
             preprocessor=_preprocessor_key(runner),
             weights_sha256=digest,
         )
-        self._report(runner, [*found])
+        self._report(runner, found)
 
-    def _report(self, runner: Runner, found: list[Finding]) -> None:
+    def _report(self, runner: Runner, found: Iterable[Finding]) -> None:
         levels = dict(warn='warning', error='error')
         found = [replace(f, level=levels.get(self.between_stages, f.level)) for f in found]
         for finding in found:
@@ -143,7 +145,7 @@ class LoadReportHook(Hook):
 
     def _report_load(self, runner: Runner, model: nn.Module, checkpoint: dict) -> None:
         report = LoadReport.of(model, with_todays_names(weights_of(checkpoint), model))
-        total = len(report.matched) + len(report.reshaped) + len(report.missing)
+        total = report.total  # before some are left out below
         if not report.matched:
             firsts = sorted({name.split('.')[0] for name in report.unexpected})
             raise IncompleteCheckpointError(

@@ -5,11 +5,11 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from beit_mm.contracts import UserError
+from beit_mm.contracts.positions import TABLE
 from beit_mm.contracts.runner_access import unwrap
 from beit_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
 NO_DECAY_TOKENS = ('pos_embed', 'cls_token')
-TABLE = 'relative_position_bias_table'
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -3,7 +3,7 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Tensor
 
-Grid = tuple[int, int]
+from beit_mm.contracts.positions import Grid
 
 
 class PositionCache:
