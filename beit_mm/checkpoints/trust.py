@@ -12,7 +12,7 @@ _trusted: ContextVar[bool] = ContextVar('trusted', default=False)
 
 @contextmanager
 def trust_checkpoints() -> Iterator[None]:
-    """Inside of this context, checkpoints may run code while they are read.
+    """Let checkpoints run code while they are read, inside of this context.
 
     It is the same as the environment variable ``BEIT_MM_TRUST_CHECKPOINT=1`` for a few lines.
     Nothing is refused then and nothing is dropped: pickles are unpickled, plain http is fetched,

@@ -36,7 +36,7 @@ class CodebookStats:
 
     @property
     def commonest(self) -> str:
-        """``top_codes`` as text."""
+        """Return ``top_codes`` as text."""
         return ', '.join(f'{code} ({percent:.1f}%)' for code, percent in self.top_codes) or 'none'
 
     def __str__(self) -> str:

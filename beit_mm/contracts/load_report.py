@@ -45,7 +45,7 @@ class LoadReport:
 
     @property
     def total(self) -> int:
-        """Tensors of the module."""
+        """Return the number of tensors of the module."""
         return len(self.matched) + len(self.reshaped) + len(self.missing)
 
     def by_module(self, depth: int = 1) -> str:

@@ -41,7 +41,7 @@ class TokenCacheWriter:
 
     @property
     def done(self) -> int:
-        """Rows in whole shards: where to go on."""
+        """Return the number of rows in whole shards, which is where to go on."""
         return sum(shard['rows'] for shard in self.shards)
 
     def append(self, rows: np.ndarray) -> None:

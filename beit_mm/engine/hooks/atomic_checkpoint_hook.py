@@ -248,7 +248,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     @property
     def _best(self) -> dict[str, str | None]:
-        """Best checkpoint of each metric; CheckpointHook keeps a single one elsewhere."""
+        """Return the best checkpoint of each metric; MMEngine keeps a single one elsewhere."""
         is_single = len(self.key_indicators) == 1
         return {'': self.best_ckpt_path} if is_single else dict(self.best_ckpt_path_dict)
 

@@ -12,7 +12,7 @@ from beit_mm.preflight.config.preprocessor import check_preprocessor
 from beit_mm.preflight.config.schedule import check_schedule
 from beit_mm.preflight.config.stages import check_stages
 
-__all__ = ['Finding', 'check_config']
+__all__ = ['check_config']
 
 
 def check_config(config: Config, world_size: int = 1) -> list[Finding]:

@@ -175,7 +175,7 @@ def _is_used(config: Config, key: str, value: Any = None) -> bool:
 
 
 def _is_part(value, other) -> bool:
-    """Compare; a path may be longer in ``other``, and a list joined to another one."""
+    """Return whether ``other`` is ``value``, a longer path, or a list that it was joined to."""
     if isinstance(value, list | tuple):
         return isinstance(other, list | tuple) and all(part in other for part in value)
     if isinstance(value, str):

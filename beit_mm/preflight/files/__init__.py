@@ -1,6 +1,5 @@
 """Checks of the files of a data set: images, masks, folders, labels and splits."""
 
-from beit_mm.contracts import Finding
 from beit_mm.preflight.files.image_file import Loader, check_image
 from beit_mm.preflight.files.mask_file import MaskRules, check_mask
 from beit_mm.preflight.files.sample import Sample, check_sample
@@ -8,7 +7,6 @@ from beit_mm.preflight.files.split import Split, read_splits
 from beit_mm.preflight.files.split_checks import check_duplicates, check_folders, check_labels
 
 __all__ = [
-    'Finding',
     'Loader',
     'MaskRules',
     'Sample',

@@ -2,9 +2,7 @@ import base64
 from collections.abc import Mapping, Sequence
 
 
-def render_page(
-    title: str, table: Sequence[Sequence[str]], pictures: Mapping[str, bytes]
-) -> str:
+def render_page(title: str, table: Sequence[Sequence[str]], pictures: Mapping[str, bytes]) -> str:
     """Return a self-contained HTML page with a table and pictures.
 
     Args:
