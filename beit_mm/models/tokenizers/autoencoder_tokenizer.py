@@ -76,7 +76,7 @@ class AutoencoderTokenizer(Tokenizer):
     def vocab_size_of(cls, config: Mapping) -> int | None:
         if 'quantizer' not in config:
             return super().vocab_size_of(config)
-        with torch.random.fork_rng():  # the same random weights follow whoever asks
+        with torch.random.fork_rng([]):  # of the CPU: the same weights follow whoever asks
             return MODELS.build(config['quantizer']).vocab_size
 
     @property

@@ -28,7 +28,7 @@ class FeatureTarget(Target):
 
     @classmethod
     def target_dims_of(cls, config: Mapping) -> int:
-        with torch.random.fork_rng():  # the same random weights follow whoever asks
+        with torch.random.fork_rng([]):  # of the CPU: the same weights follow whoever asks
             return MODELS.build(config['features']).dims
 
     @torch.no_grad()
