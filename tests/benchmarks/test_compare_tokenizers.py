@@ -23,6 +23,8 @@ from benchmarks.tokenizers.probe_images import ProbeImages
 from benchmarks.tokenizers.shorten import shorten
 from benchmarks.tokenizers.table import make_table
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

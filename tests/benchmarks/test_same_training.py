@@ -11,6 +11,8 @@ import torch
 
 from benchmarks import same_training
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 BEFORE = dict(
     rows=[dict(loss='0x1p+0', chance='0x1p+1'), {'val/accuracy': '0.5'}],

@@ -12,6 +12,8 @@ from beit_mm.contracts import MissingFileError, UserError
 from beit_mm.datasets import UnlabelledImageFolder
 from beit_mm.visualization import paste_patches
 
+pytestmark = pytest.mark.slow
+
 
 def first_batch(*pipeline, folder=None, **dataset):
     data = UnlabelledImageFolder(str(folder), pipeline=list(pipeline), **dataset)
@@ -145,6 +147,7 @@ run_tool(main)
 """
 
 
+@pytest.mark.distributed
 @pytest.mark.parametrize('status', [0, 75])
 def test_end_of_one_process_of_several__nothing_aborts_it(tmp_path, status):
     command = [sys.executable, '-c', ABORTS_AT_EXIT, tmp_path / 'store', str(status)]

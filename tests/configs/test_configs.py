@@ -16,6 +16,8 @@ from beit_mm.cli.cache_tokens import cache_tokens
 from beit_mm.cli.config_loading import load_config
 from beit_mm.registry import MODELS
 
+pytestmark = pytest.mark.slow
+
 leaves = pytest.mark.parametrize('leaf', LEAVES, ids=lambda leaf: leaf.stem)
 
 

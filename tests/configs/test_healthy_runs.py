@@ -8,6 +8,8 @@ import pytest
 from mmengine.runner import Runner
 from shipped_configs import LEAVES, loaded, options_of
 
+pytestmark = pytest.mark.slow
+
 GUARDS = ('update', 'prediction')
 STEPS = 12  # ten are judged together
 # Each kind of tokenizer, head and schedule.

@@ -20,6 +20,8 @@ from beit_mm.contracts.digest import weights_sha256
 from beit_mm.engine.hooks import LoadReportHook
 from beit_mm.preflight.config.stages import check_stages, parts_of_config
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TOKENIZER = 'tokenizer/dvae_light-v256_digit-scenes.py'
 PRETRAIN = 'pretrain/beit_beit-micro-p8_digit-scenes.py'

@@ -14,6 +14,8 @@ from shipped_configs import ends_of, loaded
 from beit_mm.checkpoints import read_checkpoint
 from beit_mm.preflight.config import check_config
 
+pytestmark = pytest.mark.slow
+
 STEPS = 20  # guards judge ten steps together
 PRETRAIN = Path('pretrain/beit_beit-micro-p8_digit-scenes.py')
 TOKENIZER = Path('tokenizer/dvae_light-v256_digit-scenes.py')

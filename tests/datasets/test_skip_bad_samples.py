@@ -104,6 +104,7 @@ def test_limits__are_of_all_workers_together():
     assert data.bad_samples() == {2, 6, 10, 14}
 
 
+@pytest.mark.distributed
 def test_limits__are_of_all_processes_and_of_this_run_alone(tmp_path):
     def part(run, errors):
         data = skipping(errors=errors, max_count=2)

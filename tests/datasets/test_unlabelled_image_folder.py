@@ -16,6 +16,8 @@ from beit_mm.contracts import MissingFileError, UserError
 from beit_mm.datasets import BadImageError, UnlabelledImageFolder
 from beit_mm.registry import DATASETS
 
+pytestmark = pytest.mark.slow
+
 LOAD = dict(type='LoadImageFromFile')
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 SHORT = ['train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']

@@ -1,8 +1,11 @@
 """SIGKILL of real processes, workers and all."""
 
+import pytest
 from mmengine.config import Config
 from same_training import ROOT, chaos_resume
 from tiny_training import tiny_config
+
+pytestmark = pytest.mark.slow
 
 
 def test_chaos__sigkill_of_real_processes(tmp_path, monkeypatch):

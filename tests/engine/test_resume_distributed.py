@@ -11,6 +11,8 @@ import pytest
 from same_training import ROOT, assert_same, train
 from tiny_training import tiny_config
 
+pytestmark = pytest.mark.distributed
+
 PROCESSES = """
 import json, os, signal, sys
 import torch

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from same_training import ROOT, assert_same, chaos_resume
 
+pytestmark = pytest.mark.slow
+
 KILLS = 15  # in each of two trainings
 STEPS = 45
 SERVER = """

@@ -15,6 +15,8 @@ from mmengine.registry import MODELS
 from same_training import ROOT, train
 from tiny_training import tiny_config
 
+pytestmark = pytest.mark.distributed
+
 KINDS = dict(Epoch=4, Iter=20)  # epochs, iterations; an epoch has 5 iterations of 4 samples
 KILLED = 7
 

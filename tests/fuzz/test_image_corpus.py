@@ -20,7 +20,7 @@ EIGHT_BIT = [dict(type='LoadImageFromFile')]
 BANDS = [dict(type='beit_mm.LoadMultiBandImage')]
 MARKER = Path(tempfile.gettempdir()) / f'payload-ran-{os.getpid()}'
 CORPUS = {entry.name: entry for entry in image_corpus(MARKER)}
-pytestmark = pytest.mark.filterwarnings('ignore')
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings('ignore')]
 
 
 @pytest.fixture

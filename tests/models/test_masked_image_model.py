@@ -434,6 +434,7 @@ def process_group():
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.distributed
 def test_ddp__every_parameter_takes_part_in_every_step(process_group):
     """DDP refuses the next step where a parameter had no part in the last one's loss."""
     ddp = MMDistributedDataParallel(build(), find_unused_parameters=False)

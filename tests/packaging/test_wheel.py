@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 
 import beit_mm
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/segmentation/beit-micro-p8_scratch_setr-naive_digit-scenes-500.py'
 

@@ -21,6 +21,8 @@ from mmengine.config import Config
 
 from beit_mm.checkpoints import LAYOUTS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 _base_ = '{root}/configs/pretrain/beit_beit-micro-p8_digit-scenes.py'
@@ -282,6 +284,7 @@ def test_testing_weights_of_others_takes_the_tokenizer_from_its_own_file(folder,
     assert 'parameters of MaskedImageModel are not in the checkpoint' in errors[1]
 
 
+@pytest.mark.distributed
 def test_two_processes_train_and_test_like_one(folder, trained, tmp_path):
     """2 x 2 images are 1 x 4: DDP means the gradients, and the ranks have equally many patches.
 

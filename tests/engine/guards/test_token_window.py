@@ -39,6 +39,7 @@ def worker(rank: int, folder) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.distributed
 def test_two_processes__the_figures_of_both(tmp_path):
     steps = parts()
     torch.save(steps, tmp_path / 'parts.pth')

@@ -44,6 +44,7 @@ def worker(rank: int, folder) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.distributed
 def test_two_processes__equal_one_with_the_joint_batch(tmp_path):
     x, weights = data()
     conv = nn.Conv2d(5, 4, 1)

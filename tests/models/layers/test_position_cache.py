@@ -9,6 +9,8 @@ from beit_mm.models import BEiTEncoder
 from beit_mm.models.layers import rel_pos_bias
 from beit_mm.models.layers.position_cache import PositionCache
 
+pytestmark = pytest.mark.slow
+
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2)
 
 

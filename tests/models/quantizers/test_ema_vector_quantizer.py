@@ -167,6 +167,7 @@ def two_processes(rank: int, folder, steps: int) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.distributed
 def test_two_processes__one_start_and_one_codebook(tmp_path):
     z = torch.randn(2, 3, 20, 3)
     z[1, ..., 0] += 2  # the processes see different images

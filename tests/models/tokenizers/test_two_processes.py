@@ -18,6 +18,8 @@ from beit_mm.models import DVAETokenizer, ResidualVQTokenizer, VQVAETokenizer
 from beit_mm.models.layers.binary_code_entropy import binary_code_entropies
 from beit_mm.models.tokenizers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
 
+pytestmark = pytest.mark.distributed
+
 SIZES = dict(vocab_size=16, stride=4, width=8, num_blocks=1)
 IMAGES = (3, 1)  # of each process
 VECTORS = (30, 50)  # of each process, in each batch of k-means

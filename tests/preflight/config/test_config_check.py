@@ -8,6 +8,8 @@ import pytest
 from beit_mm.cli.config_loading import load_config
 from beit_mm.preflight.config import check_config
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 LEAVES = sorted(p for p in CONFIGS.glob('*/*.py') if p.parent.name != '_base_')
 PRETRAIN = 'pretrain/beit_beit-micro-p8_digit-scenes.py'
