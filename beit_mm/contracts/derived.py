@@ -4,27 +4,50 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn as nn
 from mmengine.registry import Registry
 
 from beit_mm.contracts.backbone import Backbone
+from beit_mm.contracts.constructor import constructor_parameters
 from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.target import is_target_class
 
+UNKNOWN = dict(
+    dims='model.backbone does not derive from beit_mm.contracts.Backbone',
+    num_heads='model.backbone does not say its num_heads',
+    depth='model.backbone does not say its num_layers',
+    vocab_size='model.tokenizer makes no token ids',
+    target_dims='model.tokenizer makes no continuous targets',
+)
 
-def with_derived(config: Mapping, registry: Registry, known: Mapping[str, Any]) -> dict:
+
+def with_derived(
+    part: str, config: Mapping, registry: Registry, known: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return ``config`` with the arguments that its class derives, where they are left out.
 
     Args:
+        part: ``neck`` or ``head``.
         config: Of a MIMNeck or MIMHead; its class says in ``derived`` what it takes.
         known: Values of the parts that are there, or functions that find them; None is not known.
+
+    Raises:
+        UserError: The class needs a value that is left out and not known.
     """
-    found = dict(config)
-    for name in getattr(_class_of(config, registry), 'derived', ()):  # it may be foreign
-        value = known.get(name) if name not in found else None
+    found, cls = dict(config), _class_of(config, registry)
+    for name in getattr(cls, 'derived', ()):  # it may be foreign
+        if name in found:
+            continue
+        value = known[name]
         value = value() if callable(value) else value
         if value is not None:
             found[name] = value
+        elif _is_required(cls, name):
+            raise UserError(
+                f'model.{part}.{name} is left out, but {UNKNOWN[name]}; set '
+                f'model.{part}.{name}, or choose parts that fit together'
+            )
     return found
 
 
@@ -36,14 +59,13 @@ def facts_of_backbone(backbone: nn.Module) -> dict[str, int | None]:
 
 
 def facts_of_target(config: Mapping, registry: Registry) -> dict[str, Callable[[], int | None]]:
-    """Return how to find ``vocab_size`` and ``target_dims`` of what ``config`` will build."""
-    cls = _class_of(config, registry)
-    if not is_target_class(cls):
-        return {}
-    return dict(
-        vocab_size=partial(cls.vocab_size_of, config),
-        target_dims=partial(cls.target_dims_of, config),
-    )
+    """Return how to find ``vocab_size`` and ``target_dims`` of what ``config`` will build.
+
+    Where neither the config nor the class says it, a target is built to be asked.
+    """
+    return {
+        name: partial(_ask_target, name, config, registry) for name in ('vocab_size', 'target_dims')
+    }
 
 
 def check_dims(part: str, own: int, dims: int | None) -> None:
@@ -53,6 +75,21 @@ def check_dims(part: str, own: int, dims: int | None) -> None:
             f'model.{part}.dims={own}, but the backbone gives {dims} channels; set '
             f'model.{part}.dims={dims}, or leave it out'
         )
+
+
+def _ask_target(name: str, config: Mapping, registry: Registry) -> int | None:
+    cls = _class_of(config, registry)
+    said = getattr(cls, f'{name}_of')(config) if is_target_class(cls) else None
+    if said is not None:
+        return said
+    with torch.random.fork_rng([]):  # of the CPU: the same weights follow whoever asks
+        target = registry.build({key: config[key] for key in config if key != 'init_cfg'})
+    return getattr(target, name, None)  # what is no target has none
+
+
+def _is_required(cls: type, name: str) -> bool:
+    parameter = constructor_parameters(cls)[0].get(name)
+    return parameter is not None and parameter.default is parameter.empty
 
 
 def _class_of(config: Mapping, registry: Registry) -> Any:

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.target import Target
 
 
@@ -53,3 +54,12 @@ class MIMHead(BaseModule):
 
     def check(self, target: Target, dims: int | None) -> None:
         """Raise a UserError unless this head can predict ``target`` from ``dims`` channels."""
+        has = dict(codebook=target.has_codebook, posterior=target.has_posterior)
+        for need in self.needs:
+            if not has[need]:
+                name = type(self).__name__
+                raise UserError(
+                    f'model.head.type={name} needs the {need} of the tokenizer, but '
+                    f'{type(target).__name__} has none; choose a tokenizer that has one, for '
+                    "example DVAETokenizer, or a head that needs none (SoftTokenHead: target='ids')"
+                )

@@ -64,15 +64,15 @@ class Target(BaseModel):
     def code_vectors(self) -> Tensor:
         """Return a vector for each token, (V, D); near ones mean alike."""
         raise UserError(
-            f"{type(self).__name__} has no code_vectors(); set model.head.target='ids', or use a "
-            'tokenizer that has a codebook, for example a DVAETokenizer'
+            f'{type(self).__name__} has no code_vectors(); choose a tokenizer that has a codebook, '
+            "for example DVAETokenizer, or a head that needs none (SoftTokenHead: target='ids')"
         )
 
     def posterior(self, images: Tensor) -> Tensor:
         """Return probabilities (B, h, w, V) of the tokens of images (B, C, H, W) in [0, 1]."""
         raise UserError(
-            f"{type(self).__name__} has no posterior(); set model.head.target='ids', or use a "
-            'tokenizer that has one, for example a DVAETokenizer'
+            f'{type(self).__name__} has no posterior(); choose a tokenizer that has one, for '
+            "example DVAETokenizer, or a head that needs none (SoftTokenHead: target='ids')"
         )
 
     def forward(self, inputs: Tensor, mode: str = 'tensor') -> Tensor:

@@ -85,6 +85,16 @@ def train(config) -> Runner:
             'model.neck': dict(_delete_=True, type='PlainNeck'),
         },
         {
+            'model.tokenizer': dict(_delete_=True, type='FixedTokenizer'),
+            'model.backbone': dict(_delete_=True, type='FixedBackbone'),
+        },
+        {
+            'model.tokenizer': dict(_delete_=True, type='FixedTarget'),
+            'model.head': dict(_delete_=True, type='FeatureRegressionHead'),
+            'val_evaluator': dict(_delete_=True, type='MaskedFeatureRegression'),
+            'test_evaluator': dict(_delete_=True, type='MaskedFeatureRegression'),
+        },
+        {
             'model.tokenizer': dict(
                 _delete_=True,
                 type='RandomProjectionTokenizer',
@@ -93,7 +103,17 @@ def train(config) -> Runner:
             )
         },
     ],
-    ids=['tokenizer', 'tokenizer-learned', 'target', 'head', 'backbone', 'neck', 'features'],
+    ids=[
+        'tokenizer',
+        'tokenizer-learned',
+        'target',
+        'head',
+        'backbone',
+        'neck',
+        'sizes-in-constructors',
+        'target-dims-in-constructor',
+        'features',
+    ],
 )
 def test_pre_training__with_one_minimal_plugin(options, images, tmp_path):
     runner = train(config_of(PRETRAIN, images, tmp_path, options))

@@ -34,6 +34,14 @@ class BrightnessTokenizer(Tokenizer):
 
 
 @MODELS.register_module(force=True)
+class FixedTokenizer(BrightnessTokenizer):
+    """Its sizes stand in the constructor, where no config and no class says them."""
+
+    def __init__(self, data_preprocessor=None, init_cfg=None):
+        super().__init__(16, 8, data_preprocessor, init_cfg)
+
+
+@MODELS.register_module(force=True)
 class LearnedTokenizer(Tokenizer):
     """A tokenizer that a Runner trains, without a decoder."""
 
@@ -60,6 +68,15 @@ class BrightnessTarget(Target):
 
 
 @MODELS.register_module(force=True)
+class FixedTarget(BrightnessTarget):
+    target_dims = None
+
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
+        self.target_dims = 1
+
+
+@MODELS.register_module(force=True)
 class LinearBackbone(Backbone):
     """A linear map of each patch and a class token."""
 
@@ -75,6 +92,14 @@ class LinearBackbone(Backbone):
         if mask is not None:
             x = torch.where(mask.flatten(1)[..., None], self.mask_token, x)
         return (torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x + x.mean(1, True)], 1),)
+
+
+@MODELS.register_module(force=True)
+class FixedBackbone(LinearBackbone):
+    embed_dims, patch_size = 24, 8
+
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
 
 
 @MODELS.register_module(force=True)

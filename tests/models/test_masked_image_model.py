@@ -9,6 +9,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 
 from beit_mm.checkpoints import IncompleteCheckpointError
+from beit_mm.contracts import UserError
 from beit_mm.contracts.derived import facts_of_backbone, facts_of_target, with_derived
 from beit_mm.engine import BEiTOptimWrapperConstructor
 from beit_mm.models import BEiTEncoder
@@ -16,6 +17,8 @@ from beit_mm.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
 TINY = dict(embed_dims=32, num_layers=2, num_heads=2)
+PIXELS = dict(type='PatchPixels', patch_size=8)
+FOREIGN = dict(type='mmpretrain.BEiTViT', arch='deit-tiny', img_size=32, patch_size=8)
 PREPROCESSOR = dict(type='TwoViewDataPreprocessor', mean=[127.5], std=[127.5])
 
 
@@ -112,10 +115,33 @@ def test_number_of_parameters__of_beit_base():
         parts = dict(backbone=MODELS.build(cfg.backbone))
         known = facts_of_backbone(parts['backbone']) | facts_of_target(cfg.tokenizer, MODELS)
         for name in ('neck', 'head'):
-            parts[name] = MODELS.build(with_derived(cfg[name], MODELS, known))
+            parts[name] = MODELS.build(with_derived(name, cfg[name], MODELS, known))
     number = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
     assert number['head'] == 6_299_648
     assert sum(number.values()) == 91_965_776
+
+
+@pytest.mark.parametrize(
+    'part, changes, message',
+    [
+        ('head', dict(tokenizer=dict(type='FeatureTarget', stride=8, features=PIXELS)), 'no token'),
+        ('head', dict(head=dict(type='FeatureRegressionHead')), 'no continuous targets'),
+        ('neck', dict(backbone=FOREIGN, neck=dict(type='PatchAggregationNeck')), 'not derive'),
+        ('neck', dict(backbone=FOREIGN), 'not derive'),
+        ('tokenizer', dict(tokenizer=dict(type='DVAETokenizr')), 'DVAETokenizr'),
+        ('tokenizer', dict(tokenizer=dict(type='KMeansTokenizer', features=PIXELS)), 'KMeans'),
+        ('tokenizer', dict(tokenizer=dict(type='DVAETokenizer', vocab_size='abc')), 'vocab_size'),
+    ],
+)
+def test_value_that_follows_from_nothing__its_part_is_named(part, changes, message):
+    parts = config()
+    for name in ('neck', 'head'):
+        parts[name] = dict(type=parts[name]['type'])
+    for name, change in changes.items():
+        parts[name] = change
+    with pytest.raises((UserError, KeyError, TypeError), match=message) as error:
+        MODELS.build(parts)
+    assert (f'model.{part}.' in str(error.value)) == (part != 'tokenizer')
 
 
 # ---- what may know what ----

@@ -34,7 +34,7 @@ class BackboneFeatures(FrozenFeatures):
         if features.ndim != 4:
             raise UserError(
                 f'{self.name}: the backbone gives {tuple(features.shape)}, expected a feature map '
-                "(B, dims, h, w); most Transformers do with teacher.backbone.out_type='featmap'"
+                "(B, dims, h, w); most Transformers do with backbone.out_type='featmap'"
             )
         return features
 

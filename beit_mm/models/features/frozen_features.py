@@ -54,17 +54,18 @@ class FrozenFeatures(FeatureExtractor):
         features = self.featmap((images - self.mean) / self.std)  # (B, dims, h, w)
         if features.shape[1] != self.dims:
             raise UserError(
-                f'teacher.dims={self.dims}, but {self.name} gives {features.shape[1]} channels; '
-                f'set teacher.dims={features.shape[1]}, or choose another output'
+                f'{type(self).__name__}.dims={self.dims}, but {self.name} gives '
+                f'{features.shape[1]} channels; set dims={features.shape[1]}, or choose another '
+                'output'
             )
         own = tuple(features.shape[-2:])
         if grid is not None and own != tuple(grid):
             if not self.interpolate:
                 raise UserError(
-                    f'The teacher {self.name} has {own[0]} x {own[1]} patches of images of '
+                    f'{self.name} has {own[0]} x {own[1]} patches of images of '
                     f'{images.shape[-2]} x {images.shape[-1]} pixels (height x width), the '
-                    f'tokenizer {grid[0]} x {grid[1]}; change teacher.input_size, or set '
-                    'teacher.interpolate=True'
+                    f'tokenizer {grid[0]} x {grid[1]}; change input_size of '
+                    f'{type(self).__name__}, or set interpolate=True'
                 )
             features = F.interpolate(features.float(), tuple(grid), mode='bilinear')
         return features.permute(0, 2, 3, 1)

@@ -27,12 +27,12 @@ class HFFeatures(FrozenFeatures):
             import transformers
         except ImportError as error:
             raise MissingPackageError(
-                f'teacher.type={type(self).__name__} needs transformers: pip install transformers, '
-                'or choose another teacher.type'
+                f'{type(self).__name__} needs transformers: pip install transformers, or choose '
+                'another type of features'
             ) from error
         if (model is None) == (config is None):
             raise UserError(
-                f'teacher: {type(self).__name__} takes either model, the weights to load, or '
+                f'{type(self).__name__} takes either model, the weights to load, or '
                 'config, for random ones'
             )
         model_class = getattr(transformers, self.model_class)

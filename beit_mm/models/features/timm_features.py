@@ -34,8 +34,8 @@ class TimmFeatures(FrozenFeatures):
             import timm
         except ImportError as error:
             raise MissingPackageError(
-                f'teacher.model={model!r} is a model of timm: pip install timm, or choose another '
-                'teacher.type'
+                f'TimmFeatures.model={model!r} is a model of timm: pip install timm, or choose '
+                'another type of features'
             ) from error
         vit = timm.create_model(model, pretrained=pretrained, **(model_kwargs or {}))
         own = vit.pretrained_cfg
@@ -45,8 +45,8 @@ class TimmFeatures(FrozenFeatures):
             dims = getattr(vit.head, 'out_features', None)
             if dims is None:
                 raise UserError(
-                    f'teacher.project=True, but the head of {model!r} is no linear layer; leave '
-                    'project out, or choose a CLIP model'
+                    f'TimmFeatures.project=True, but the head of {model!r} is no linear layer; '
+                    'leave project out, or choose a CLIP model'
                 )
         super().__init__(dims, **(settings | kwargs))
         self.model_name = model

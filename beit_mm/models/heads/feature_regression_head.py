@@ -70,6 +70,7 @@ class FeatureRegressionHead(MIMHead):
 
     def check(self, target: Target, dims: int | None) -> None:
         """Raise a UserError unless the targets are continuous and have these sizes."""
+        super().check(target, dims)
         if target.vocab_size is not None:
             raise UserError(
                 f'FeatureRegressionHead predicts values, but model.tokenizer has tokens '

@@ -2,7 +2,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.contracts import Target, UserError
+from beit_mm.contracts import UserError
 from beit_mm.models.heads.visual_token_head import VisualTokenHead
 from beit_mm.models.layers.soft_targets import neighbor_targets, sharpened
 from beit_mm.registry import MODELS
@@ -100,17 +100,3 @@ class SoftTokenHead(VisualTokenHead):
         if self.target == 'posterior':
             return sharpened(posterior, self.temperature)
         return torch.full((len(ids), self.vocab_size), 1 / self.vocab_size, device=ids.device)
-
-    def check(self, target: Target, dims: int | None) -> None:
-        """Raise a UserError unless the tokenizer has what the soft target is made of."""
-        super().check(target, dims)
-        for needed, is_there in (
-            ('codebook', target.has_codebook),
-            ('posterior', target.has_posterior),
-        ):
-            if needed in self.needs and not is_there:
-                raise UserError(
-                    f"model.head.target needs the tokenizer's {needed}, but "
-                    f"{type(target).__name__} has none; set model.head.target='ids' or use a "
-                    'tokenizer that has one, for example a DVAETokenizer'
-                )

@@ -54,6 +54,7 @@ class VisualTokenHead(MIMHead):
 
     def check(self, target: Target, dims: int | None) -> None:
         """Raise a UserError unless vocabulary and channels are those of the other parts."""
+        super().check(target, dims)
         if self.vocab_size != target.vocab_size:
             raise UserError(
                 f'model.head.vocab_size={self.vocab_size}, but model.tokenizer.vocab_size='

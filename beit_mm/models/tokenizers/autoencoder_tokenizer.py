@@ -77,7 +77,7 @@ class AutoencoderTokenizer(Tokenizer):
         if 'quantizer' not in config:
             return super().vocab_size_of(config)
         with torch.random.fork_rng([]):  # of the CPU: the same weights follow whoever asks
-            return MODELS.build(config['quantizer']).vocab_size
+            return _build(config['quantizer']).vocab_size
 
     @property
     def has_posterior(self) -> bool:
@@ -122,21 +122,30 @@ class AutoencoderTokenizer(Tokenizer):
             self.latest_ids = ids.detach()
         return dict(loss_recon=self.recon_loss(maps, inputs), **losses)
 
-    def last_conv(self) -> nn.Conv2d:
-        """Return the encoder's last convolution: what it gives is quantized."""
-        return [part for part in self.encoder.modules() if isinstance(part, nn.Conv2d)][-1]
+    def last_conv(self) -> nn.Conv2d | None:
+        """Return the convolution with bias that makes the channels to quantize, None without."""
+        convs = [part for part in self.encoder.modules() if isinstance(part, nn.Conv2d)]
+        last = convs[-1] if convs else None
+        is_output = last is not None and last.out_channels == self.quantizer.in_dims
+        return last if is_output and last.bias is not None else None
 
     def quantized_rows(self) -> list[Tensor]:
         """Return the parameters with a row for each channel that is quantized."""
         conv = self.last_conv()
-        return [conv.weight, conv.bias]
+        return [] if conv is None else [conv.weight, conv.bias]
 
     @torch.no_grad()
     def _standardize(self, images: Tensor) -> None:
         if self.data_init is None or self.initialized:
             return
-        z = self.vectors(images).permute(0, 3, 1, 2)
-        standardize_output_(self.last_conv(), z, self.data_init)
+        conv = self.last_conv()
+        if conv is None:
+            raise UserError(
+                f'{type(self).__name__}.data_init={self.data_init}: '
+                f'{type(self.encoder).__name__} does not end in a convolution with bias; set '
+                'data_init=None, and let the encoder start with outputs of variance 1'
+            )
+        standardize_output_(conv, self.vectors(images).permute(0, 3, 1, 2), self.data_init)
         self.initialized.fill_(True)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:

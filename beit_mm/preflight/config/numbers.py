@@ -54,7 +54,9 @@ def _two_views(config: Config) -> Iterator[Finding]:
     backbone, tokenizer = backbone_in(config), tokenizer_in(config)
     if backbone is None or tokenizer is None:
         return
-    patch, stride = backbone.get('patch_size', 16), tokenizer.stride
+    patch, stride = backbone.get('patch_size'), tokenizer.stride
+    if patch is None:
+        return
     for key, pipeline in walk_pipelines(config):
         crop = find_transform(pipeline, 'TwoViewResizedCrop')
         mask = find_transform(pipeline, 'BlockwiseMask') or find_transform(pipeline, 'RandomMask')

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from beit_mm.contracts import Target
+from beit_mm.contracts import Backbone, Target
 from beit_mm.contracts.config_walk import class_name
 from beit_mm.contracts.constructor import with_defaults
 from beit_mm.contracts.target import is_target_class
@@ -47,10 +47,18 @@ def tokenizer_in(config: Config) -> TokenizerConfig | None:
 
 
 def backbone_in(config: Config) -> dict[str, Any] | None:
-    """Return the arguments of the backbone with their defaults; None if there is none."""
+    """Return the arguments of the backbone with their defaults; None if there is none.
+
+    ``patch_size`` may be an attribute of the class.
+    """
     model = config.get('model')
     backbone = model.get('backbone') if isinstance(model, Mapping) else None
-    return _with_defaults(backbone, config) if isinstance(backbone, Mapping) else None
+    if not isinstance(backbone, Mapping):
+        return None
+    found, cls = _with_defaults(backbone, config), _find_model_class(backbone, config)
+    if 'patch_size' not in found and isinstance(cls, type) and issubclass(cls, Backbone):
+        found['patch_size'] = getattr(cls, 'patch_size', None)
+    return found
 
 
 def preprocessor_in(config: Config) -> dict[str, Any] | None:

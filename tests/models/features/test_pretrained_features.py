@@ -189,9 +189,7 @@ def test_images_are_resized_for_the_teacher():
 def test_another_grid__error_or_interpolation():
     strict = build('BackboneFeatures', backbone=ENCODER, dims=32)
     images = torch.rand(1, 3, 32, 32)
-    message = (
-        r'4 x 4 patches of images of 32 x 32 .* the tokenizer 2 x 2; change teacher.input_size'
-    )
+    message = r'4 x 4 patches of images of 32 x 32 .* the tokenizer 2 x 2; change input_size of'
     with pytest.raises(ValueError, match=message):
         strict(images, grid=(2, 2))
     free = build('BackboneFeatures', backbone=ENCODER, dims=32, interpolate=True)
@@ -204,10 +202,10 @@ def test_another_grid__error_or_interpolation():
 
 def test_wrong_dims_and_outputs__named_in_errors():
     images = torch.rand(1, 3, 32, 32)
-    with pytest.raises(ValueError, match='teacher.dims=48, but BEiTEncoder gives 32 channels'):
+    with pytest.raises(ValueError, match='BackboneFeatures.dims=48, but BEiTEncoder gives 32'):
         build('BackboneFeatures', backbone=ENCODER, dims=48)(images)
     tokens = dict(ENCODER, out_type='tokens')
-    with pytest.raises(ValueError, match="teacher.backbone.out_type='featmap'"):
+    with pytest.raises(ValueError, match="backbone.out_type='featmap'"):
         build('BackboneFeatures', backbone=tokens, dims=32)(images)
 
 

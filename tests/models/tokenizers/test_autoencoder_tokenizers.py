@@ -4,11 +4,16 @@ import math
 
 import pytest
 import torch
+import torch.nn as nn
 import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
 from vector_quantize_pytorch import FSQ, LFQ
 
+from beit_mm.contracts import UserError
+from beit_mm.models import AutoencoderTokenizer
 from beit_mm.registry import MODELS
+
+pytestmark = pytest.mark.slow
 
 SIZES = dict(stride=4, width=8, num_blocks=1)
 KINDS = [
@@ -509,3 +514,27 @@ def test_posterior__of_quantizers_that_have_one():
     assert build(KINDS[0]).has_posterior and not build(KINDS[3]).has_posterior
     with pytest.raises(ValueError, match=r'FSQTokenizer has no posterior\(\)'):
         build(KINDS[3]).posterior(images())
+
+
+class LinearEncoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3 * 16, 5)
+
+    def forward(self, x):
+        return self.linear(F.pixel_unshuffle(x, 4).movedim(1, -1)).movedim(-1, 1)
+
+
+def test_encoder_without_convolutions__trains_from_its_own_start():
+    parts = dict(
+        encoder=LinearEncoder(),
+        quantizer=MODELS.build(dict(type='EMAVectorQuantizer', vocab_size=8, code_dim=5)),
+        decoder=dict(type='beit_mm.ConvDecoder', width=8, num_blocks=1),
+    )
+    tokenizer = AutoencoderTokenizer(**parts, stride=4, data_init=None)
+    losses = tokenizer.loss(images())
+    sum(value for key, value in losses.items() if 'loss' in key).backward()
+    assert tokenizer.encoder.linear.weight.grad.abs().sum() > 0
+    assert AutoencoderTokenizer.vocab_size_of(parts) == 8  # of a module too
+    with pytest.raises(UserError, match='LinearEncoder .* set data_init=None'):
+        AutoencoderTokenizer(**parts, stride=4).loss(images())

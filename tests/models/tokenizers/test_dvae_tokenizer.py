@@ -189,22 +189,22 @@ def test_predict__returns_the_reconstruction_of_the_ids():
 
 
 def test_plugin_from_outside__fifteen_lines():
-    @MODELS.register_module(name='BrightnessTokenizer', force=True)
-    class BrightnessTokenizer(Tokenizer):
+    @MODELS.register_module(name='OwnTokenizer', force=True)
+    class OwnTokenizer(Tokenizer):
         def encode(self, images):
             self.check_divisible(images)
             bright = F.avg_pool2d(images.mean(1, keepdim=True), self.stride)[:, 0]
             return (bright * self.vocab_size).long().clamp(max=self.vocab_size - 1)
 
-    built = MODELS.build(dict(type='BrightnessTokenizer', vocab_size=4, stride=8))
+    built = MODELS.build(dict(type='OwnTokenizer', vocab_size=4, stride=8))
     ids = built.encode(torch.linspace(0, 1, 2).view(2, 1, 1, 1).expand(2, 3, 16, 8))
     assert ids.tolist() == [[[0], [0]], [[3], [3]]]
     assert not built.can_decode
-    with pytest.raises(ValueError, match='BrightnessTokenizer has no decode'):
+    with pytest.raises(ValueError, match='OwnTokenizer has no decode'):
         built.decode(ids)
-    with pytest.raises(ValueError, match='BrightnessTokenizer has no loss'):
+    with pytest.raises(ValueError, match='OwnTokenizer has no loss'):
         built.loss(torch.rand(1, 3, 8, 8))
-    MODELS.module_dict.pop('BrightnessTokenizer')
+    MODELS.module_dict.pop('OwnTokenizer')
 
 
 @pytest.mark.parametrize('relaxation', ['soft', 'straight_through', 'reinmax'])
