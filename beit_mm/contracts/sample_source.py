@@ -1,6 +1,6 @@
 """What data sets and transforms say of themselves, and the walk through wrapped data sets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmengine.registry import DATASETS
@@ -42,6 +42,10 @@ class WrappedSource(SampleSource):
         if name == 'dataset':  # not there yet, while it is unpickled
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+    def __getitems__(self, indices: Sequence) -> list:
+        """Return samples one by one: a Subset's own would pass by what the wrapper does."""
+        return [self[index] for index in indices]
 
 
 class FileReader:

@@ -3,7 +3,7 @@ import pickle
 import pytest
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from torch.utils.data import ConcatDataset as TorchConcat
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Subset
 
 from beit_mm.contracts import SampleSource, WrappedSource
 from beit_mm.contracts.sample_source import inner_datasets, leaf_datasets, walk_datasets
@@ -43,6 +43,15 @@ def test_wrapper__is_asked_for_what_the_data_set_has():
     assert wrapped.get_data_info(0)['img_path'] == 'a.png'
     with pytest.raises(AttributeError, match='no_such_thing'):
         _ = wrapped.no_such_thing
+
+
+def test_wrapper__gives_its_own_samples_to_a_loader_of_a_subset():
+    class Marked(WrappedSource):
+        def __getitem__(self, index):
+            return 'marked', self.dataset[index]
+
+    loader = DataLoader(Marked(Subset([5, 6, 7], [2, 0])), batch_size=2, collate_fn=list)
+    assert list(loader) == [[('marked', 7), ('marked', 5)]]
 
 
 def test_wrapper__builds_a_config(tmp_path):

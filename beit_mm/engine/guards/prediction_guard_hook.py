@@ -89,10 +89,14 @@ class PredictionGuardHook(GuardHook):
         self._calls += 1
 
     def check(self, runner) -> dict[str, dict[str, Symptom] | None]:
-        if self._samples < MIN_SAMPLES or not self._sums:
+        if self._samples < MIN_SAMPLES:
             return {}
         sums, self._sums, self._samples = self._sums, [], 0
-        calls = [Seen.unflatten(one) for one in over_processes(torch.stack(sums)).double().cpu()]
+        number = int(over_processes(torch.tensor(len(sums)), 'min'))  # where each saw something
+        if number == 0:
+            return {}
+        sums = torch.stack(sums[:number])
+        calls = [Seen.unflatten(one) for one in over_processes(sums).double().cpu()]
         names = class_names(runner.train_dataloader.dataset)
         symptoms = {
             f'{self.head.name} {number}': self.constant.judge(self.head, seen, names)
