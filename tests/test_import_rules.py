@@ -13,6 +13,8 @@ import pytest
 
 import beit_mm
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(beit_mm.__file__).parent
 PLUGINS = ('models', 'datasets', 'engine', 'evaluation', 'preflight')
 ROOMS = ('contracts', 'checkpoints', 'visualization', *PLUGINS)

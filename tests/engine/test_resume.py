@@ -12,6 +12,8 @@ import torch
 from same_training import Killed, assert_same, chaos_resume, train
 from tiny_training import TinyMetric, TinyModel, TinyNoise, tiny_config
 
+pytestmark = pytest.mark.slow
+
 ACCUMULATED = dict(
     optimizer=dict(type='AdamW', lr=0.01), accumulative_counts=4, clip_grad=dict(max_norm=1.0)
 )

@@ -9,6 +9,8 @@ from beit_mm.models.layers.rel_pos_bias import RelativePositions
 from benchmarks import parity
 from benchmarks.peers import comparison
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # One at full size: the others differ from it in what the small ones compare.

@@ -9,6 +9,8 @@ from tiny_training import tiny_config
 
 from beit_mm.checkpoints.store import WorkDirInUseError, lock
 
+pytestmark = pytest.mark.slow
+
 HOLDER = """
 import os, sys
 from beit_mm.checkpoints.store import lock

@@ -14,6 +14,8 @@ from beit_mm.contracts import Tokenizer, TokenSource
 from beit_mm.engine import TokenizerPicturesHook
 from beit_mm.visualization import reconstruction_grid, to_rgb, usage_histogram
 
+pytestmark = pytest.mark.slow
+
 SIZE = 6
 
 
