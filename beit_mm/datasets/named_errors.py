@@ -1,8 +1,9 @@
-from collections.abc import Callable, Mapping
-from traceback import walk_tb
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
+from mmcv.transforms import Compose as MMCVCompose
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
+from mmengine.dataset import Compose
 
 from beit_mm.contracts import FileReader, UserError
 
@@ -24,7 +25,7 @@ class NamedErrors:
         try:
             return self.pipeline(dict(info))
         except Exception as error:
-            raise_named(error, info)
+            raise_named(error, self.pipeline, info)
 
     def __getattr__(self, name: str) -> Any:
         if name == 'pipeline':  # not there yet, while it is unpickled
@@ -32,8 +33,8 @@ class NamedErrors:
         return getattr(self.pipeline, name)
 
 
-def raise_named(error: Exception, info: Mapping) -> NoReturn:
-    """Raise what a pipeline failed with again, with the image of sample ``info`` before it.
+def raise_named(error: Exception, pipeline: Callable, info: Mapping) -> NoReturn:
+    """Raise what ``pipeline`` failed with again, with the image of sample ``info`` before it.
 
     Errors of samples without an ``img_path``, and those of a machine without memory, are raised as
     they are.
@@ -47,21 +48,33 @@ def raise_named(error: Exception, info: Mapping) -> NoReturn:
         raise error
     cause = error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'.strip()
     message = f'image {path!r} (sample {index}): {cause}'
-    reader = _failed_reader(error)
-    if reader is not None:
-        if mask is not None and isinstance(reader, LoadAnnotations):
+    failed = _failed_transform(error, pipeline, info)
+    if isinstance(failed, LoadImageFromFile | LoadAnnotations | FileReader):
+        if mask is not None and isinstance(failed, LoadAnnotations):
             message = f'mask {mask!r} of {message}'
         message += '; repair or remove the file, tools/check_dataset.py finds all such'
-        if isinstance(reader, LoadImageFromFile) and path.lower().endswith(('.tif', '.tiff')):
+        if isinstance(failed, LoadImageFromFile) and path.lower().endswith(('.tif', '.tiff')):
             message += '; more than 4 channels need LoadMultiBandImage (docs/any_channels.md)'
         raise BadImageError(message) from error
     raise (BadImageError if isinstance(error, UserError) else RuntimeError)(message) from error
 
 
-def _failed_reader(error: Exception) -> Callable | None:
-    """Return the transform that was reading a file when ``error`` was raised, None without one."""
-    for frame, _ in walk_tb(error.__traceback__):
-        transform = frame.f_locals.get('self')
-        if isinstance(transform, LoadImageFromFile | LoadAnnotations | FileReader):
-            return transform
+def _failed_transform(error: Exception, pipeline: Callable, info: Mapping) -> Callable | None:
+    """Return the transform that fails again as it did, one by one; None if none does."""
+    results = dict(info)
+    for transform in _steps(pipeline):
+        try:
+            results = transform(results)
+        except Exception as again:
+            return transform if type(again) is type(error) else None
+        if results is None:
+            return None
     return None
+
+
+def _steps(pipeline: Callable) -> Iterator[Callable]:
+    if type(pipeline) in (Compose, MMCVCompose):
+        for transform in pipeline.transforms:
+            yield from _steps(transform)
+    else:
+        yield pipeline

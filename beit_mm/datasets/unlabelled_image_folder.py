@@ -161,7 +161,7 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
         try:
             data = self.pipeline(dict(info))
         except Exception as error:
-            raise_named(error, info)
+            raise_named(error, self.pipeline, info)
         if data is None:
             if self.max_refetch == 0 or self.test_mode:
                 raise BadImageError(

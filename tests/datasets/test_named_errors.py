@@ -156,3 +156,18 @@ def test_mask_of_ours__is_a_file_that_was_read(root):
     info = dict(img_path='x.png', seg_map_path=str(root / 'gone.png'), sample_idx=3)
     with pytest.raises(BadImageError, match=r"'x\.png' \(sample 3\).*gone\.png.*repair or remove"):
         NamedErrors(load)(info)
+
+
+def test_failure_that_does_not_come_again__blames_no_file():
+    class FailsOnce(FileReader):
+        calls = 0
+
+        def __call__(self, info):
+            self.calls += 1
+            if self.calls == 1:
+                raise ValueError('the disk was away')
+            return info
+
+    with pytest.raises(RuntimeError, match='the disk was away$') as error:
+        NamedErrors(FailsOnce())(dict(img_path='x.png', sample_idx=3))
+    assert not isinstance(error.value, BadImageError)
