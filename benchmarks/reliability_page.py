@@ -1,6 +1,7 @@
 """docs/reliability.md: what was tried, and what survived."""
 
 import ast
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -37,7 +38,7 @@ pixels are not loaded (the corpus has such files).
 {kills}
 ## Machine
 
-{machine}.
+{machine}
 """
 
 
@@ -59,7 +60,7 @@ def write_page(results: Mapping[str, dict], missing: list[str]) -> str:
         summary='\n'.join(summarize(fuzz, kills)),
         properties='\n'.join([*properties, '']),
         kills='\n'.join([*(f'\n{list_kills(kind, r)}' for kind, r in kills.items()), '']),
-        machine=', '.join(f'{name} {fact}' for name, fact in facts.items()),
+        machine=wrap(', '.join(f'{name} {fact}' for name, fact in facts.items()) + '.'),
     )
 
 
@@ -78,7 +79,7 @@ def summarize(fuzz: Mapping[str, dict], kills: Mapping[str, dict]) -> list[str]:
 
 
 def list_properties(name: str, result: dict) -> Iterator[str]:
-    yield from ('', f'{title_of(name)} (`tests/fuzz/test_{name}.py`):', '')
+    yield from ('', wrap(f'{title_of(name)} (`tests/fuzz/test_{name}.py`):'), '')
     tried = [[as_words(test), number] for test, number in result['tried'].items()]
     yield from make_table(['Property', 'Inputs'], tried)
     if result['skipped']:
@@ -91,11 +92,15 @@ def list_kills(kind: str, result: dict) -> str:
     places = [f'{row["reached"]} ({row["saved"]})' for row in result['rows']]
     writing = sum(row['writing'] for row in result['rows'])
     title = first_sentence(CHAOS[kind])
-    return (
+    return wrap(
         f'**{title[0].upper()}{title[1:]}.** Killed in iteration (last checkpoint): '
         f'{", ".join(places)}; {writing} of them with a file half written. Places that differ '
         f'from the training that was left alone: {len(result["found"])}.'
     )
+
+
+def wrap(paragraph: str) -> str:
+    return textwrap.fill(paragraph, 118, break_long_words=False, break_on_hyphens=False)
 
 
 def title_of(name: str) -> str:
