@@ -3,7 +3,7 @@ import math
 from torch import Tensor
 
 
-def chance_of(counts: Tensor, weights: Tensor | None = None) -> float:
+def unigram_entropy(counts: Tensor, weights: Tensor | None = None) -> float:
     """Return the cross-entropy in nats of the best prediction that is the same for all targets.
 
     The mean cross-entropy of targets with one prediction p is that of their mean q with p. It is

@@ -4,17 +4,17 @@ from torch import Tensor
 from beit_mm.contracts import UserError
 from beit_mm.contracts.runner_access import model_of
 from beit_mm.contracts.sample_source import class_names
-from beit_mm.engine.guards.chance_loss import ChanceLoss
 from beit_mm.engine.guards.constant_prediction import ConstantPrediction
 from beit_mm.engine.guards.guard_hook import MIN_SAMPLES, GuardHook, Symptom, over_processes
 from beit_mm.engine.guards.schedules import warm_up_end
+from beit_mm.engine.guards.unigram_loss import UnigramLoss
 from beit_mm.engine.guards.watched_head import Seen, watched_head
 from beit_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
 class PredictionGuardHook(GuardHook):
-    """Report a head that answers (nearly) always the same class, or is no better than chance.
+    """Report a head that always answers the same class, or learns nothing but the shares.
 
     In ten steps of each interval it reads the calls of the head's softmax loss
     (``model.head.loss_module`` of mmpretrain, ``model.decode_head.loss_decode`` of mmseg) or of the
@@ -24,8 +24,8 @@ class PredictionGuardHook(GuardHook):
     - The same class: over the sampled steps since the last check, or within each of them, all
       other classes together have at most ``others`` of the predictions, and a tenth of what they
       have of the targets. If the targets are constant, it says so.
-    - Chance: the cross-entropy of the best prediction that is the same for all inputs, which is
-      the entropy of the targets.
+    - The unigram entropy, the cross-entropy of the best prediction that is the same for all
+      inputs: a loss that is no better has learned nothing but the shares of the targets.
 
     Args:
         interval: Iterations between two checks.
@@ -33,7 +33,7 @@ class PredictionGuardHook(GuardHook):
         grace: Iterations after the warm-up of the learning rate that are not judged. None takes a
             tenth of the run, at most 5000.
         others: In (0, 1), the share that counts as nearly none.
-        min_gap: The loss has to be below (1 - min_gap) times chance.
+        min_gap: The loss has to be below (1 - min_gap) times the unigram entropy.
 
     Raises:
         UnhealthyTrainingError: With action='stop'.
@@ -55,7 +55,7 @@ class PredictionGuardHook(GuardHook):
         if not 0 <= min_gap < 1:
             raise UserError(f'PredictionGuardHook.min_gap={min_gap}: expected in [0, 1)')
         self.grace = grace
-        self.constant, self.chance = ConstantPrediction(others), ChanceLoss(min_gap)
+        self.constant, self.unigram = ConstantPrediction(others), UnigramLoss(min_gap)
         self._sums: list[Tensor] = []  # of the first call in a step, of the second, ...
         self._samples = 0  # steps
         self._stop_watching = None
@@ -102,7 +102,7 @@ class PredictionGuardHook(GuardHook):
             f'{self.head.name} {number}': self.constant.judge(self.head, seen, names)
             for number, seen in enumerate(calls)
         }
-        symptoms['chance'] = self.chance.judge(self.head, calls[0], self.begin)
+        symptoms['unigram'] = self.unigram.judge(self.head, calls[0], self.begin)
         return dict(head={key: symptom for key, symptom in symptoms.items() if symptom is not None})
 
     def training_state(self) -> dict:
@@ -110,10 +110,10 @@ class PredictionGuardHook(GuardHook):
             super().training_state(),
             sums=[numbers.cpu() for numbers in self._sums],
             samples=self._samples,
-            chance=self.chance.training_state(),
+            unigram=self.unigram.training_state(),
         )
 
     def load_training_state(self, state: dict) -> None:
         super().load_training_state(state)
         self._sums, self._samples = list(state['sums']), state['samples']
-        self.chance.load_training_state(state['chance'])
+        self.unigram.load_training_state(state['unigram'])

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from beit_mm.engine.guards.class_counts import chance_of, constant_share
+from beit_mm.engine.guards.class_counts import constant_share, unigram_entropy
 
 
 def best_constant(targets, weights):
@@ -24,7 +24,7 @@ def best_constant(targets, weights):
 
 
 @pytest.mark.parametrize('case', ['hard', 'smoothed', 'mixed', 'weighted'])
-def test_chance__is_the_loss_of_the_best_constant_prediction(case):
+def test_unigram_entropy__is_the_loss_of_the_best_constant_prediction(case):
     torch.manual_seed(0)
     ids = torch.multinomial(torch.tensor([0.5, 0.25, 0.15, 0.1]), 4000, replacement=True)
     targets, weights = F.one_hot(ids, 4).double(), torch.ones(4, dtype=torch.double)
@@ -35,24 +35,24 @@ def test_chance__is_the_loss_of_the_best_constant_prediction(case):
     if case == 'weighted':
         weights = torch.tensor([0.1, 1.0, 1.0, 3.0], dtype=torch.double)
     correction = 3 / 8000
-    chance = chance_of(targets.sum(0), weights)
-    assert chance - correction == pytest.approx(best_constant(targets, weights), abs=1e-8)
+    entropy = unigram_entropy(targets.sum(0), weights)
+    assert entropy - correction == pytest.approx(best_constant(targets, weights), abs=1e-8)
 
 
-def test_chance__of_few_targets_is_not_too_low_on_average():
+def test_unigram_entropy__of_few_targets_is_not_too_low_on_average():
     torch.manual_seed(0)
     classes = 50
     for number in (20, 100, 300, 1000):
         found = []
         for _ in range(200):
             ids = torch.randint(classes, (number,))
-            found.append(chance_of(torch.bincount(ids, minlength=classes)))
+            found.append(unigram_entropy(torch.bincount(ids, minlength=classes)))
         assert max(found) <= math.log(classes) + 1e-9
         assert sum(found) / 200 > math.log(classes) - 0.02
 
 
-def test_chance__of_one_class_is_nothing():
-    assert chance_of(torch.tensor([0, 300, 0])) == 0
+def test_unigram_entropy__of_one_class_is_nothing():
+    assert unigram_entropy(torch.tensor([0, 300, 0])) == 0
 
 
 def test_constant_share():

@@ -3,8 +3,8 @@ import torch
 from small_runs import small_run, told, train
 
 from beit_mm.engine import PredictionGuardHook, UnhealthyTrainingError
-from beit_mm.engine.guards.chance_loss import ChanceLoss
 from beit_mm.engine.guards.constant_prediction import ConstantPrediction
+from beit_mm.engine.guards.unigram_loss import UnigramLoss
 from beit_mm.engine.guards.watched_head import LossHead, Seen
 
 GUARD = dict(type='beit_mm.PredictionGuardHook', interval=20, grace=10)
@@ -12,9 +12,9 @@ BLIND = dict(type='PointClassifier', broken='blind')
 
 
 @pytest.fixture(autouse=True)
-def no_chance(monkeypatch):
-    """A loss at chance has its own tests."""
-    monkeypatch.setattr(ChanceLoss, 'judge', lambda *args: None)
+def no_unigram(monkeypatch):
+    """A loss at the unigram entropy has its own tests."""
+    monkeypatch.setattr(UnigramLoss, 'judge', lambda *args: None)
 
 
 def test_blind_head__is_told_with_names_and_shares(tmp_path):

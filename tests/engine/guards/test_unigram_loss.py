@@ -8,8 +8,8 @@ from small_runs import small_run, told, train
 
 from beit_mm.contracts import MIMHead, TokenSource
 from beit_mm.engine import PredictionGuardHook, UnhealthyTrainingError
-from beit_mm.engine.guards.chance_loss import ChanceLoss
 from beit_mm.engine.guards.constant_prediction import ConstantPrediction
+from beit_mm.engine.guards.unigram_loss import UnigramLoss
 from beit_mm.engine.guards.watched_head import LossHead, Seen, TokenHead
 
 GUARD = dict(type='beit_mm.PredictionGuardHook', interval=20, grace=10)
@@ -27,14 +27,14 @@ def test_healthy__nothing_to_tell(tmp_path):
         assert told(run) == []
 
 
-def test_shuffled_labels__no_better_than_chance(tmp_path):
+def test_shuffled_labels__no_better_than_the_unigram_entropy(tmp_path):
     """Of 64 points with random labels, a linear model can't learn much at a small rate."""
     optim = dict(optimizer=dict(type='SGD', lr=0.01))
     run = train(tmp_path, GUARD, data=dict(labels='shuffled', size=640), optim_wrapper=optim)
     (message,) = told(run)
-    loss, chance = map(float, (w.strip(',') for w in message.split() if w[:3] in ('1.3', '1.4')))
-    assert 0.99 * chance < loss < 1.1 * chance
-    assert chance == pytest.approx(math.log(4), abs=0.02)
+    loss, entropy = map(float, (w.strip(',') for w in message.split() if w[:3] in ('1.3', '1.4')))
+    assert 0.99 * entropy < loss < 1.1 * entropy
+    assert entropy == pytest.approx(math.log(4), abs=0.02)
     assert 'model.head is' in message and 'images and labels belong together' in message
 
 
@@ -56,7 +56,7 @@ def test_growing_loss__is_told_again(tmp_path):
     assert steps == ['40', '120']
 
 
-def test_constant_targets__are_no_matter_of_chance(tmp_path):
+def test_constant_targets__are_nothing_to_learn(tmp_path):
     assert told(train(tmp_path, GUARD, data=dict(labels='one'))) == []
 
 
@@ -121,13 +121,13 @@ def masked(loss, counts=(100, 100, 100, 100), scale=1.0, **settings):
 
 
 def test_masked_image_model__by_its_cross_entropy():
-    chance = math.log(4)
-    (message,) = masked(1.02 * chance)
-    assert f'Step 20: the cross-entropy of model.head is {1.02 * chance:.3g}' in message
+    entropy = math.log(4)
+    (message,) = masked(1.02 * entropy)
+    assert f'Step 20: the cross-entropy of model.head is {1.02 * entropy:.3g}' in message
     assert 'token_inputs show the same crop' in message
-    assert len(masked(0.995 * chance)) == 1  # half a percent better is no better
-    assert masked(0.98 * chance) == []
-    assert masked(0.995 * chance, min_gap=0.0) == []
+    assert len(masked(0.995 * entropy)) == 1  # half a percent better is no better
+    assert masked(0.98 * entropy) == []
+    assert masked(0.995 * entropy, min_gap=0.0) == []
     assert masked(float('nan')) == []
 
 
@@ -138,7 +138,7 @@ def test_masked_image_model__few_targets_look_less_spread_than_they_are():
     for factor, found in ((0.985, False), (1.05, True)):
         loss = torch.tensor([factor * math.log(10) * 60, 60.0])
         seen = Seen(counts, counts, torch.zeros(2), loss, counts.expand(2, -1).double())
-        assert (ChanceLoss(0.0).judge(head, seen, 0) is not None) == found
+        assert (UnigramLoss(0.0).judge(head, seen, 0) is not None) == found
 
 
 def test_stop(tmp_path):
@@ -150,9 +150,9 @@ def test_stop(tmp_path):
         )
 
 
-def test_chance__is_that_of_all_targets_since_the_beginning():
+def test_unigram_entropy__is_that_of_all_targets_since_the_beginning():
     """A hundred of one class, then a hundred of another: ln 2, not 0."""
-    check, head = ChanceLoss(0.01), LossHead('model.head', 'images', torch.nn.Identity())
+    check, head = UnigramLoss(0.01), LossHead('model.head', 'images', torch.nn.Identity())
     symptoms = [
         check.judge(
             head,
@@ -163,4 +163,6 @@ def test_chance__is_that_of_all_targets_since_the_beginning():
     ]
     assert symptoms[0] is None  # nothing to choose
     text = symptoms[1].text
-    assert 'is 0.7, and chance (always the same prediction, the best one) has 0.69' in text
+    assert (
+        'is 0.7, and the unigram entropy (always the same prediction, the best one) is 0.69' in text
+    )

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 
 from beit_mm.contracts import TrainingState
-from beit_mm.engine.guards.class_counts import chance_of
+from beit_mm.engine.guards.class_counts import unigram_entropy
 from beit_mm.engine.guards.guard_hook import Symptom
 from beit_mm.engine.guards.watched_head import Seen, WatchedHead
 
@@ -18,15 +18,15 @@ MASKED_ADVICE = (
 )
 
 
-class ChanceLoss(TrainingState):
-    """Find a loss that is no better than chance.
+class UnigramLoss(TrainingState):
+    """Find a loss that is no better than the unigram entropy.
 
-    Chance is the cross-entropy of the best prediction that is the same for all inputs: the entropy
+    It is the cross-entropy of the best prediction that is the same for all inputs: the entropy
     of the targets, of labels as the loss smooths, mixes and weights them. Targets are counted since
     the beginning, the loss since the last judgment.
 
     Args:
-        min_gap: The loss has to be below (1 - min_gap) times chance.
+        min_gap: The loss has to be below (1 - min_gap) times the unigram entropy.
     """
 
     def __init__(self, min_gap: float):
@@ -39,17 +39,18 @@ class ChanceLoss(TrainingState):
             self._masses = torch.zeros_like(seen.masses)
         self._masses += seen.masses
         masses, weighted = self._masses
-        chance = chance_of(masses, weighted / masses.clamp(min=1e-12)) if masses.sum() else 0.0
+        weights = weighted / masses.clamp(min=1e-12)
+        entropy = unigram_entropy(masses, weights) if masses.sum() else 0.0
         total, divisor = seen.loss.tolist()
         loss = total / divisor if divisor else 0.0
-        if chance < 1e-3 or loss < (1 - self.min_gap) * chance:  # or there is nothing to choose
+        if entropy < 1e-3 or loss < (1 - self.min_gap) * entropy:  # or there is nothing to choose
             return None
         return Symptom(
-            f'the cross-entropy of {head.name} is {loss:.4g}, and chance (always the same '
-            f'prediction, the best one) has {chance:.4g}, after a warm-up and grace of '
+            f'the cross-entropy of {head.name} is {loss:.4g}, and the unigram entropy (always '
+            f'the same prediction, the best one) is {entropy:.4g}, after a warm-up and grace of '
             f'{begin} iterations',
             ADVICE if head.labelled else MASKED_ADVICE,
-            loss / chance,
+            loss / entropy,
         )
 
     def training_state(self) -> dict:
