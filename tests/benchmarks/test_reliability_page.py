@@ -35,12 +35,8 @@ def test_page__sums_of_inputs_faults_and_kills(results):
     assert len(rows) == 1 + 1 + len(NAMES) + 3  # the rest of the heading
     assert f'({len(NAMES) / 2:.1f} hours' in page
     assert f'| {NAMES[0].replace("_", " ")}: holds | 1,000 |' in page
-    assert (
-        ' '.join(page.split()).count(
-            'Killed in iteration (last checkpoint): 7 (5), 7 (5); 2 of them'
-        )
-        == 3
-    )
+    kills = 'Killed in iteration (last checkpoint): 7 (5), 7 (5); 2 of them'
+    assert ' '.join(page.split()).count(kills) == 3
     assert page.endswith('\n## Machine\n\nsystem Linux, torch 2.7.\n')
     assert 'Failed' not in page and 'Not tried' not in page and '\n\n\n' not in page
 
