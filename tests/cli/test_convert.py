@@ -20,6 +20,8 @@ from beit_mm.cli.convert_sizes import Sizes
 from beit_mm.contracts import UserError
 from beit_mm.models import BEiTEncoder, MaskedPatchNeck, PatchMeanNeck
 
+pytestmark = pytest.mark.slow
+
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2)
 
 
