@@ -39,14 +39,15 @@ def with_derived(
     for name in getattr(cls, 'derived', ()):  # it may be foreign
         if name in found:
             continue
-        value = known[name]
+        value = known.get(name)
         value = value() if callable(value) else value
         if value is not None:
             found[name] = value
         elif _is_required(cls, name):
+            reason = UNKNOWN.get(name, 'no other part says it')
             raise UserError(
-                f'model.{part}.{name} is left out, but {UNKNOWN[name]}; set '
-                f'model.{part}.{name}, or choose parts that fit together'
+                f'model.{part}.{name} is left out, but {reason}; set model.{part}.{name}, or '
+                'choose parts that fit together'
             )
     return found
 

@@ -12,7 +12,7 @@ from beit_mm.checkpoints import IncompleteCheckpointError
 from beit_mm.contracts import UserError
 from beit_mm.contracts.derived import facts_of_backbone, facts_of_target, with_derived
 from beit_mm.engine import BEiTOptimWrapperConstructor
-from beit_mm.models import BEiTEncoder
+from beit_mm.models import BEiTEncoder, MaskedPatchNeck
 from beit_mm.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
@@ -142,6 +142,18 @@ def test_value_that_follows_from_nothing__its_part_is_named(part, changes, messa
     with pytest.raises((UserError, KeyError, TypeError), match=message) as error:
         MODELS.build(parts)
     assert (f'model.{part}.' in str(error.value)) == (part != 'tokenizer')
+
+
+class NeckOfItsOwn(MaskedPatchNeck):
+    derived = ('dims', 'speed')
+
+    def __init__(self, dims, speed=3):
+        super().__init__(dims)
+        self.speed = speed
+
+
+def test_value_that_no_part_says__keeps_its_default():
+    assert build(neck=dict(type=NeckOfItsOwn)).neck.speed == 3
 
 
 # ---- what may know what ----
