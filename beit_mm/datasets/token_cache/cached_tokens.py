@@ -6,7 +6,6 @@ import numpy as np
 
 from beit_mm.contracts import WrappedSource
 from beit_mm.contracts.digest import tokens_key
-from beit_mm.datasets.named_errors import NamedErrors
 from beit_mm.datasets.samplers import SeededIndex
 from beit_mm.datasets.token_cache.cache_files import FLIPS, TokenCacheError
 from beit_mm.datasets.token_cache.seeded_views import SeededViews, geometry
@@ -50,7 +49,7 @@ class CachedTokens(WrappedSource):
     def __getitem__(self, index: int) -> Any:
         epoch = index.epoch if isinstance(index, SeededIndex) else None
         epoch = random.randrange(self.epochs) if epoch is None else epoch % self.epochs
-        return NamedErrors(self.views.finish)(self.sample(epoch, int(index)))
+        return self.views.finish(self.sample(epoch, int(index)))
 
     def sample(self, epoch: int, index: int) -> dict:
         """Return view and tokens of a sample in a virtual epoch, before the mask."""

@@ -52,7 +52,8 @@ class SeededViews:
             )
         if not token_view:
             first = [_without_token_view(transform) for transform in first]
-        self.first, self.finish = Compose(first), Compose(transforms[cut:])
+        self.first = NamedErrors(Compose(first))
+        self.finish = NamedErrors(Compose(transforms[cut:]))
         self.pipeline = plain(list(configs)[:cut])
         self.seed = seed
 
@@ -76,7 +77,7 @@ class SeededViews:
             SeededIndex(index, self.view_seed(epoch, index)).seed_generators()
             info = self.dataset.get_data_info(index)
             path = info['img_path']
-            results = NamedErrors(self.first)(info)
+            results = self.first(info)
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
