@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv in the root of the checkout and installs the tested requirements and beit_mm itself.
-#   bash tools/setup_env.sh [demo] [tests]     BEIT_MM_PYTHON=python3.12 chooses the interpreter
+#   bash tools/setup_env.sh [digits] [tests]     BEIT_MM_PYTHON=python3.12 chooses the interpreter
 # What is installed already is recognized by the hash of the requirements and skipped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
