@@ -4,10 +4,11 @@ It imports torch and mmengine, and nothing of the kinds of plugins.
 """
 
 from beit_mm.checkpoints.conversion import Conversion
+from beit_mm.checkpoints.description.preprocessing import for_part
 from beit_mm.checkpoints.description.stored import description_of, for_file, read_description
 from beit_mm.checkpoints.download import fetch
 from beit_mm.checkpoints.layouts import LAYOUTS, OURS, detect, task_of, unwrap, weights_of
-from beit_mm.checkpoints.loaders import in_our_layout, keep_layout, register_loaders
+from beit_mm.checkpoints.loaders import in_our_layout, keep_layout
 from beit_mm.checkpoints.reading import UnsafeCheckpointError, peek, read_checkpoint, write_weights
 from beit_mm.checkpoints.trust import trust_checkpoints
 from beit_mm.contracts.load_report import IncompleteCheckpointError, LoadReport, check_load
@@ -24,12 +25,12 @@ __all__ = [
     'detect',
     'fetch',
     'for_file',
+    'for_part',
     'in_our_layout',
     'keep_layout',
     'peek',
     'read_checkpoint',
     'read_description',
-    'register_loaders',
     'task_of',
     'trust_checkpoints',
     'unwrap',

@@ -30,5 +30,5 @@ def drop_config(checkpoint: dict, source: str) -> None:
             f'{source}: its config text is left out; an inferencer, which would run it, needs a '
             f'config of yours ({VARIABLE}=1 keeps the text)',
             logger='current',
-            level=logging.INFO,
+            level=logging.DEBUG,
         )

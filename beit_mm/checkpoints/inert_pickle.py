@@ -1,248 +1,294 @@
-"""Tensors out of a pickled module, without importing or calling anything that the file names.
+"""An unpickler that imports nothing, calls nothing of what a file names, and has a budget.
 
-``torch.save(module)`` stores classes by name and needs their code to be read again. OpenAI's
-``encoder.pkl`` and ``decoder.pkl`` are such files. Here every name that the file says becomes an
-inert stand-in that only remembers the state it is given; the few names of tensor data are mapped
-to functions of this file. What comes out is the state dict.
+A name in the file becomes a :class:`Name`, and an object of a class an :class:`Object`; neither
+does anything. What genuine checkpoints are made of (tensors, arrays, histories) is rebuilt by the
+functions of ``known_names.py``, from arguments that they check.
+
+Tables of a pickle and of ours meet in one place: ``PRICES`` has the instructions that are obeyed,
+each with the bytes of memory that it is counted as.
 """
 
-import io
 import pickle
 import struct
-import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of a file that torch < 1.6 has written
-LEGACY_PROTOCOL = 1001
+from beit_mm.contracts.errors import UserError
 
-STORAGES = {
-    'FloatStorage': torch.float32,
-    'DoubleStorage': torch.float64,
-    'HalfStorage': torch.float16,
-    'BFloat16Storage': torch.bfloat16,
-    'LongStorage': torch.int64,
-    'IntStorage': torch.int32,
-    'ShortStorage': torch.int16,
-    'CharStorage': torch.int8,
-    'ByteStorage': torch.uint8,
-    'BoolStorage': torch.bool,
-}
+# What reading may cost, in bytes: genuine files stay far below, since a tensor's name alone takes
+# more of the file than its objects take of this.
+LEAST_BUDGET, BUDGET_PER_BYTE = 2**24, 48
 
 
-class StandIn:
-    """Replaces an object of any class: accepts every call, does nothing, keeps its state."""
+class UnsafeCheckpointError(UserError):
+    """The file names code that reading it would run, or takes more than it is worth."""
 
-    path = ''
 
-    def __new__(cls, *args, **kwargs) -> 'StandIn':
-        self = super().__new__(cls)
-        self.state = {}
-        return self
+def shown(text: str, most: int = 80) -> str:
+    """Return a text of the file without control characters, and no more than its beginning."""
+    return repr(text)[1:-1][:most]
 
-    def __init__(self, *args, **kwargs):
-        pass
 
-    def __call__(self, *args, **kwargs) -> 'StandIn':
-        return StandIn()
+class Budget:
+    """What one file may cost: bytes of tensors, of Python objects and of visits to them."""
 
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, tuple) and len(state) == 2 and isinstance(state[0], dict):
+    def __init__(self, file_bytes: int):
+        self.left = LEAST_BUDGET + BUDGET_PER_BYTE * file_bytes
+        self.file_bytes = file_bytes
+
+    def spend(self, amount: int) -> None:
+        self.left -= amount
+        if self.left < 0:
+            raise UnsafeCheckpointError(
+                f'the file has {self.file_bytes} bytes, and its content takes more than '
+                f'{BUDGET_PER_BYTE} times that (many or nested values, or copies)'
+            )
+
+
+class Name:
+    """A class or function that the file names, ``path`` as in an import."""
+
+    __slots__ = ('path',)
+
+    def __init__(self, path: str):
+        self.path = path
+
+
+class Object:
+    """An object that is not rebuilt, or not yet: it only remembers.
+
+    Attributes:
+        path: What the file calls to make it.
+        args: What a function of ours remembers of that call.
+        why: Why it is not rebuilt, if its class is known.
+        state: The attributes that the file sets.
+        built: The value, after they were set, if its class is known.
+    """
+
+    __slots__ = ('args', 'built', 'path', 'state', 'why')
+
+    def __init__(self, path: str, args: tuple = (), why: str | None = None):
+        self.path, self.args, self.why = path, args, why
+        self.state: dict = {}
+        self.built = None
+
+    def keep(self, state: Any) -> None:
+        if type(state) is tuple and len(state) == 2:  # attributes, and those in slots
             state = state[0]
-        if isinstance(state, dict):
+        if type(state) is dict:
             self.state.update(state)
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
 
-    def append(self, item: Any) -> None:
-        pass
-
-    def extend(self, items: Any) -> None:
-        pass
-
-    add = append
+KEYS = (str, int, bool, float, complex, bytes, type(None), torch.dtype, torch.device, Name, Object)
 
 
-class Known:
-    """A function that the file may call; its state cannot be set from the file."""
+def check_key(key: Any, among: int) -> None:
+    """Raise unless hashing a key, and finding it among others, takes little.
 
-    __slots__ = ('function',)
-
-    def __init__(self, function: Callable):
-        self.function = function
-
-    def __call__(self, *args) -> Any:
-        return self.function(*args)
-
-    def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError('The file changes a function')
-
-
-class Storage:
-    """A storage of zeros, filled later: legacy files have the bytes after the pickle."""
-
-    def __init__(self, dtype: torch.dtype, numel: int, limit: int):
-        if not isinstance(dtype, torch.dtype) or not 0 <= numel * dtype.itemsize <= limit:
-            raise pickle.UnpicklingError('A storage of unknown type, or larger than the file')
-        self.dtype, self.numel = dtype, numel
-        self.data = torch.zeros(numel, dtype=dtype)
-
-    @property
-    def num_bytes(self) -> int:
-        return self.data.element_size() * self.numel
-
-    def fill(self, data: bytes) -> None:
-        if len(data) != self.num_bytes:
-            raise pickle.UnpicklingError('The file ends inside of a tensor')
-        if data:  # in place, for the tensors that were made of it already
-            self.data.copy_(torch.frombuffer(bytearray(data), dtype=self.dtype))
+    A tuple in tuples can take for ever, or crash.
+    """
+    for part in key if type(key) is tuple else (key,):
+        if type(part) not in KEYS:
+            raise UnsafeCheckpointError(
+                f'it has a key or a member of a set of type {type(part).__name__}'
+            )
+        is_small = type(part) is int and abs(part) <= 2**64
+        if type(part) in (int, float, complex) and not is_small and among > 1000:
+            raise UnsafeCheckpointError('it has more than 1000 keys that may have one hash')
+    if type(key) is tuple and among > 1000:
+        raise UnsafeCheckpointError('it has more than 1000 tuples as keys, which may have one hash')
 
 
-class Storages(dict):
-    """Storages by key, which together may not be larger than the file (torch never compresses)."""
-
-    def __init__(self, limit: int):
-        super().__init__()
-        self.left = limit
-
-    def make(self, key: str, dtype: torch.dtype, numel: int) -> Storage:
-        self[key] = Storage(dtype, numel, self.left)
-        self.left -= self[key].num_bytes
-        return self[key]
-
-
-def rebuild_tensor(storage: Storage, offset: int, size: tuple, stride: tuple, *_) -> Tensor:
-    return storage.data.as_strided(tuple(size), tuple(stride), offset)  # stays inside, or raises
-
-
-def rebuild_parameter(data: Any, *_) -> Any:
-    return data
-
-
-KNOWN = {
-    ('collections', 'OrderedDict'): OrderedDict,
-    ('torch', 'Size'): tuple,
-    ('torch._utils', '_rebuild_tensor'): Known(rebuild_tensor),
-    ('torch._utils', '_rebuild_tensor_v2'): Known(rebuild_tensor),
-    ('torch._utils', '_rebuild_parameter'): Known(rebuild_parameter),
-    ('torch.nn.parameter', 'Parameter'): Known(rebuild_parameter),
-}
+def size_of(value: Any) -> int:
+    """Return about how many bytes a copy of ``value`` takes."""
+    if type(value) in (str, bytes, bytearray):
+        return len(value)
+    if type(value) is np.ndarray:
+        return 16 * value.nbytes  # a tensor of it may be of a larger type
+    if type(value) is tuple:
+        return 16 * len(value)
+    return 100 * len(value) if type(value) in (list, dict, OrderedDict) else 0  # sets, dicts of it
 
 
 class InertUnpickler(pickle._Unpickler):
-    """An unpickler that finds no class but the stand-ins.
+    """The unpickler in Python, of which only what moves plain values is left.
 
-    It is the one in Python: that in C makes a memo as long as the largest number that the file
-    says, up to 64 GB.
+    Args:
+        file: Where ``read`` never returns more than there is: in memory, or memory-mapped.
+        storage_of: Returns the storage that a reference of the file says.
+        calls: Functions for names that the file calls; an exception of theirs is kept as ``why``.
+        states: Functions of an ``Object`` and its state, for the names of its class.
+        constants: What stands for a name itself.
     """
 
-    def __init__(self, file: io.BufferedIOBase, storage_of):
+    def __init__(
+        self,
+        file: Any,
+        budget: Budget,
+        storage_of: Callable,
+        calls: Mapping[str, Callable],
+        states: Mapping[str, Callable],
+        constants: Mapping[str, Any],
+    ):
         super().__init__(file, encoding='latin1')
-        self.storage_of = storage_of
+        self.budget, self.storage_of = budget, storage_of
+        self.calls, self.states, self.constants = calls, states, constants
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in KNOWN:
-            return KNOWN[module, name]
-        if module in ('torch', 'torch.storage') and name in STORAGES:
-            return STORAGES[name]
-        return type('StandIn', (StandIn,), dict(path=f'{module}.{name}'))
+        module = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}.get(module, module)
+        path = f'{module}.{name}'
+        return self.constants[path] if path in self.constants else Name(path)
 
     def persistent_load(self, pid: Any) -> Any:
-        if isinstance(pid, tuple) and pid and pid[0] == 'module':
+        if type(pid) is tuple and len(pid) > 1 and pid[0] == 'module':
             return pid[1]  # the class, as legacy files store it beside its source
-        if isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == 'storage':
-            return self.storage_of(pid)
-        raise pickle.UnpicklingError(f'An unknown reference {pid!r:.80}')
+        if type(pid) is tuple and len(pid) in (5, 6) and pid[0] == 'storage':
+            return self.storage_of(*pid[1:])
+        raise UnsafeCheckpointError('it refers to something that is not a storage')
+
+    def load_reduce(self) -> None:
+        args = self.stack.pop()
+        self.stack[-1] = self._call(self.stack[-1], args)
+
+    load_newobj = load_reduce
+
+    def load_newobj_ex(self) -> None:
+        named, args, cls = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        self.append(self._call(Name('an object with named arguments') if named else cls, args))
+
+    def _call(self, function: Any, args: Any) -> Any:
+        if type(function) not in (Name, Object) or type(args) is not tuple:
+            raise UnsafeCheckpointError(f'it calls a {type(function).__name__}')
+        if type(function) is Object or function.path not in self.calls:
+            return Object(function.path)
+        return self._try(self.calls[function.path], function.path, args)
+
+    def _try(self, function: Callable, path: str, args: tuple) -> Any:
+        self.budget.spend(8 * len(args) + sum(map(size_of, args)))
+        try:
+            return function(*args)
+        except (UnsafeCheckpointError, MemoryError):
+            raise
+        except Exception as error:  # whatever unexpected arguments make of a function
+            return Object(path, why=str(error))
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if type(target) is OrderedDict and type(state) is dict and set(state) == {'_metadata'}:
+            target._metadata = state['_metadata']  # versions of modules, beside a state dict
+        elif type(target) is not Object or target.built is not None:
+            raise UnsafeCheckpointError(f'it changes a {type(target).__name__}')
+        elif target.path in self.states and target.why is None:
+            self.budget.spend(sum(map(size_of, state)) if type(state) is tuple else 0)
+            args = (target, state)
+            self.stack[-1] = target.built = self._try(self.states[target.path], target.path, args)
+        else:
+            inner = sum(map(size_of, state)) if type(state) is tuple else 0
+            self.budget.spend(size_of(state) + inner)
+            target.keep(state)
+
+    def _recall(self, place: int) -> None:
+        value = self.memo[place]
+        is_built = type(value) is Object and value.built is not None
+        self.append(value.built if is_built else value)
+
+    def load_binget(self) -> None:
+        self._recall(self.read(1)[0])
+
+    def load_long_binget(self) -> None:
+        self._recall(struct.unpack('<I', self.read(4))[0])
+
+    def load_bytearray8(self) -> None:
+        self.append(bytearray(self.read(struct.unpack('<Q', self.read(8))[0])))
+
+    def load_append(self) -> None:
+        self._add_to_list([self.stack.pop()])
+
+    def load_appends(self) -> None:
+        self._add_to_list(self.pop_mark())
+
+    def _add_to_list(self, items: list) -> None:
+        if type(target := self.stack[-1]) is list:
+            target.extend(items)
+        elif type(target) is not Object:
+            raise UnsafeCheckpointError(f'it adds items to a {type(target).__name__}')
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
+
+    def load_setitems(self) -> None:
+        self._set_items(self.pop_mark())
+
+    def _set_items(self, items: list) -> None:
+        target = self.stack[-1]
+        if type(target) not in (dict, OrderedDict, Object):
+            raise UnsafeCheckpointError(f'it sets items of a {type(target).__name__}')
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if type(target) is not Object:
+                check_key(key, len(target))
+                target[key] = value
+
+    def load_additems(self) -> None:
+        items, target = self.pop_mark(), self.stack[-1]
+        if type(target) is not set:
+            raise UnsafeCheckpointError(f'it adds members to a {type(target).__name__}')
+        for item in items:
+            check_key(item, len(target) + len(items))
+        target.update(items)
+
+    def load_frozenset(self) -> None:
+        items = self.pop_mark()
+        for item in items:
+            check_key(item, len(items))
+        self.append(frozenset(items))
 
 
-def read_pickled_module(path: str | Path) -> tuple[str, dict[str, Tensor]]:
-    """Return the name of the module's class, and its parameters and buffers by name.
-
-    Raises:
-        pickle.UnpicklingError: The file holds something other than a pickled module.
-    """
-    try:
-        root = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
-        state_dict = {}
-        if isinstance(root, StandIn) and '_modules' in root.state:
-            _collect(root, '', state_dict)
-    except pickle.UnpicklingError:
-        raise
-    except Exception as error:  # whatever a file that is no pickled module makes pickle do
-        raise pickle.UnpicklingError(f'It cannot be read as a pickled module: {error}') from error
-    if not state_dict:
-        raise pickle.UnpicklingError('There is no pickled module with tensors in the file')
-    return root.path, state_dict
+class Instructions(dict):
+    def __missing__(self, code: int):
+        raise UnsafeCheckpointError(f'it has the pickle instruction {bytes([code])!r}')
 
 
-def _read_zip(path: str | Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.endswith('/data.pkl')]
-        if len(names) != 1:
-            raise pickle.UnpicklingError('The archive has no data.pkl')
-        folder = names[0][: -len('data.pkl')]
-        limit = Path(path).stat().st_size
-        storages = Storages(limit)
-
-        def read(name: str, size: int | None = None) -> bytes:
-            stored = archive.getinfo(name).file_size  # what it would be, before it is unpacked
-            if stored > limit or size not in (None, stored):
-                raise pickle.UnpicklingError(f'{name} has another size than the file says')
-            return archive.read(name)
-
-        def storage_of(pid: tuple) -> Storage:
-            dtype, key, _, numel = pid[1:5]
-            if key not in storages:
-                storage = storages.make(key, dtype, numel)
-                storage.fill(read(f'{folder}data/{key}', storage.num_bytes))
-            return storages[key]
-
-        return InertUnpickler(io.BytesIO(read(names[0])), storage_of).load()
+# Not in here: what is for text (protocols 0 and 1), extensions and buffers outside of the file.
+PRICES = {
+    **dict.fromkeys([pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.POP, pickle.POP_MARK], 1),
+    **dict.fromkeys([pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.EMPTY_TUPLE], 8),
+    **dict.fromkeys([pickle.BININT1, pickle.BINGET, pickle.LONG_BINGET], 8),
+    **dict.fromkeys([pickle.APPEND, pickle.APPENDS, pickle.ADDITEMS], 8),
+    **dict.fromkeys([pickle.SETITEM, pickle.SETITEMS, pickle.MARK], 16),
+    **dict.fromkeys([pickle.BININT, pickle.BININT2, pickle.LONG1, pickle.BINFLOAT], 40),
+    **dict.fromkeys([pickle.BINUNICODE, pickle.SHORT_BINUNICODE, pickle.BINUNICODE8], 64),
+    **dict.fromkeys([pickle.BINSTRING, pickle.SHORT_BINSTRING, pickle.BYTEARRAY8], 64),
+    **dict.fromkeys([pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8], 64),
+    **dict.fromkeys([pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3], 64),
+    **dict.fromkeys([pickle.EMPTY_LIST, pickle.EMPTY_DICT, pickle.BINPUT], 96),
+    **dict.fromkeys([pickle.LONG_BINPUT, pickle.MEMOIZE], 96),
+    **dict.fromkeys([pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.BINPERSID], 192),
+    **dict.fromkeys([pickle.EMPTY_SET, pickle.FROZENSET, pickle.REDUCE], 256),
+    **dict.fromkeys([pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.BUILD], 256),
+}
 
 
-def _read_legacy(path: str | Path) -> Any:
-    with open(path, 'rb') as file:
-        return _read_legacy_stream(file, limit=Path(path).stat().st_size)
+def _priced(load: Callable, price: int) -> Callable:
+    def step(unpickler: InertUnpickler) -> None:
+        unpickler.budget.spend(price)
+        load(unpickler)
+
+    return step
 
 
-def _read_legacy_stream(file: io.BufferedIOBase, limit: int) -> Any:
-    storages = Storages(limit)
-
-    def storage_of(pid: tuple) -> Storage:
-        dtype, key, _, numel, view = (*pid[1:], None)[:5]
-        if view is not None:
-            raise pickle.UnpicklingError('A view of a storage, which this reader does not know')
-        if key not in storages:
-            storages.make(key, dtype, numel)
-        return storages[key]
-
-    def load() -> Any:
-        return InertUnpickler(file, storage_of).load()
-
-    if load() != LEGACY_MAGIC or load() != LEGACY_PROTOCOL:
-        raise pickle.UnpicklingError('It is not a file of torch.save')
-    load()  # facts about the machine
-    root = load()
-    for key in load():
-        storage = storages[key]
-        (numel,) = struct.unpack('<q', file.read(8))
-        if numel != storage.numel:
-            raise pickle.UnpicklingError('A storage has another length than its tensors say')
-        storage.fill(file.read(storage.num_bytes))
-    return root
+def _instructions() -> Instructions:
+    own = vars(InertUnpickler)
+    found = Instructions()
+    for code, price in PRICES.items():
+        load = pickle._Unpickler.dispatch[code[0]]
+        found[code[0]] = _priced(own.get(load.__name__, load), price)
+    return found
 
 
-def _collect(module: StandIn, prefix: str, state_dict: dict[str, Tensor]) -> None:
-    for kind in ('_parameters', '_buffers'):
-        for name, value in (module.state.get(kind) or {}).items():
-            if isinstance(value, Tensor):
-                state_dict[prefix + name] = value
-    for name, child in (module.state.get('_modules') or {}).items():
-        if isinstance(child, StandIn):
-            _collect(child, f'{prefix}{name}.', state_dict)
+InertUnpickler.dispatch = _instructions()

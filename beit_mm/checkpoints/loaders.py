@@ -1,9 +1,4 @@
-"""MMEngine's own entry for checkpoints, with safe reading behind it.
-
-``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained')`` and inferencers all ask
-``CheckpointLoader``. :func:`register_loaders` gives it these functions for every scheme that it
-knows, in place of those that fall back to running a pickle.
-"""
+"""What MMEngine's ``CheckpointLoader`` calls for each scheme, see ``beit_mm.safe_loading``."""
 
 import logging
 import os
@@ -16,7 +11,6 @@ from typing import Any
 from mmengine.fileio import get_file_backend
 from mmengine.logging import print_log
 from mmengine.runner import checkpoint as mmengine_checkpoint
-from mmengine.runner.checkpoint import CheckpointLoader
 
 from beit_mm.checkpoints.download import fetch
 from beit_mm.checkpoints.layouts import LAYOUTS, OURS, detect, unwrap, weights_of
@@ -41,18 +35,6 @@ def keep_layout() -> Iterator[None]:
         yield
     finally:
         _kept.reset(token)
-
-
-def register_loaders() -> None:
-    """Put safe reading behind every scheme of MMEngine's ``CheckpointLoader``."""
-    register = CheckpointLoader.register_scheme
-    register('', load_from_local, force=True)
-    register(('http://', 'https://'), load_from_http, force=True)
-    register(('modelzoo://', 'torchvision://'), load_from_torchvision, force=True)
-    register(('open-mmlab://', 'openmmlab://'), load_from_openmmlab, force=True)
-    register('mmcls://', load_from_mmcls, force=True)
-    register([r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], load_from_ceph, force=True)
-    register('pavi://', load_from_pavi, force=True)
 
 
 def load_from_local(filename: str, map_location: str | Callable | None = None) -> Any:

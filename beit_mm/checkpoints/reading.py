@@ -1,8 +1,6 @@
 """Reading and writing of checkpoint files: tensors and plain data, never code."""
 
 import logging
-import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,25 +10,23 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from beit_mm.checkpoints.config_text import drop_config
-from beit_mm.checkpoints.inert_pickle import read_pickled_module
+from beit_mm.checkpoints.contents import ForeignContentError, check_plain, tensors_of_module
+from beit_mm.checkpoints.find_checkpoint import describe_neighbors, find_in_folder
+from beit_mm.checkpoints.inert_pickle import Object, UnsafeCheckpointError, shown
 from beit_mm.checkpoints.layouts import WRAPPERS
-from beit_mm.checkpoints.safe_globals import safe_globals
 from beit_mm.checkpoints.store.atomic_file import open_atomically
+from beit_mm.checkpoints.torch_file import read_torch_file
 from beit_mm.checkpoints.trust import VARIABLE, is_trusted
 from beit_mm.contracts.errors import MissingFileError, MissingPackageError, UserError
 
 # Where OpenAI's pickled modules belong in a tokenizer that has both.
 MODULE_PREFIXES = {'dall_e.encoder.Encoder': 'encoder.', 'dall_e.decoder.Decoder': 'decoder.'}
 
-MOST_UNPACKED = 10  # times the size of an archive
-
-
-class UnsafeCheckpointError(UserError):
-    """The file names code that reading it would run."""
-
 
 def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu') -> Any:
     """Read a ``.pth``, ``.pkl``, ``.bin`` or ``.safetensors`` file without running code.
+
+    A work dir stands for its best checkpoint, else its last one; see :func:`find_in_folder`.
 
     A pickled module gives ``dict(state_dict=...)`` of its tensors. Config texts are left out (see
     :func:`drop_config`); :func:`peek` shows them.
@@ -40,9 +36,7 @@ def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu
         UnsafeCheckpointError: The file can't be read without running code of its choice.
         UserError: The file is damaged, or a weight is not finite.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise MissingFileError(f'There is no checkpoint {path} (looked in {Path.cwd()})')
+    path = _existing(path)
     if path.suffix == '.safetensors':
         checkpoint = _read_safetensors(path, map_location)
     else:
@@ -59,95 +53,71 @@ def peek(path: str | Path) -> Any:
 
     Config texts are not left out. Raises the errors of :func:`read_checkpoint`.
     """
+    path = _existing(path)
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path, 'meta')
+    return _read_pickle(path, 'meta')
+
+
+def _existing(path: str | Path) -> Path:
     path = Path(path).expanduser()
-    if path.suffix != '.safetensors' and zipfile.is_zipfile(path):
-        _check_archive(path, checksums=False)
-        try:
-            with torch.serialization.safe_globals(safe_globals()):
-                return torch.load(path, map_location='meta', mmap=True, weights_only=True)
-        except Exception:
-            pass  # pickled modules, and what only the reader can say why it is refused
-    return read_checkpoint(path, 'meta')
+    if path.is_dir():
+        return find_in_folder(path)
+    if not path.is_file():
+        raise MissingFileError(
+            f'There is no checkpoint {path} (looked in {Path.cwd()}){describe_neighbors(path)}'
+        )
+    return path
 
 
 def _read_pickle(path: Path, map_location: str | Callable | None) -> Any:
-    refused = None
-    _check_archive(path)
     try:
-        with torch.serialization.safe_globals(safe_globals()):
-            return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        refused = error
-    except Exception as error:  # whatever damaged bytes make of the reader
-        message = f'{path}: the file is not a checkpoint or is damaged ({_first_line(error)})'
-        if 'TorchScript' in str(error):
-            message = f'{path} is a TorchScript archive, which holds code; save its state_dict()'
-        raise UserError(message) from error
-    try:
-        name, state_dict = read_pickled_module(path)
-    except pickle.UnpicklingError as error:
-        if is_trusted():
-            print_log(
-                f'{path}: reading it runs code that it names, as {VARIABLE} or '
-                'trust_checkpoints() says',
-                logger='current',
-                level=logging.WARNING,
-            )
-            return torch.load(path, map_location=map_location, weights_only=False)
-        with open(path, 'rb') as file:
-            start = file.read(40)
-        if not start.startswith((b'PK', b'\x80')):  # a zip archive, a pickle
-            page = ', a web page' if start.lstrip()[:1] == b'<' else ''
-            raise UserError(
-                f'{path}: the file is not a checkpoint{page}; it begins with {start!r}. Download '
-                'or save it again'
-            ) from None
-        raise UnsafeCheckpointError(
-            f'{path} was not read, because it holds more than tensors and plain data: '
-            f'{_first_line(refused)}. If it is a checkpoint of yours, save it again with tensors, '
-            'numbers, strings, lists and dicts alone. If you trust its author to run code on this '
-            f'machine, set {VARIABLE}=1 or use beit_mm.checkpoints.trust_checkpoints()'
-        ) from error
-    prefix = MODULE_PREFIXES.get(name, '')
+        return _read_inertly(path, map_location)
+    except UserError:
+        if not is_trusted():
+            raise
     print_log(
-        f'{path}: a pickled {name}; took its {len(state_dict)} tensors'
+        f'{path}: reading it runs code that it names, as {VARIABLE} or trust_checkpoints() says',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return torch.load(path, map_location=map_location, weights_only=False)
+
+
+def _read_inertly(path: Path, map_location: str | Callable | None) -> Any:
+    try:
+        root, budget = read_torch_file(path, map_location)
+        if type(root) is not Object or '_modules' not in root.state:
+            check_plain(root, budget)
+            return root
+        tensors = tensors_of_module(root, budget)
+    except ForeignContentError as error:
+        raise UnsafeCheckpointError(
+            f'{path} was not read, because it holds more than tensors and plain data: {error}. If '
+            'it is a checkpoint of yours, save it again with tensors, numbers, strings, lists and '
+            f'dicts alone. If you trust its author to run code on this machine, set {VARIABLE}=1 '
+            'or use beit_mm.checkpoints.trust_checkpoints()'
+        ) from None
+    except UnsafeCheckpointError as error:
+        raise UnsafeCheckpointError(f'{path} was not read: {error}') from None
+    except UserError as error:
+        raise UserError(f'{path}: {error}') from None
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever damaged bytes make of a reader
+        raise UserError(
+            f'{path}: the file is not a checkpoint or is damaged ({_first_line(error)})'
+        ) from error
+    if not tensors:
+        raise UnsafeCheckpointError(f'{path} was not read: it is a pickled module without tensors')
+    prefix = MODULE_PREFIXES.get(root.path, '')
+    print_log(
+        f'{path}: a pickled {shown(root.path)}; took its {len(tensors)} tensors'
         + (f' as {prefix}*' if prefix else '')
         + ', nothing of it was run',
         logger='current',
     )
-    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
-    return dict(state_dict={prefix + n: t.to(device) for n, t in state_dict.items()})
-
-
-def _check_archive(path: Path, checksums: bool = True) -> None:
-    """Refuse a zip archive that would unpack to much more than it is, or whose bytes have changed.
-
-    torch.load does neither. Files of torch are not compressed; those packed again by others are a
-    little smaller than their content.
-    """
-    if is_trusted() or not zipfile.is_zipfile(path):
-        return
-    size, damaged = path.stat().st_size, None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-            if checksums and unpacked <= MOST_UNPACKED * size:
-                damaged = archive.testzip()
-    except Exception as error:  # whatever damaged bytes make of the reader
-        raise UserError(
-            f'{path}: the file is not a checkpoint or is damaged ({_first_line(error)})'
-        ) from error
-    if unpacked > MOST_UNPACKED * size:
-        raise UnsafeCheckpointError(
-            f'{path} has {size} bytes and would unpack to {unpacked}, so it was not read; '
-            'torch.save does not compress'
-        )
-    if damaged is not None:
-        raise UserError(
-            f'{path}: the file is damaged, {damaged} in it has another checksum than when it was '
-            'saved (or none, by torch.serialization.set_crc32_options(False)). Download or save it '
-            f'again; {VARIABLE}=1 reads it without this check'
-        )
+    return dict(state_dict={prefix + name: tensor for name, tensor in tensors.items()})
 
 
 def _read_safetensors(path: Path, map_location: str | Callable | None) -> dict[str, Tensor]:
@@ -159,9 +129,15 @@ def _read_safetensors(path: Path, map_location: str | Callable | None) -> dict[s
     try:
         if str(device) == 'meta':  # which the format doesn't know
             return {name: tensor.to('meta') for name, tensor in load_file(str(path)).items()}
-        return dict(load_file(str(path), device=str(device)))
+        tensors = dict(load_file(str(path), device=str(device)))
     except Exception as error:
-        raise UserError(f'{path}: not a safetensors file, or damaged ({error})') from error
+        raise UserError(
+            f'{path}: not a safetensors file, or damaged ({_first_line(error)})'
+        ) from error
+    for name, tensor in tensors.items():
+        if tensor.dtype is torch.bool and tensor.numel() and tensor.view(torch.uint8).max() > 1:
+            raise UnsafeCheckpointError(f'{path}: {name!r} has truth values other than 0 and 1')
+    return tensors
 
 
 def must_be_finite(name: str, tensor: Tensor) -> bool:
@@ -175,7 +151,7 @@ def refuse_non_finite(checkpoint: Mapping, source: str) -> None:
         return
     groups = [checkpoint[k] for k in WRAPPERS if isinstance(checkpoint.get(k), Mapping)]
     bad = [
-        name
+        shown(str(name))
         for group in groups or [checkpoint]
         for name, value in group.items()
         if isinstance(value, Tensor)
@@ -190,6 +166,7 @@ def refuse_non_finite(checkpoint: Mapping, source: str) -> None:
 
 
 def _is_finite(name: str, value: Tensor, source: str) -> bool:
+    name = shown(str(name))
     if value.is_meta:
         raise UserError(
             f'{source}: {name} has a shape but no data (device meta); save the model again after '
@@ -241,8 +218,4 @@ def write_weights(
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error)
-    if 'WeightsUnpickler error:' in text:
-        text = text.split('WeightsUnpickler error:', 1)[1]
-    lines = text.strip().splitlines()
-    return lines[0].split(' Please use ')[0].rstrip('. ') if lines else type(error).__name__
+    return shown(next(iter(str(error).strip().splitlines()), type(error).__name__), 200)

@@ -5,7 +5,13 @@ tokens alike. :func:`describe` makes the description that is stored in a checkpo
 the same facts of a model at hand, and :func:`differences` compares them.
 """
 
-from beit_mm.checkpoints.description.describe import describe, here_of, join_facts, tokenizer_facts
+from beit_mm.checkpoints.description.describe import (
+    describe,
+    facts_of,
+    here_of,
+    join_facts,
+    tokenizer_facts,
+)
 from beit_mm.checkpoints.description.differences import StageMismatchError, differences
 from beit_mm.checkpoints.description.images import images_of
 from beit_mm.contracts.target import tokenizer_of
@@ -14,6 +20,7 @@ __all__ = [
     'StageMismatchError',
     'describe',
     'differences',
+    'facts_of',
     'here_of',
     'images_of',
     'join_facts',

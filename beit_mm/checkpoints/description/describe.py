@@ -4,7 +4,13 @@ from typing import Any
 import torch.nn as nn
 from torch import Tensor
 
-from beit_mm.checkpoints.description.images import images_of, preprocessor_settings
+from beit_mm.checkpoints.description.architecture import (
+    ODD,
+    architecture_of,
+    task_of_model,
+)
+from beit_mm.checkpoints.description.images import images_of, preprocessor_settings, white_of
+from beit_mm.checkpoints.description.preprocessing import preprocessing_of
 from beit_mm.checkpoints.description.stored import FORMAT
 from beit_mm.checkpoints.description.versions import code_state, versions
 from beit_mm.contracts import Target
@@ -21,6 +27,7 @@ def describe(
     config: Mapping,
     state: Mapping[str, Tensor],
     digests: Mapping[str, str] | None = None,
+    dataset_meta: Mapping | None = None,
 ) -> dict:
     """Return the description of a checkpoint, in plain values.
 
@@ -28,17 +35,16 @@ def describe(
         config: Of the whole run.
         state: The weights that are saved, which may be an average of the model's.
         digests: Those of the tokenizer, where they are known.
+        dataset_meta: ``classes`` and ``palette`` of the training data.
 
     Returns:
-        ``format``, ``model`` (class), ``versions``, ``code`` (commit, and whether files differ from
-        it), ``images`` (see :func:`images_of`), ``backbone`` (type, patch_size, img_size (H, W),
-        in_channels) and ``tokenizer``: type, vocab_size, stride, in_channels, options, images,
-        ``sha256`` of class, options and weights (as in a token cache) and ``weights_sha256``. What
-        the model does not have is left out.
+        ``format``, what :func:`inference_facts` returns, ``model`` (class), ``versions``, ``code``
+        (commit, and whether files differ from it), ``images`` (see :func:`images_of`), ``backbone``
+        (type, patch_size, img_size (H, W), in_channels) and ``tokenizer``: type, vocab_size,
+        stride, in_channels, options, images, ``sha256`` of class, options and weights (as in a
+        token cache) and ``weights_sha256``. What the model does not have is left out.
     """
-    parts = here_of(model, config)
-    for part, name in NOT_STORED.items():
-        parts.get(part, {}).pop(name, None)
+    parts = facts_of(model, config, dataset_meta)
     tokenizer, prefix = tokenizer_of(model)
     if tokenizer is not None:
         if digests is None:
@@ -49,6 +55,53 @@ def describe(
             )
         parts['tokenizer'].update(digests)
     return dict(format=FORMAT, **parts, versions=versions(), **_known(code=code_state()))
+
+
+def facts_of(
+    model: nn.Module, config: Mapping, dataset_meta: Mapping | None = None
+) -> dict[str, Any]:
+    """Return the parts of a description that follow from model and config alone."""
+    parts = here_of(model, config)
+    for part, name in NOT_STORED.items():
+        parts.get(part, {}).pop(name, None)
+    return parts | inference_facts(model, config, dataset_meta)
+
+
+def inference_facts(
+    model: nn.Module, config: Mapping, dataset_meta: Mapping | None = None
+) -> dict[str, Any]:
+    """Return what is needed to build a model again and to feed it.
+
+    They are ``task`` ('tokenizer', 'pretraining', 'classification', 'segmentation' or 'backbone'),
+    ``architecture`` (see :func:`architecture_of`), ``classes`` and ``palette``, and
+    ``preprocessing``: ``pipeline`` (from the file to the preprocessor), ``size`` and ``token_size``
+    (H, W), ``channels`` and ``range``, the values of black and white before normalization.
+    """
+    task = task_of_model(model)
+    if task is None:
+        return {}
+    found = dict(task=task, architecture=architecture_of(model, config))
+    meta = dataset_meta or {}
+    for name in ('classes', 'palette'):
+        if meta.get(name):
+            found[name] = _plain_list(meta[name])
+    try:
+        steps = preprocessing_of(config)
+    except ODD:
+        return _known(**found)
+    children = dict(model.named_children())
+    backbone = _backbone_facts(model if task == 'backbone' else children.get('backbone')) or {}
+    tokenizer = tokenizer_of(model)[0]
+    channels = tokenizer.in_channels if task == 'tokenizer' else backbone.get('in_channels')
+    settings = preprocessor_settings(children.get('data_preprocessor'))
+    facts = _known(channels=channels, size=backbone.get('img_size'))
+    pipeline = first_pipeline(config)
+    facts |= dict(range=[0, white_of(settings, pipeline)]) | (steps or {})
+    return _known(**found, preprocessing=facts)
+
+
+def _plain_list(values) -> list:
+    return [_plain_list(v) if isinstance(v, list | tuple) else v for v in values]
 
 
 def here_of(model: nn.Module, config: Mapping) -> dict[str, Any]:

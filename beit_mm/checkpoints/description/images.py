@@ -75,6 +75,28 @@ def images_of(settings: Mapping | None, pipeline: list, tokens: bool = False) ->
     )
 
 
+def white_of(settings: Mapping | None, pipeline: list) -> float:
+    """Return the pixel value of white, as far as the loader and the preprocessor tell it.
+
+    OpenCV's colors have 8 bits. ``token_scale`` says it, and so does ``std`` where ``mean`` is 0;
+    other normalizations tell 8 from 16 bits and from images in [0, 1].
+    """
+    settings = settings or {}
+    loader = find_transform(pipeline, 'LoadImageFromFile')
+    if loader and loader[1].get('color_type') != 'unchanged':
+        return WHITE_8_BIT
+    mean, std = _numbers(settings.get('mean')), _numbers(settings.get('std'))
+    if mean is None or std is None:
+        return WHITE_8_BIT
+    scale = settings.get('token_scale')
+    if set(mean) == {0.0} and len(set(std)) == 1:
+        return std[0]
+    if isinstance(scale, int | float) and scale != WHITE_8_BIT:
+        return float(scale)
+    most = max(mean + std)
+    return WHITE_16_BIT if most > WHITE_8_BIT else WHITE_8_BIT if most > 1 else 1.0
+
+
 def _channel_order(pipeline: list, is_reversed: bool) -> str:
     loaded = None
     if loader := find_transform(pipeline, 'LoadImageFromFile'):

@@ -11,25 +11,35 @@ from pathlib import Path
 from typing import Any
 
 from beit_mm.checkpoints.download import fetch
+from beit_mm.checkpoints.find_checkpoint import find_in_folder
 from beit_mm.checkpoints.reading import peek
 
 KEY = 'beit_mm'
-FORMAT = 2
+FORMAT = 3
+READ = (1, 2, FORMAT)
 # Digests of format 1 count names in the state dicts of tokenizers that have changed since.
 OLD_FORMAT, OLD_DIGESTS = 1, ('sha256', 'weights_sha256')
-PARTS = ('versions', 'code', 'images', 'backbone', 'tokenizer')
+PARTS = dict(
+    dict.fromkeys(('versions', 'code', 'images', 'backbone', 'tokenizer'), Mapping),
+    task=str,
+    architecture=Mapping,
+    classes=list,
+    palette=list,
+    preprocessing=Mapping,
+)
 
 
 def description_of(checkpoint: Any) -> dict | None:
     """Return the parts of a checkpoint's description that have the right form, None without any.
 
-    A description of format 1 is returned without digests of the tokenizer.
+    Formats 1 and 2 do not say how to build the model. One of format 1 is returned without digests
+    of the tokenizer.
     """
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     found = meta.get(KEY) if isinstance(meta, Mapping) else None
-    if not isinstance(found, Mapping) or found.get('format') not in (OLD_FORMAT, FORMAT):
+    if not isinstance(found, Mapping) or found.get('format') not in READ:
         return None
-    parts = {name: found[name] for name in PARTS if isinstance(found.get(name), Mapping)}
+    parts = {name: found[name] for name, kind in PARTS.items() if isinstance(found.get(name), kind)}
     if found['format'] == OLD_FORMAT and 'tokenizer' in parts:
         kept = {name: v for name, v in parts['tokenizer'].items() if name not in OLD_DIGESTS}
         parts['tokenizer'] = kept
@@ -49,6 +59,8 @@ def read_description(source: str | Path, download: bool = False) -> dict | None:
             return None
         source = str(fetch(source))
     try:
+        if Path(source).is_dir():
+            source = str(find_in_folder(Path(source)))
         if source.endswith('.safetensors'):
             return description_of(dict(meta=_safetensors_metadata(source)))
         return description_of(peek(source))

@@ -15,7 +15,13 @@ from torch import Tensor
 
 from beit_mm.checkpoints.conversion import Conversion
 from beit_mm.checkpoints.layouts.names import SHARED, TOKENIZER, note_pooling
-from beit_mm.checkpoints.layouts.rules import DROP_INDEX, Drop, convert, without_pretraining
+from beit_mm.checkpoints.layouts.rules import (
+    DROP_INDEX,
+    Drop,
+    Rules,
+    convert,
+    without_pretraining,
+)
 from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.positions import TABLE, Grid
 
@@ -113,6 +119,7 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
     names = {**HEADS, **top} if prefix else top
     rules = {
         **DROP_INDEX,
+        **_additions(state, prefix),
         projection: ...,
         layer + _any_of(LAYER): lambda match: f'backbone.blocks.{match[1]}.{LAYER[match[2]]}',
         _any_of(names): lambda match: names[match[0]],
@@ -122,8 +129,9 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
     }
     conversion = convert(state, rules, 'not a part of BEiT', alias=hub_name)
     qkv: dict[str, dict[str, str]] = {}
+    dropped = {name for line in conversion.lines if line.what == 'dropped' for name in line.sources}
     for name in state:
-        if match := re.fullmatch(projection, hub_name(name)):
+        if name not in dropped and (match := re.fullmatch(projection, hub_name(name))):
             qkv.setdefault(match[1], {})[match[2]] = name
     for number, parts in qkv.items():
         if lost := set(QKV) - set(parts):
@@ -132,6 +140,22 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
         target = f'backbone.blocks.{number}.attn.qkv.weight'
         conversion.join([parts[part] for part in QKV], target, joined)
     return note_pooling(conversion.finish())
+
+
+def _additions(state: Mapping[str, Tensor], prefix: str) -> Rules:
+    """Return the rules that drop what an export of this package adds for transformers' sake."""
+    found = {}
+    if prefix and 'layernorm.weight' in state:
+        found[r'beit\.pooler\.layernorm\..*'] = Drop('the norm of lm_head, which is there')
+    layers: dict[str, list[Tensor]] = {}
+    for name, tensor in state.items():
+        if match := re.match(r'(?:beit\.)?encoder\.layer\.(\d+)\.', hub_name(name)):
+            layers.setdefault(match[1], []).append(tensor)
+    last = max(layers, key=int, default=None)
+    if last and 'decode_head.classifier.weight' in state:
+        if not any(tensor.any() for tensor in layers[last]):
+            found[rf'(beit\.)?encoder\.layer\.{last}\..*'] = Drop('a layer that does nothing')
+    return found
 
 
 def from_ours(state: Mapping[str, Tensor], task: str, grid: Grid | None = None) -> Conversion:

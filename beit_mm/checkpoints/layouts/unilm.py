@@ -1,8 +1,9 @@
 """The original code, microsoft/unilm ``beit`` and ``beit2``, and timm, which uses its names.
 
 Pre-training has ``mask_token``, one shared table, ``norm`` and ``lm_head``, v2 also
-``cls_pt_layers``; fine-tuning has a table in each block, ``fc_norm`` and ``head``. The encoder's
-names are those of ours without ``backbone.``.
+``cls_pt_layers``, and with ``shared_lm_head=False`` ``cls_pt_norm`` and ``cls_pt_lm_head``;
+fine-tuning has a table in each block, ``fc_norm`` and ``head``. The encoder's names are those of
+ours without ``backbone.``.
 """
 
 import re
@@ -45,6 +46,8 @@ def to_ours(state: Mapping[str, Tensor]) -> Conversion:
         r'fc_norm\.(.+)': r'neck.norm.\1',
         r'head\.(.+)': r'head.fc.\1',
         r'cls_pt_layers\.(.+)': r'neck.blocks.\1',
+        r'cls_pt_norm\.(.+)': r'neck.aggregation_norm.\1',
+        r'cls_pt_lm_head\.(.+)': r'term_heads.aggregation.proj.\1',
     }
     return note_pooling(convert(state, rules, 'not a part of BEiT').finish())
 
@@ -62,7 +65,9 @@ def names_from_ours(state: Mapping[str, Tensor], task: str) -> Conversion:
         r'backbone\.(.+)': r'\1',
         r'neck\.norm\.(.+)': norm,
         r'neck\.blocks\.(.+)': r'cls_pt_layers.\1' if pretrain else None,
+        r'neck\.aggregation_norm\.(.+)': r'cls_pt_norm.\1' if pretrain else None,
         r'head\.proj\.(.+)': r'lm_head.\1' if pretrain else None,
+        r'term_heads\.aggregation\.proj\.(.+)': r'cls_pt_lm_head.\1' if pretrain else None,
         r'head\.fc\.(.+)': r'head.\1' if task == 'classification' else None,
         r'tokenizer\..+': Drop(TOKENIZER),
     }

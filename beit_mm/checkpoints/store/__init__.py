@@ -1,9 +1,21 @@
 """Checkpoints on the disk: whole files, the last valid one, who may write to the folder."""
 
-from beit_mm.checkpoints.store.atomic_file import open_atomically, sweep, write_atomically
+from beit_mm.checkpoints.store.atomic_file import (
+    LinkError,
+    append,
+    open_atomically,
+    refuse_link,
+    sweep,
+    write_atomically,
+)
 from beit_mm.checkpoints.store.atomic_local_backend import AtomicLocalBackend
 from beit_mm.checkpoints.store.plain_values import plain_message_hub, restored_message_hub, to_plain
-from beit_mm.checkpoints.store.resume_choice import begin_run, choose_checkpoint, refuse_unfit
+from beit_mm.checkpoints.store.resume_choice import (
+    begin_run,
+    choose_checkpoint,
+    disown_files,
+    refuse_unfit,
+)
 from beit_mm.checkpoints.store.resume_fit import classes_of, with_todays_names
 from beit_mm.checkpoints.store.save_queue import SaveQueue
 from beit_mm.checkpoints.store.saved_checkpoints import (
@@ -23,19 +35,23 @@ from beit_mm.checkpoints.store.work_dir_lock import WorkDirInUseError, lock
 __all__ = [
     'POINTER',
     'AtomicLocalBackend',
+    'LinkError',
     'NoUsableCheckpointError',
     'SaveQueue',
     'WorkDirInUseError',
+    'append',
     'begin_run',
     'bring_back',
     'choose_checkpoint',
     'classes_of',
+    'disown_files',
     'lock',
     'newest_valid',
     'open_atomically',
     'plain_message_hub',
     'point_and_rotate',
     'pointed_at',
+    'refuse_link',
     'refuse_unfit',
     'restored_message_hub',
     'retire',

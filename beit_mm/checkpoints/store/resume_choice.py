@@ -11,6 +11,7 @@ from beit_mm.checkpoints.store.saved_checkpoints import (
     newest_valid,
     retire,
     retired,
+    steps_of,
     why_broken,
 )
 
@@ -78,6 +79,33 @@ def refuse_unfit(checkpoint: Mapping, path: str, runner, loop: str | None) -> No
             f'The run goes on with the settings of the checkpoint, {", ".join(changed)}. To '
             f'train with those of the config, {begin}'
         )
+
+
+def disown_files(runner, folder: str | Path, template: str) -> None:
+    """Take out of a resumed run's state the files that it must not remove.
+
+    Rotation removes what the state names, which may come from anybody. What stays are checkpoints
+    that the run before has saved in ``folder``, and only if the run goes on from one of them.
+
+    Args:
+        template: Names of the run's checkpoints, for example 'iter_{}.pth'.
+    """
+    info, folder, source = runner.message_hub.runtime_info, Path(folder), Path(runner._load_from)
+    is_own = source.parent.resolve() == folder.resolve()
+    earlier = retired(runner.work_dir)
+    names = {entry.name for entry in folder.iterdir() if entry.is_file()} if is_own else set()
+    names -= earlier
+    steps = {step for step, path in steps_of(folder, template).items() if path.name in names}
+    if 'keep_ckpt_ids' in info:
+        ids = info['keep_ckpt_ids'] if isinstance(info['keep_ckpt_ids'], list) else []
+        info['keep_ckpt_ids'] = sorted(steps & {step for step in ids if type(step) is int})
+    best = re.compile('best_.+_' + re.escape(template).replace(re.escape('{}'), r'\d+'), re.DOTALL)
+    for key in [key for key in info if key.startswith('best_ckpt')]:
+        name = Path(info[key]).name if isinstance(info[key], str) else ''
+        if name not in names or not best.fullmatch(name):
+            info[key] = None
+    if info.get('stop_ckpt') not in [name for name in names if name == source.name]:
+        info['stop_ckpt'] = ''  # only the file of a stop names one, itself
 
 
 def begin_run(runner, folder: str | Path) -> None:

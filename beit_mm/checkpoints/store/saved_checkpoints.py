@@ -1,9 +1,10 @@
 """The checkpoints in a folder: which there are, which are whole, which one is the last."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from beit_mm.checkpoints.store.atomic_file import write_atomically
 from beit_mm.contracts import UserError
@@ -16,13 +17,16 @@ class NoUsableCheckpointError(UserError, RuntimeError):
     """There are checkpoints, but none that a run can go on from."""
 
 
+MOST_UNPACKED = 10  # times the size of an archive
+
+
 def why_broken(path: str | Path) -> str | None:
     """Return why a file is not a whole one of ``torch.save``, of which every byte is checked.
 
     None for a whole file, and for files in another format, which are left to the reader.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # False for a name that no file can have, too
         return 'there is no such file'
     if path.stat().st_size == 0:
         return 'it is empty'
@@ -35,10 +39,23 @@ def why_broken(path: str | Path) -> str | None:
                 return 'it is not a checkpoint'
             if min(member.header_offset for member in archive.infolist()):
                 return 'there are other bytes before its beginning'
+            if why := describe_excess(archive, path.stat().st_size):
+                return why
             damaged = archive.testzip()
     except Exception as error:  # whatever damaged bytes make of the reader
         return f'it is cut off or damaged ({error})'
     return f'its part {damaged} is damaged' if damaged else None
+
+
+def describe_excess(archive: ZipFile, size: int) -> str | None:
+    """Return why an archive of ``size`` bytes may take much more to unpack, or None."""
+    members = archive.infolist()
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > MOST_UNPACKED * size:
+        return f'it has {size} bytes and would unpack to {unpacked}; torch.save does not compress'
+    if {member.compress_type for member in members} - {ZIP_STORED, ZIP_DEFLATED}:
+        return 'it is compressed in another way than by deflate'
+    return None
 
 
 def steps_of(folder: str | Path, template: str) -> dict[int, Path]:
@@ -52,15 +69,19 @@ def steps_of(folder: str | Path, template: str) -> dict[int, Path]:
 
 
 def pointed_at(work_dir: str | Path, folder: str | Path) -> Path | None:
-    """Return the checkpoint that ``last_checkpoint`` names, wherever the work dir is now."""
+    """Return the checkpoint that ``last_checkpoint`` names, wherever the work dir is now.
+
+    The pointer has an absolute path, as MMEngine reads it. A file of that name in ``folder`` comes
+    before it: the work dir may have been moved, or be a copy of one that is still there.
+    """
     pointer = Path(work_dir) / POINTER
-    text = pointer.read_text(encoding='utf-8').strip() if pointer.is_file() else ''
+    text = os.fsdecode(pointer.read_bytes()).strip() if pointer.is_file() else ''
     if not text:
         return None
     path = Path(work_dir) / text  # an absolute one stays what it is
-    if not path.is_file() and (Path(folder) / path.name).is_file():
-        return Path(folder) / path.name  # written by MMEngine, before the work dir was moved
-    return path
+    here = Path(folder) / path.name
+    is_moved = Path(text).is_absolute() or not os.path.isfile(path)
+    return here if is_moved and os.path.isfile(here) else path
 
 
 def retire(work_dir: str | Path, folder: str | Path) -> set[str]:
@@ -80,7 +101,7 @@ def retire(work_dir: str | Path, folder: str | Path) -> set[str]:
 def retired(work_dir: str | Path) -> set[str]:
     """Return the names of the checkpoints of earlier runs."""
     file = Path(work_dir) / RETIRED
-    return set(file.read_text(encoding='utf-8').splitlines()) if file.is_file() else set()
+    return set(os.fsdecode(file.read_bytes()).splitlines()) if file.is_file() else set()
 
 
 def bring_back(work_dir: str | Path, name: str) -> None:
@@ -92,11 +113,9 @@ def bring_back(work_dir: str | Path, name: str) -> None:
 
 def point_and_rotate(work_dir: str | Path, path: str | Path, outdated: Iterable[str]) -> None:
     """Have ``last_checkpoint`` name a checkpoint, and then remove the outdated ones beside it."""
-    folder, path = Path(work_dir).resolve(), Path(path)
-    is_inside = path.resolve().is_relative_to(folder)
-    target = path.resolve().relative_to(folder).as_posix() if is_inside else path.resolve()
-    bring_back(folder, path.name)
-    write_atomically(folder / POINTER, str(target).encode())
+    path = Path(path).absolute()
+    bring_back(work_dir, path.name)
+    write_atomically(Path(work_dir) / POINTER, os.fsencode(path))
     for name in outdated:
         if name != path.name:
             path.with_name(name).unlink(missing_ok=True)
@@ -104,7 +123,7 @@ def point_and_rotate(work_dir: str | Path, path: str | Path, outdated: Iterable[
 
 def _write_retired(work_dir: str | Path, names: set[str]) -> None:
     content = ''.join(f'{name}\n' for name in sorted(names))
-    write_atomically(Path(work_dir) / RETIRED, content.encode())
+    write_atomically(Path(work_dir) / RETIRED, os.fsencode(content))
 
 
 def newest_valid(

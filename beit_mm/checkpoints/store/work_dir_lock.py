@@ -5,6 +5,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from beit_mm.checkpoints.store.atomic_file import refuse_link
 from beit_mm.contracts import UserError
 
 FILE_NAME = '.training.lock'
@@ -24,8 +25,10 @@ def lock(work_dir: str | Path) -> FileLock | None:
 
     Raises:
         WorkDirInUseError: Another process has it.
+        LinkError: The file of the lock leads elsewhere.
     """
     path = Path(work_dir) / FILE_NAME
+    refuse_link(path)
     # One object per file and process, so that a second training of this process may go on.
     held = FileLock(path, timeout=0, is_singleton=True, fallback_to_soft=False)
     try:
