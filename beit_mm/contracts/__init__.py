@@ -10,6 +10,7 @@ from beit_mm.contracts.feature_extractor import FeatureExtractor
 from beit_mm.contracts.finding import Finding
 from beit_mm.contracts.mim_head import MIMHead
 from beit_mm.contracts.mim_neck import MIMNeck
+from beit_mm.contracts.printable import printable
 from beit_mm.contracts.quantizer import Quantizer
 from beit_mm.contracts.sample_source import FileReader, SampleSource, WrappedSource
 from beit_mm.contracts.target import Target
@@ -34,4 +35,5 @@ __all__ = [
     'TrainingState',
     'UserError',
     'WrappedSource',
+    'printable',
 ]

@@ -1,10 +1,14 @@
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from numbers import Integral
 
-from mmengine.model import BaseModule
 from torch import Tensor
 
+from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.starting_weights import StartingWeights
 
-class Backbone(BaseModule):
+
+class Backbone(StartingWeights):
     """Base of the encoders that a masked image model pre-trains.
 
     Attributes:
@@ -23,6 +27,8 @@ class Backbone(BaseModule):
         pretrained_grid: Patches (h, w) of the checkpoint, where the config says so.
         rel_pos_resize: How tables of relative positions are resized, see ``resize_table``.
         adapt_channels: How a checkpoint for images with other channels is loaded; None refuses it.
+        has_layers: :meth:`layer_tokens` is there.
+        has_attention: :meth:`attention` is there.
     """
 
     embed_dims: int
@@ -37,6 +43,8 @@ class Backbone(BaseModule):
     pretrained_grid: tuple[int, int] | None = None
     rel_pos_resize: str = 'geometric'
     adapt_channels = None
+    has_layers: bool = False
+    has_attention: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -50,6 +58,31 @@ class Backbone(BaseModule):
             One output for each of ``out_indices``.
         """
 
+    def layer_tokens(self, x: Tensor, layer: int = -1) -> Tensor:
+        """Return the output (B, 1+N, C) of one block for images, the class token first.
+
+        It does not depend on ``out_indices`` and ``out_type``.
+
+        Args:
+            layer: Counted from 0, or from the end if negative.
+        """
+        raise UserError(
+            f'{type(self).__name__} gives its last output alone; take layer=-1, or a backbone that '
+            'has layer_tokens(), for example BEiTEncoder'
+        )
+
+    def layer_outputs(self, x: Tensor) -> Iterator[Tensor]:
+        """Yield what :meth:`layer_tokens` returns for each block, the first one first."""
+        for layer in range(self.num_layers):
+            yield self.layer_tokens(x, layer)
+
+    def attention(self, x: Tensor, layer: int = -1) -> Tensor:
+        """Return the attention weights (B, heads, 1+N, 1+N) of one block; rows sum to 1."""
+        raise UserError(
+            f'{type(self).__name__} does not give its attention(); take a backbone that does, for '
+            'example BEiTEncoder'
+        )
+
     def get_layer_depth(self, name: str, prefix: str = '') -> tuple[int, int]:
         """Return the depth of a parameter for layer-wise learning rates, and the number of depths.
 
@@ -57,3 +90,21 @@ class Backbone(BaseModule):
         blocks. Here every parameter has the last depth, so that a layer decay changes nothing.
         """
         return 0, 1
+
+
+def layer_indices(out_indices: int | Sequence[int], num_layers: int) -> list[int]:
+    """Return the numbers of layers from 0, of one or several that are counted from either end.
+
+    Raises:
+        UserError: There is no such layer, or the order is not that of the layers.
+    """
+    given = [out_indices] if isinstance(out_indices, Integral) else list(out_indices)
+    indices = [i + num_layers if i < 0 else i for i in given]
+    if not indices or not all(0 <= i < num_layers for i in indices):
+        raise UserError(
+            f'backbone.out_indices={out_indices}: expected layers from '
+            f'{-num_layers} to {num_layers - 1}'
+        )
+    if sorted(set(indices)) != indices:
+        raise UserError(f'backbone.out_indices={out_indices}: expected increasing layers')
+    return indices

@@ -59,7 +59,8 @@ def first_pipeline(config: Mapping) -> list:
 
 def class_name(part) -> str:
     """Return the ``type`` of a config without its scope; empty for what is no config."""
-    return str(part.get('type')).split('.')[-1] if isinstance(part, Mapping) else ''
+    kind = part.get('type') if isinstance(part, Mapping) else ''
+    return kind.__name__ if isinstance(kind, type) else str(kind).split('.')[-1]
 
 
 def find_transform(pipeline: list, name: str) -> tuple[int, Mapping] | None:

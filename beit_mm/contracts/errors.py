@@ -1,12 +1,17 @@
 """The errors that a user can mend."""
 
+from beit_mm.contracts.printable import printable
+
 
 class UserError(ValueError):
     """Something in a config, a command or a file that its user can mend.
 
     The message names the key or the file, what was found, what was expected and what to change.
-    The command line prints it without a traceback.
+    The command line prints it without a traceback. Control characters of names are escaped.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class MissingFileError(UserError, FileNotFoundError):

@@ -1,5 +1,7 @@
 from dataclasses import dataclass
 
+from beit_mm.contracts.printable import printable
+
 LEVELS = ('error', 'warning', 'note')
 
 
@@ -8,8 +10,8 @@ class Finding:
     """One result of a check that is made before a training.
 
     Attributes:
-        level: ``error`` (training fails, or learns something else than is meant), ``warning``
-            (probably not meant) or ``note`` (good to know).
+        level: ``error`` (certain: the training fails, or a sample is lost or wrong), ``warning``
+            (probably not meant, but it trains) or ``note`` (good to know).
         place: The config key, as ``--cfg-options`` writes it, or the path of a file or folder.
         message: What was found, what was expected, what to change.
         kind: Short name of the check, such as ``mask-size``; empty for checks of a config.
@@ -22,4 +24,4 @@ class Finding:
 
     def __str__(self) -> str:
         parts = (self.level, self.kind, self.place, self.message)
-        return ': '.join(part for part in parts if part)
+        return printable(': '.join(part for part in parts if part))

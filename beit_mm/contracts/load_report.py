@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch.nn as nn
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
 from torch import Tensor
 
 from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.printable import printable
 
 UNCOUNTED = 'num_batches_tracked'
 
@@ -64,7 +65,7 @@ class LoadReport:
                 if kind in kinds:
                     line += f'; {kind}: {some(kinds[kind])}'
             lines.append(line)
-        return '\n'.join(lines)
+        return printable('\n'.join(lines))
 
 
 def some(names: list[str], limit: int = 4) -> str:
@@ -109,10 +110,9 @@ def check_load(
         raise IncompleteCheckpointError(f'{title}: {problem}')
     changed = report.missing or report.reshaped
     details = f'\n{report.by_module(depth)}' if changed or report.unexpected else ''
-    print_log(
-        f'{title}: {len(report.matched)} of {report.total} tensors matched{details}',
-        logger='current',
-        level=logging.WARNING if changed else logging.INFO,
+    fits = f'{title}: {len(report.matched)} of {report.total} tensors matched'
+    MMLogger.get_current_instance().log(
+        logging.WARNING if changed else logging.INFO, f'{fits}{details}', extra=dict(loaded=fits)
     )
     return report
 

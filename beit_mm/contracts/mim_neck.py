@@ -1,21 +1,23 @@
 from abc import abstractmethod
 
-from mmengine.model import BaseModule
 from torch import Tensor
 
 from beit_mm.contracts.backbone import Backbone
+from beit_mm.contracts.starting_weights import StartingWeights
 
 
-class MIMNeck(BaseModule):
+class MIMNeck(StartingWeights):
     """Base of what picks the features of the predicted patches from the backbone's outputs.
 
     Attributes:
         derived: Arguments of the constructor that the model fills in where the config leaves them
             out: ``dims``, ``num_heads``, ``depth`` of the backbone.
+        own_heads: Terms that have a head of their own; the model builds it by ``model.head``.
         takes_bias: ``forward`` takes the backbone's shared attention bias as a third argument.
     """
 
     derived: tuple[str, ...] = ()
+    own_heads: tuple[str, ...] = ()
     takes_bias: bool = False
 
     @abstractmethod

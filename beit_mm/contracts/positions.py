@@ -82,7 +82,8 @@ def resize_table(
     """
     if source == target:
         return table
-    with torch.autocast(table.device.type, enabled=False):  # never in half precision
+    device = 'cpu' if table.is_meta else table.device.type  # the meta device has no autocast
+    with torch.autocast(device, enabled=False):  # never in half precision
         wide = table.to(torch.promote_types(table.dtype, torch.float32))
         offsets, cls_entries = wide[:-NUM_CLS_ENTRIES], wide[-NUM_CLS_ENTRIES:]
         image = offsets.unflatten(0, (2 * source[0] - 1, 2 * source[1] - 1)).permute(2, 0, 1)

@@ -1,17 +1,28 @@
 """What hooks ask of a runner, in one place."""
 
+from collections.abc import Iterator
+
 import torch.nn as nn
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseAveragedModel, BaseTTAModel, is_model_wrapper
 from mmengine.optim import OptimWrapper
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model inside a DistributedDataParallel or another wrapper."""
-    return model.module if is_model_wrapper(model) else model
+    """Return the model inside DistributedDataParallel, an average or test-time augmentation."""
+    for wrapper in wrappers(model):
+        model = wrapper.module
+    return model
+
+
+def wrappers(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield what wraps a model, the outermost first."""
+    while is_model_wrapper(model) or isinstance(model, BaseAveragedModel | BaseTTAModel):
+        yield model
+        model = model.module
 
 
 def model_of(runner) -> nn.Module:
-    """Return the runner's model without its wrapper."""
+    """Return the runner's model without its wrappers."""
     return unwrap(runner.model)
 
 
@@ -19,6 +30,14 @@ def optim_wrappers(runner) -> list[OptimWrapper]:
     """Return the runner's optimizer wrapper, or all of an OptimWrapperDict."""
     wrapper = runner.optim_wrapper
     return list(getattr(wrapper, 'optim_wrappers', {'': wrapper}).values())
+
+
+def file_of(runner, index: int) -> str | None:
+    """Return the file of training sample ``index``, if its data set knows."""
+    try:
+        return runner.train_dataloader.dataset.get_data_info(index).get('img_path')
+    except Exception:  # a message must not fail where the training doesn't
+        return None
 
 
 def at_update_boundary(runner) -> bool:

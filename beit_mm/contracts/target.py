@@ -8,10 +8,11 @@ from torch import Tensor
 
 from beit_mm.contracts.constructor import with_defaults
 from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.starting_weights import StartingWeights
 from beit_mm.registry import MODELS
 
 
-class Target(BaseModel):
+class Target(StartingWeights, BaseModel):
     """Base of what a masked image model predicts: a function of the second view of an image.
 
     It owns its pixel mapping: images come in [0, 1]. As ``model.tokenizer`` it is frozen.
@@ -56,6 +57,11 @@ class Target(BaseModel):
     def target_dims_of(cls, config: Mapping) -> int | None:
         """Return the ``target_dims`` of what ``config`` builds."""
         return cls.target_dims
+
+    @classmethod
+    def for_inference(cls, config: Mapping) -> Mapping:
+        """Return ``config`` without what only a training needs, with the same results."""
+        return config
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.load_report import check_load
+from beit_mm.contracts.recorded import is_recorded
 from beit_mm.contracts.target import Target
 from beit_mm.contracts.tensor_names import rename_tensors
 from beit_mm.contracts.token_source import TokenSource
@@ -92,6 +93,8 @@ class Tokenizer(Target, TokenSource):
 
     def check_images(self, images: Tensor) -> None:
         """Raise a UserError unless channels, size and range of the images are what is expected."""
+        if self.awaited:
+            self.check_start()
         self.check_channels(images)
         self.check_divisible(images)
         self.check_range(images)
@@ -111,7 +114,7 @@ class Tokenizer(Target, TokenSource):
         The overshoot of a resize filter is allowed. Later images are not looked at, since that
         makes a GPU wait.
         """
-        if self._range_checked or images.numel() == 0:
+        if self._range_checked or is_recorded(images) or images.numel() == 0:
             return
         low, high = float(images.detach().min()), float(images.detach().max())
         if not (low >= -0.125 and high <= 1.125):  # NaN is neither

@@ -1,25 +1,29 @@
 import logging
 
 import torch
+import torch.nn as nn
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
 from beit_mm.contracts import Backbone, MIMHead, MIMNeck, Target, TokenSource, UserError
 from beit_mm.contracts.derived import facts_of_backbone, facts_of_target, with_derived
+from beit_mm.contracts.starting_weights import StartingWeights
 from beit_mm.models.cached_tokens_check import CachedTokensCheck
-from beit_mm.models.mim_batch import check_batch, check_grid, split_by_image
+from beit_mm.models.mim_batch import check_batch, check_grid, check_term_heads, split_by_image
 from beit_mm.registry import MODELS
+
+TOKENIZER_DTYPES = dict(bfloat16=torch.bfloat16, float16=torch.float16)
 
 
 @MODELS.register_module()
-class MaskedImageModel(BaseModel, TokenSource):
+class MaskedImageModel(StartingWeights, BaseModel, TokenSource):
     """BEiT pre-training (arXiv 2106.08254, section 2.3): predict the tokens of masked patches.
 
     The four parts are plugins, see ``beit_mm.contracts``. Arguments of neck and head that follow
     from backbone and tokenizer (``dims``, ``num_heads``, ``depth``, ``vocab_size``,
-    ``target_dims``) may be left out of the config. The tokenizer is frozen: it has no gradient,
-    stays in eval mode and runs in full precision.
+    ``target_dims``) may be left out of the config. The tokenizer is frozen: it has no gradient and
+    stays in eval mode.
 
     Args:
         tokenizer: A :class:`~beit_mm.contracts.Target`: images in [0, 1] -> token ids.
@@ -27,6 +31,9 @@ class MaskedImageModel(BaseModel, TokenSource):
             ``forward(images, mask) -> tuple``; then ``dims`` of neck and head have to be given.
         neck: A :class:`~beit_mm.contracts.MIMNeck`: outputs of the backbone -> features (M, C).
         head: A :class:`~beit_mm.contracts.MIMHead`: features -> losses and predictions.
+        tokenizer_dtype: ``bfloat16`` or ``float16`` runs the tokenizer in this precision, which is
+            faster and changes some ids (docs/performance.md). None keeps float32, under autocast
+            too.
 
     Raises:
         UserError: A part does not derive from its contract; vocabularies, channels or grids of the
@@ -39,9 +46,15 @@ class MaskedImageModel(BaseModel, TokenSource):
         backbone: dict,
         neck: dict,
         head: dict,
+        tokenizer_dtype: str | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
+        if tokenizer_dtype not in (None, *TOKENIZER_DTYPES):
+            raise UserError(
+                f'model.tokenizer_dtype={tokenizer_dtype!r}: expected None or one of '
+                f'{", ".join(TOKENIZER_DTYPES)}'
+            )
         if isinstance(data_preprocessor, dict):  # MMEngine's own build needs a default scope
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor, init_cfg)
@@ -49,9 +62,14 @@ class MaskedImageModel(BaseModel, TokenSource):
         known = facts_of_backbone(self.backbone)
         self.neck = MODELS.build(with_derived('neck', neck, MODELS, known))
         known |= facts_of_target(tokenizer, MODELS)
-        self.head = MODELS.build(with_derived('head', head, MODELS, known))
+        head = with_derived('head', head, MODELS, known)
+        self.head = MODELS.build(head)
+        own = self.neck.own_heads if isinstance(self.neck, MIMNeck) else ()
+        self.term_heads = nn.ModuleDict({term: MODELS.build(head) for term in own})
         self.tokenizer = MODELS.build(tokenizer).requires_grad_(False).eval()
-        self.cached_tokens = CachedTokensCheck(self.tokenizer, tokenizer, self.data_preprocessor)
+        self.tokenizer_dtype = TOKENIZER_DTYPES.get(tokenizer_dtype)
+        made_by = dict(tokenizer, tokenizer_dtype=tokenizer_dtype) if tokenizer_dtype else tokenizer
+        self.cached_tokens = CachedTokensCheck(self.tokenizer, made_by, self.data_preprocessor)
         self._check_parts(known['dims'])
         self.vocab_size = self.tokenizer.vocab_size
 
@@ -91,6 +109,10 @@ class MaskedImageModel(BaseModel, TokenSource):
         main = features['main'] if isinstance(features, dict) else features
         return split_by_image(self.head.samples(main, targets), mask)
 
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the backbone's outputs of images without a mask, for mmpretrain's tools."""
+        return self.backbone(inputs)
+
     def features(self, inputs: Tensor, mask: Tensor, where: Tensor) -> Tensor | dict[str, Tensor]:
         """Return the features of the patches in ``where``, one row each."""
         if not self.neck.takes_bias:
@@ -109,20 +131,25 @@ class MaskedImageModel(BaseModel, TokenSource):
 
     @torch.no_grad()
     def encode(self, token_inputs: Tensor) -> Tensor:
-        """Return the tokens (B, h, w) of images in [0, 1], in full precision under autocast too."""
-        with torch.autocast(token_inputs.device.type, enabled=False):
-            return self.tokenizer.encode(token_inputs.float())
+        """Return the tokens (B, h, w) of images in [0, 1]."""
+        with self._tokenizer_precision(token_inputs):
+            tokens = self.tokenizer.encode(token_inputs.float())
+        return tokens.float() if tokens.is_floating_point() else tokens  # values, or ids
 
     @torch.no_grad()
     def extras(self, token_inputs: Tensor | None, where: Tensor) -> dict[str, Tensor]:
         """Return what the head ``needs`` of the tokenizer beside the targets."""
         found = {}
-        with torch.autocast(where.device.type, enabled=False):
+        with self._tokenizer_precision(where):
             if 'codebook' in self.head.needs:
                 found['codebook'] = self.tokenizer.code_vectors()
             if 'posterior' in self.head.needs:
                 found['posterior'] = self.tokenizer.posterior(token_inputs.float())[where]
         return found
+
+    def _tokenizer_precision(self, tensor: Tensor) -> torch.autocast:
+        dtype = self.tokenizer_dtype
+        return torch.autocast(tensor.device.type, dtype, enabled=dtype is not None)
 
     def losses(
         self, features: Tensor | dict[str, Tensor], targets: Tensor, extras: dict[str, Tensor]
@@ -135,8 +162,16 @@ class MaskedImageModel(BaseModel, TokenSource):
         return {
             f'{name}_{term}': value
             for term, rows in features.items()
-            for name, value in self.head.loss(rows, targets, **extras).items()
+            for name, value in self.head_of(term).loss(rows, targets, **extras).items()
         }
+
+    def head_of(self, term: str) -> MIMHead:
+        """Return the head that predicts with a term of the features."""
+        return self.term_heads[term] if term in self.term_heads else self.head
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        check_term_heads(self.term_heads, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def train(self, mode: bool = True) -> 'MaskedImageModel':
         super().train(mode)

@@ -1,6 +1,6 @@
 """Checks and views of one batch of masked image modeling."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -62,6 +62,21 @@ def check_batch(
         )
     if not cached:
         _check_view(token_inputs, target)
+
+
+def check_term_heads(own: Collection[str], state: Collection[str], prefix: str) -> None:
+    """Raise a UserError unless the checkpoint ``state`` has own heads for the model's terms alone.
+
+    One without any tensor of a head, an encoder for example, fits every model.
+    """
+    heads = [name[len(prefix) :] for name in state if name.startswith(f'{prefix}term_heads.')]
+    found = {name.split('.')[1] for name in heads}
+    if found != set(own) and (found or f'{prefix}head.proj.weight' in state):
+        raise UserError(
+            f'The terms with a head of their own are {sorted(found)} in the checkpoint and '
+            f'{sorted(own)} in the model; set model.neck.shared_head={not found}, as the '
+            "checkpoint was trained (the original's shared_lm_head)"
+        )
 
 
 def _check_view(token_inputs: Tensor, target: Target) -> None:

@@ -21,6 +21,9 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         mean, std: In pixel units, one number for each channel or one for all.
         token_scale: The pixel value that becomes 1 in ``token_inputs``; 65535 for 16-bit images.
         bgr_to_rgb: Reverse the channels of both views (OpenCV loads BGR).
+        non_blocking: Copy to the device, as uint8 where the images are, while the process goes on.
+            It needs batches in pinned memory, as the training loops order them where there is a
+            GPU.
 
     Raises:
         UserError: ``mean`` and ``std`` fit neither one channel nor those of the images, ``std`` is
@@ -34,7 +37,7 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         std: float | Sequence[float],
         token_scale: float = 255.0,
         bgr_to_rgb: bool = False,
-        non_blocking: bool = False,
+        non_blocking: bool = True,
     ):
         super().__init__(non_blocking)
         mean, std = ([value] if isinstance(value, Real) else list(value) for value in (mean, std))

@@ -1,3 +1,4 @@
+import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -51,6 +52,7 @@ class ConvEncoder(nn.Sequential):
             nn.ReLU(),
             nn.Conv2d(widths[-1], out_channels, 1),
         )
+        self.to(memory_format=torch.channels_last)  # faster, with the same numbers
 
 
 @MODELS.register_module()
@@ -67,6 +69,7 @@ class ConvDecoder(nn.Sequential):
         super().__init__(
             nn.Conv2d(in_channels, widths[0], 1), *conv_blocks(widths[0], num_blocks), *doublings
         )
+        self.to(memory_format=torch.channels_last)
 
 
 def conv_blocks(channels: int, number: int) -> list[nn.Module]:

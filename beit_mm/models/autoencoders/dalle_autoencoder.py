@@ -72,6 +72,7 @@ class DALLEEncoder(nn.Sequential):
         layers['output'] = _output(before, out_channels)
         super().__init__(OrderedDict(blocks=nn.Sequential(layers)))
         _initialize(self)
+        self.to(memory_format=torch.channels_last)  # faster, with the same numbers
 
 
 @MODELS.register_module()
@@ -109,6 +110,7 @@ class DALLEDecoder(nn.Module):
         layers['output'] = _output(before, out_channels)
         self.blocks = nn.Sequential(layers)
         _initialize(self)
+        self.to(memory_format=torch.channels_last)  # faster, with the same numbers
 
     @property
     def codebook(self) -> Tensor:

@@ -1,3 +1,4 @@
+import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -38,6 +39,7 @@ class DALLEPytorchEncoder(nn.Sequential):
             halvings += [nn.Conv2d(width if step else in_channels, width, 4, 2, 1), nn.ReLU()]
         blocks = [DALLEPytorchBlock(width) for _ in range(num_blocks)]
         super().__init__(*halvings, *blocks, nn.Conv2d(width, out_channels, 1))
+        self.to(memory_format=torch.channels_last)  # faster, with the same numbers
 
 
 @MODELS.register_module()
@@ -58,3 +60,4 @@ class DALLEPytorchDecoder(nn.Sequential):
         for step in range(halvings_of(stride)):
             doublings += [nn.ConvTranspose2d(width if step else before, width, 4, 2, 1), nn.ReLU()]
         super().__init__(*blocks, *doublings, nn.Conv2d(width, out_channels, 1))
+        self.to(memory_format=torch.channels_last)

@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 import torch.nn as nn
@@ -7,7 +8,9 @@ from torch.utils.checkpoint import checkpoint
 
 from beit_mm.checkpoints.adapt_beit import adapt_beit
 from beit_mm.contracts import Backbone, UserError
+from beit_mm.contracts.backbone import layer_indices
 from beit_mm.contracts.positions import Grid, patch_grid, resize_pos_embed
+from beit_mm.contracts.recorded import fixed_size
 from beit_mm.models.layers.init import init_linear_and_norm, truncated_normal_
 from beit_mm.models.layers.rel_pos_bias import RelativePositions, RelPosBias
 from beit_mm.models.layers.transformer_block import TransformerBlock
@@ -39,22 +42,22 @@ class BEiTEncoder(Backbone):
             (docs/any_channels.md). Without it such a checkpoint is refused.
         layer_scale_init: 0.1 for base, 1e-5 for large; None or 0 for none.
         drop_path_rate: Of the last block; it rises linearly from 0.
-        attn_drop_rate: Dropout of the attention weights.
-        drop_rate: Dropout after the attention's projection.
-        mlp_drop_rate: Dropout after the MLP.
+        attn_drop_rate, drop_rate, mlp_drop_rate: Dropout of the attention weights, after the
+            attention's projection, and after the MLP.
         final_norm: LayerNorm on the last output. Off where the neck has its own.
         norm_eps: Of all LayerNorms. 1e-6 as in the original; another value only for a checkpoint
             that was trained with one (docs/migration.md), and then for the neck too.
         frozen: No gradients and eval mode for the whole encoder, for probes of its features.
         with_cp: Recompute the blocks in the backward pass to save memory.
-        position_cache_mb: Outside of training, attention biases are kept for the next forward, up
-            to this many megabytes; 0 keeps none.
+        compile_blocks: Run the blocks through ``torch.compile`` (docs/performance.md).
+        position_cache_mb: Most megabytes of attention biases that are kept outside of training.
 
     Raises:
         UserError: An unknown option, an image that the patch size doesn't divide, a mask of
             another grid, or a table in a checkpoint whose grid isn't known.
     """
 
+    has_layers = has_attention = True
     arch_settings = {
         'micro': dict(embed_dims=128, num_layers=4, num_heads=4),  # for CPUs and tests
         'tiny': dict(embed_dims=192, num_layers=12, num_heads=3),
@@ -86,6 +89,7 @@ class BEiTEncoder(Backbone):
         norm_eps: float = 1e-6,
         frozen: bool = False,
         with_cp: bool = False,
+        compile_blocks: bool = False,
         position_cache_mb: float = 1024,
         init_cfg: dict | None = None,
     ):
@@ -107,7 +111,7 @@ class BEiTEncoder(Backbone):
                 pretrained_img_size, patch_size, 'pretrained_img_size'
             )
         self._reads_pretrained = False  # init_cfg, not a resumed run of this model's own
-        self.out_indices = self._layer_indices(out_indices)
+        self.out_indices = layer_indices(out_indices, self.num_layers)
         self.out_type = out_type
         self.rel_pos = rel_pos
         self.rel_pos_resize = rel_pos_resize
@@ -143,6 +147,8 @@ class BEiTEncoder(Backbone):
             )
             for layer in range(self.num_layers)
         )
+        for block in self.blocks:
+            block.is_compiled = compile_blocks
         self.norm = nn.LayerNorm(dims, eps=norm_eps) if final_norm else None
         self.frozen = frozen
         self.requires_grad_(not frozen)
@@ -165,11 +171,7 @@ class BEiTEncoder(Backbone):
             One output for each of ``out_indices``; in a pair with the shared bias
             (1, heads, 1+N, 1+N) of the attention logits, None if there is none.
         """
-        grid = self.grid
-        if tuple(x.shape[-2:]) != self.img_size:
-            grid = patch_grid(x.shape[-2:], self.patch_size, 'the input')
-        x = self._embed(x, mask, grid)  # (B, 1+N, C)
-        bias = None if self.rel_pos_bias is None else self.rel_pos_bias(grid)
+        x, bias, grid = self._start(x, mask)  # (B, 1+N, C)
         outputs = []
         for layer, block in enumerate(self.blocks):
             if self.with_cp and self.training:
@@ -180,8 +182,41 @@ class BEiTEncoder(Backbone):
                 last = layer == self.num_layers - 1
                 outputs.append(self.norm(x) if last and self.norm is not None else x)
         if self.out_type == 'featmap':
-            outputs = [t[:, 1:].transpose(1, 2).unflatten(2, grid).contiguous() for t in outputs]
+            # No unflatten: ONNX's older exporter takes the batch behind it for that of the example.
+            outputs = [
+                t[:, 1:].transpose(1, 2).reshape(-1, self.embed_dims, *grid).contiguous()
+                for t in outputs
+            ]
         return (tuple(outputs), bias) if return_bias else tuple(outputs)
+
+    def layer_tokens(self, x: Tensor, layer: int = -1) -> Tensor:
+        (layer,) = layer_indices(layer, self.num_layers)
+        return next(islice(self.layer_outputs(x), layer, None))
+
+    def layer_outputs(self, x: Tensor) -> Iterator[Tensor]:
+        x, bias, grid = self._start(x)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, bias, grid)
+            last = layer == self.num_layers - 1
+            yield self.norm(x) if last and self.norm is not None else x
+
+    def attention(self, x: Tensor, layer: int = -1) -> Tensor:
+        (layer,) = layer_indices(layer, self.num_layers)
+        x, bias, grid = self._start(x)
+        for block in self.blocks[:layer]:
+            x = block(x, bias, grid)
+        block = self.blocks[layer]
+        return block.attn.weights(block.norm1(x), bias, grid)
+
+    def _start(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None, Grid]:
+        """Return the tokens before the first block, the shared bias and the grid."""
+        size, grid = fixed_size(x), self.grid
+        if size != self.img_size:
+            grid = patch_grid(size, self.patch_size, 'the input')
+        if torch.jit.is_tracing():
+            x = x.expand(-1, -1, *size)  # other sizes stop here: 4 x 6 patches are no 6 x 4
+        bias = None if self.rel_pos_bias is None else self.rel_pos_bias(grid)
+        return self._embed(x, mask, grid), bias, grid
 
     def _embed(self, x: Tensor, mask: Tensor | None, grid: Grid) -> Tensor:
         if x.shape[1] != self.in_channels:
@@ -258,18 +293,6 @@ class BEiTEncoder(Backbone):
                 f'num_heads={arch["num_heads"]}'
             )
         return arch
-
-    def _layer_indices(self, out_indices: int | Sequence[int]) -> list[int]:
-        given = [out_indices] if isinstance(out_indices, int) else list(out_indices)
-        indices = [i + self.num_layers if i < 0 else i for i in given]
-        if not indices or not all(0 <= i < self.num_layers for i in indices):
-            raise UserError(
-                f'backbone.out_indices={out_indices}: expected layers from '
-                f'{-self.num_layers} to {self.num_layers - 1}'
-            )
-        if sorted(set(indices)) != indices:
-            raise UserError(f'backbone.out_indices={out_indices}: expected increasing layers')
-        return indices
 
 
 def _one_of(name: str, value, choices: tuple) -> None:

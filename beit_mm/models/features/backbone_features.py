@@ -1,7 +1,7 @@
-from mmengine.model import BaseModule
 from torch import Tensor
 
-from beit_mm.contracts import UserError
+from beit_mm.contracts import Backbone, UserError
+from beit_mm.contracts.starting_weights import draw_weights
 from beit_mm.models.features.frozen_features import FrozenFeatures
 from beit_mm.registry import MODELS
 
@@ -24,8 +24,9 @@ class BackboneFeatures(FrozenFeatures):
         super().__init__(dims, **kwargs)
         self.output = output
         self.backbone = MODELS.build(backbone)
-        if isinstance(self.backbone, BaseModule):
-            self.backbone.init_weights()
+        draw_weights(self.backbone)
+        if isinstance(self.backbone, Backbone):
+            self.in_channels = self.backbone.in_channels
         self.freeze()
 
     def featmap(self, images: Tensor) -> Tensor:

@@ -28,12 +28,11 @@ class PatchPixels(FeatureExtractor):
         if self.normalize:
             mean, var = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
             patches = (patches - mean) / (var + 1e-6).sqrt()
-        return patches.unflatten(1, grid)
+        return patches.reshape(patches.shape[0], *grid, -1)
 
     def image(self, features: Tensor) -> Tensor:
-        size = [side * self.patch_size for side in features.shape[1:3]]
-        patches = features.flatten(1, 2).transpose(1, 2)  # (B, dims, N)
-        return F.fold(patches, size, self.patch_size, stride=self.patch_size)
+        patches = features.unflatten(3, (-1, self.patch_size, self.patch_size))
+        return patches.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
 def check_patches(

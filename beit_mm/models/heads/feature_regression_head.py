@@ -24,7 +24,7 @@ class FeatureRegressionHead(MIMHead):
         dims: Channels of the features; derived if left out.
         error: ``mse``, ``l1``, ``smooth_l1`` (means over the values) or ``cosine`` (1 - cosine).
         positions: ``masked`` or ``all`` patches have a loss.
-        init_std: Standard deviation of the weights before truncation, see truncated_normal_.
+        init_std: Standard deviation of the weights before truncation, see ``truncated_normal_``.
     """
 
     derived = ('target_dims', 'dims')

@@ -1,9 +1,11 @@
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from beit_mm.contracts import MIMHead, Target, UserError
 from beit_mm.contracts.derived import check_dims
+from beit_mm.contracts.tokenizer import check_integers
 from beit_mm.models.layers.init import init_linear_and_norm
 from beit_mm.registry import MODELS
 
@@ -15,15 +17,26 @@ class VisualTokenHead(MIMHead):
     Args:
         vocab_size: Of the tokenizer whose ids are predicted; derived if left out.
         dims: Channels of the features; derived if left out.
-        init_std: Standard deviation of the weights before truncation, see truncated_normal_.
+        init_std: Standard deviation of the weights before truncation, see ``truncated_normal_``.
+        max_logits: Most logits that the loss keeps at a time. It takes the patches in parts, and
+            computes the logits of each part once more in the backward pass, so that memory does not
+            grow with batch and vocabulary. None takes all patches together.
     """
 
     derived = ('vocab_size', 'dims')
 
     def __init__(
-        self, vocab_size: int, dims: int, init_std: float = 0.02, init_cfg: dict | None = None
+        self,
+        vocab_size: int,
+        dims: int,
+        init_std: float = 0.02,
+        max_logits: int | None = None,
+        init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
+        if max_logits is not None:
+            check_integers('VisualTokenHead', 1, max_logits=max_logits)
+        self.max_logits = max_logits
         self.vocab_size = vocab_size
         self.dims = dims
         self.proj = nn.Linear(dims, vocab_size)
@@ -42,11 +55,24 @@ class VisualTokenHead(MIMHead):
         Returns:
             ``loss``: mean cross-entropy in nats; ``acc``: accuracy in percent.
         """
-        logits = self.predict(features)
-        if len(targets) == 0:  # nothing is masked: zero, but connected to the graph
+        number = len(targets)
+        if number == 0:  # nothing is masked: zero, but connected to the graph
+            logits = self.predict(features)
             return dict(loss=logits.sum(), acc=logits.new_zeros(()))
-        acc = (logits.argmax(-1) == targets).float().mean() * 100
-        return dict(loss=F.cross_entropy(logits, targets), acc=acc)
+        rows = number if self.max_logits is None else max(self.max_logits // self.vocab_size, 1)
+        if rows >= number:
+            loss, right = self._compare(features, targets, 'mean')
+            return dict(loss=loss, acc=100 * right / number)
+        parts = zip(features.split(rows), targets.split(rows), strict=True)
+        sums = [checkpoint(self._compare, *part, 'sum', use_reentrant=False) for part in parts]
+        losses, rights = zip(*sums, strict=True)
+        return dict(loss=sum(losses) / number, acc=100 * sum(rights) / number)
+
+    def _compare(self, features: Tensor, targets: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+        """Return the cross-entropy, and how many patches are predicted right."""
+        logits = self.predict(features)
+        right = (logits.argmax(-1) == targets).sum()
+        return F.cross_entropy(logits, targets, reduction=reduction), right
 
     def predict(self, features: Tensor) -> Tensor:
         """Return logits (M, V), float32, of features (M, C)."""

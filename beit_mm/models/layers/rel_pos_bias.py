@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -10,6 +13,7 @@ from beit_mm.contracts.positions import (
     resize_table,
     table_length,
 )
+from beit_mm.contracts.recorded import is_exported, is_recorded
 from beit_mm.models.layers.position_cache import PositionCache
 
 MAX_GRIDS = 8
@@ -45,7 +49,7 @@ class RelativePositions:
     def bias_of(self, owner: nn.Module, grid: Grid) -> Tensor:
         """Return the attention bias (1, heads, 1 + N, 1 + N) of the table of ``owner``."""
         table = owner.relative_position_bias_table
-        if torch.is_grad_enabled() and table.requires_grad or not _may_keep(table):
+        if torch.is_grad_enabled() and table.requires_grad or is_recorded(table):
             return self._read(table, grid)
         return self.cache.get(id(owner), table, grid, lambda: self._read(table, grid))
 
@@ -63,7 +67,7 @@ class RelativePositions:
         if found is None:
             with torch.inference_mode(False):  # usable in a forward with gradients as well
                 found = self._make_constants(grid, table)
-            if _may_keep(table) and _may_keep(found[0]):
+            if not is_recorded(table) and not is_recorded(found[0]):
                 if len(self._constants) == MAX_GRIDS:
                     self._constants.pop(next(iter(self._constants)))
                 self._constants[key] = found
@@ -74,8 +78,19 @@ class RelativePositions:
         if grid == self.grid or self.resize != 'geometric':
             return index, None
         wide = torch.promote_types(table.dtype, torch.float32)
-        rows, columns = geometric_matrices(self.grid, grid)
+        rows, columns = _constants(lambda: geometric_matrices(self.grid, grid))
         return index, (rows.to(table.device, wide), columns.to(table.device, wide))
+
+
+def _constants(make: Callable[[], Matrices]) -> Matrices:
+    """Return what ``make`` does, as constants of an export: ONNX knows no spline and no solver."""
+    if not is_exported() or torch.compiler.is_dynamo_compiling():
+        return make()
+    # In a thread of its own nothing is recorded, and numbers leave it.
+    with ThreadPoolExecutor(1) as pool:
+        values = [matrix.tolist() for matrix in pool.submit(make).result()]
+    rows, columns = (torch.tensor(value, dtype=torch.float64) for value in values)
+    return rows, columns
 
 
 class RelPosBias(nn.Module):
@@ -95,13 +110,3 @@ def gather_bias(table: Tensor, index: Tensor) -> Tensor:
     """Return the attention bias (1, heads, 1 + N, 1 + N) of a table and the index of its grid."""
     bias = table[index.flatten()].unflatten(0, index.shape)
     return bias.permute(2, 0, 1)[None].contiguous()
-
-
-def _may_keep(tensor: Tensor) -> bool:
-    """Return whether ``tensor`` is a real one, outside of what only records operations."""
-    return (
-        type(tensor.detach()) is Tensor  # no fake one, of an export for example
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
-    )

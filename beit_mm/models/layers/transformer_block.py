@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from functools import cache
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -6,6 +9,22 @@ from torch import Tensor
 from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.positions import Grid
 from beit_mm.models.layers.rel_pos_bias import RelativePositions
+
+
+def _fast_halves() -> frozenset[torch.dtype]:
+    """Return the half precisions that this CPU multiplies matrices in."""
+    try:
+        units = torch.cpu.get_capabilities()
+    except AttributeError:  # of PyTorch before 2.13
+        return frozenset()
+    names = {
+        torch.bfloat16: ('avx512_bf16', 'amx_bf16'),
+        torch.float16: ('avx512_fp16', 'amx_fp16'),
+    }
+    return frozenset(dtype for dtype, known in names.items() if any(map(units.get, known)))
+
+
+FAST_HALVES = _fast_halves()
 
 
 class DropPath(nn.Module):
@@ -18,14 +37,46 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
+        return scaled(x, self.draw(x))
+
+    def draw(self, x: Tensor) -> Tensor | None:
+        """Return a factor of each sample, (B, 1, ..., 1) in float32; None if none is dropped."""
         if not self.training or self.rate == 0:
-            return x
+            return None
         keep = 1 - self.rate
-        kept = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
-        return x * (kept / keep)
+        kept = torch.empty(len(x), *[1] * (x.ndim - 1), device=x.device).bernoulli_(keep)
+        return kept / keep
 
     def extra_repr(self) -> str:
         return f'rate={self.rate:.3g}'
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, drop: float = 0.0) -> Tensor:
+    """Attend by PyTorch's kernel, or by its steps where gradients are recorded in half precision.
+
+    On a CPU the kernel then computes in float32, which takes three times as long where the CPU has
+    units for half precision. The steps round logits and weights to the precision of ``q``.
+
+    Args:
+        q, k, v: (B, heads, N, C)
+        bias: Added to the logits, (1, heads, N, N).
+        drop: Dropout of the weights.
+
+    Returns:
+        (B, heads, N, C)
+    """
+    learns = torch.is_grad_enabled() and q.requires_grad
+    if q.dtype not in FAST_HALVES or q.device.type != 'cpu' or not learns:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=drop)
+    shape, scale = q.shape, q.shape[-1] ** -0.5
+    q, k, v = (part.flatten(0, 1) for part in (q, k, v))
+    if bias is None:
+        logits = torch.bmm(q * scale, k.transpose(1, 2))
+    else:
+        bias = bias.expand(shape[0], -1, -1, -1).flatten(0, 1)
+        logits = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)  # rounded once
+    weights = F.dropout(logits.softmax(-1), drop)
+    return torch.bmm(weights, v).view(shape)
 
 
 class Attention(nn.Module):
@@ -70,21 +121,32 @@ class Attention(nn.Module):
         Returns:
             (B, N, C)
         """
+        q, k, v, bias = self._project(x, bias, grid)
+        x = attend(q, k, v, bias, self.attn_drop if self.training else 0.0)
+        x = x.transpose(1, 2)  # (B, N, heads, C/heads)
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+            # What replaces the attention later may lay its output out otherwise.
+            x = x.clone(memory_format=torch.contiguous_format)
+        return self.proj_drop(self.proj(x.flatten(2)))
+
+    def weights(self, x: Tensor, bias: Tensor | None = None, grid: Grid | None = None) -> Tensor:
+        """Return what each token attends to, (B, heads, N, N) in float32; rows sum to 1."""
+        q, k, _, bias = self._project(x, bias, grid)
+        logits = q.float() @ k.float().transpose(-2, -1) * q.shape[-1] ** -0.5
+        return (logits if bias is None else logits + bias.float()).softmax(-1)
+
+    def _project(
+        self, x: Tensor, bias: Tensor | None, grid: Grid | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Return q, k and v, each (B, heads, N, C/heads), and the bias of this layer."""
         if self.positions is not None:
             bias = self.positions.bias_of(self, grid)
         qkv_bias = None
         if self.q_bias is not None:
             qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
         qkv = F.linear(x, self.qkv.weight, qkv_bias).unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, C/heads)
-        x = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=None if bias is None else bias.to(q.dtype),
-            dropout_p=self.attn_drop if self.training else 0.0,
-        )
-        return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        return q, k, v, None if bias is None else bias.to(q.dtype)
 
 
 class MLP(nn.Module):
@@ -107,7 +169,12 @@ class TransformerBlock(nn.Module):
         layer_scale_init: Start of gamma_1 and gamma_2; None or 0 has no LayerScale.
         norm_eps: Of both LayerNorms.
         positions: See :class:`Attention`.
+
+    Attributes:
+        is_compiled: Run what ``torch.compile`` makes of the block.
     """
+
+    is_compiled = False
 
     def __init__(
         self,
@@ -136,9 +203,27 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None, grid: Grid | None = None) -> Tensor:
         """Return (B, N, C) of (B, N, C); the other arguments are those of :class:`Attention`."""
-        x = x + self.drop_path(self._scale(self.attn(self.norm1(x), bias, grid), self.gamma_1))
-        return x + self.drop_path(self._scale(self.mlp(self.norm2(x)), self.gamma_2))
+        add_branches = compiled_branches() if self.is_compiled else TransformerBlock.add_branches
+        # Rates of blocks differ: drawn here, they leave one graph for all.
+        return add_branches(self, x, bias, grid, self.drop_path.draw(x), self.drop_path.draw(x))
 
-    @staticmethod
-    def _scale(x: Tensor, gamma: Tensor | None) -> Tensor:
-        return x if gamma is None else gamma * x
+    def add_branches(
+        self,
+        x: Tensor,
+        bias: Tensor | None,
+        grid: Grid | None,
+        drop_1: Tensor | None,
+        drop_2: Tensor | None,
+    ) -> Tensor:
+        branch = scaled(self.attn(self.norm1(x), bias, grid), self.gamma_1)
+        x = x + scaled(branch, drop_1)
+        return x + scaled(scaled(self.mlp(self.norm2(x)), self.gamma_2), drop_2)
+
+
+def scaled(x: Tensor, factor: Tensor | None) -> Tensor:
+    return x if factor is None else factor * x
+
+
+@cache
+def compiled_branches() -> Callable[..., Tensor]:
+    return torch.compile(TransformerBlock.add_branches, fullgraph=True)

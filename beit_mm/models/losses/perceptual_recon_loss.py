@@ -2,10 +2,10 @@ from collections.abc import Sequence
 
 import torch.nn as nn
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor
 
 from beit_mm.contracts import UserError
+from beit_mm.contracts.starting_weights import draw_weights
 from beit_mm.models.losses.base_recon_loss import BaseReconLoss
 from beit_mm.registry import MODELS
 
@@ -42,8 +42,7 @@ class PerceptualReconLoss(BaseReconLoss):
         self.weight = weight
         self.mean, self.std = list(mean), list(std)
         backbone = MODELS.build(backbone)
-        if isinstance(backbone, BaseModule):
-            backbone.init_weights()
+        draw_weights(backbone)
         backbone.requires_grad_(False).eval()  # on its own: mmpretrain's give None
         # Not an attribute that nn.Module registers: no optimizer and no checkpoint has it.
         self._backbone = (backbone,)

@@ -16,7 +16,8 @@ class PatchAggregationNeck(MIMNeck):
     The class token of the last layer is put before the patches of an earlier layer. A few more
     blocks with the encoder's relative position bias predict the masked patches from them. What the
     later layers know of the image can reach these blocks through the class token alone. The masked
-    patches of the last layer and those of the extra blocks go through one norm and one head.
+    patches of the last layer and those of the extra blocks go through one norm and one head, or
+    through one each.
 
     Fine-tuning takes the backbone and leaves the neck behind.
 
@@ -29,8 +30,10 @@ class PatchAggregationNeck(MIMNeck):
         mlp_ratio, layer_scale_init, norm_eps: As in the encoder.
         drop_path_rate: The encoder's. The extra blocks take the rates of the layers that follow
             ``early_layer``.
-        init_std: See truncated_normal_. The extra blocks are divided by depth as its layers
+        init_std: See ``truncated_normal_``. The extra blocks are divided by depth as its layers
             ``early_layer + 1`` and on are.
+        shared_head: One norm and head for both terms. Off as in the original's
+            ``shared_lm_head=False``: then ``aggregation`` has a norm here, and a head in the model.
         original_init: Draw the linear layers of the extra blocks as the released code does, which
             leaves PyTorch's own init in them (uniform, biases too) and then divides by depth.
     """
@@ -49,6 +52,7 @@ class PatchAggregationNeck(MIMNeck):
         layer_scale_init: float | None = 0.1,
         drop_path_rate: float = 0.0,
         init_std: float = 0.02,
+        shared_head: bool = True,
         original_init: bool = False,
         norm_eps: float = 1e-6,
         init_cfg: dict | None = None,
@@ -78,6 +82,10 @@ class PatchAggregationNeck(MIMNeck):
             for layer in range(early_layer, early_layer + num_layers)
         )
         self.norm = nn.LayerNorm(dims, eps=norm_eps)
+        self.aggregation_norm = None
+        if not shared_head:
+            self.aggregation_norm = nn.LayerNorm(dims, eps=norm_eps)
+            self.own_heads = ('aggregation',)
         self._own_init()
 
     def forward(
@@ -98,9 +106,10 @@ class PatchAggregationNeck(MIMNeck):
         for block in self.blocks:
             aggregated = block(aggregated, bias)
         where = where.flatten(1)
+        norm = self.norm if self.aggregation_norm is None else self.aggregation_norm
         return dict(
             main=self.norm(last[:, 1:][where]),
-            aggregation=self.norm(aggregated[:, 1:][where]),
+            aggregation=norm(aggregated[:, 1:][where]),
         )
 
     def check(self, backbone: Backbone) -> None:

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from beit_mm.contracts import Quantizer
+from beit_mm.contracts.recorded import is_exported
 from beit_mm.models.layers.joint_sum import num_processes
 from beit_mm.models.quantizers.dead_code_reset import DeadCodeReset
 from beit_mm.registry import MODELS
@@ -133,7 +134,8 @@ def nearest(z: Tensor, codes: Tensor) -> Tensor:
     """Return the index (M,) of the code with the largest cosine, of unit vectors (M, D)."""
     codes = codes.to(z.dtype)  # those of a model in half precision
     rows = max(CHUNK_ELEMENTS // len(codes), 1)
-    return torch.cat([(part @ codes.T).argmax(1) for part in z.split(rows)])
+    parts = [z] if is_exported() else z.split(rows)  # the number of parts would be fixed
+    return torch.cat([(part @ codes.T).argmax(1) for part in parts])
 
 
 def _sums(z: Tensor, ids: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:

@@ -101,7 +101,8 @@ class GumbelQuantizer(Quantizer):
         self.codebook = None
         if code_dim is not None:
             codes = torch.randn(vocab_size, code_dim)
-            codes = codes / math.sqrt(code_dim) if code_std is None else codes * code_std
+            # In place: on the meta device other products import torch's compiler.
+            codes.div_(math.sqrt(code_dim)) if code_std is None else codes.mul_(code_std)
             self.codebook = nn.Parameter(codes)
         if logit_scale is not None:
             self.logit_norm = JointBatchNorm2d(vocab_size)

@@ -2,6 +2,7 @@ import torch
 from torch import Tensor
 
 from beit_mm.contracts import MissingPackageError, Quantizer, UserError
+from beit_mm.contracts.recorded import is_recorded
 from beit_mm.models.layers.joint_sum import num_processes
 from beit_mm.models.quantizers.ema_vector_quantizer import random_rows
 from beit_mm.registry import MODELS
@@ -78,18 +79,24 @@ class ResidualVQ(Quantizer):
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
-        if not all(level._codebook.initted for level in self.vq.layers):
+        if not (is_recorded(z) or all(level._codebook.initted for level in self.vq.layers)):
             # The library would start them with this batch, in evaluation too.
             raise UserError(
                 'ResidualVQ has no codes yet, they start with the first training step: train the '
                 "tokenizer, or load it with init_cfg=dict(type='Pretrained', checkpoint=...)"
             )
-        levels = self.vq(z.flatten(1, 2), freeze_codebook=True)[1]
-        return (levels * self.powers).sum(-1).view(z.shape[:-1])
+        # The library's forward fixes the batch of an export, and its lookup does.
+        rest, ids = z.float(), 0
+        for codes, power in zip(self.vq.codebooks, self.powers, strict=True):
+            squares = rest.square().sum(-1, keepdim=True) + codes.square().sum(-1)
+            level = (squares - 2 * rest @ codes.T).argmin(-1)
+            rest, ids = rest - codes[level], ids + power * level
+        return ids
 
     def lookup(self, ids: Tensor) -> Tensor:
-        levels = ids.flatten()[None, :, None] // self.powers % self.num_codes  # (1, M, levels)
-        return self.vq.get_output_from_indices(levels).view(*ids.shape, -1)
+        levels = ids[..., None] // self.powers % self.num_codes
+        parts = zip(self.vq.codebooks, levels.unbind(-1), strict=True)
+        return sum(codes[level] for codes, level in parts)
 
 
 def _same_vectors(samples: Tensor, number: int) -> Tensor:

@@ -6,6 +6,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from beit_mm.contracts import Quantizer, Tokenizer, UserError
+from beit_mm.contracts.config_walk import class_name
 from beit_mm.models.layers.data_init import standardize_output_
 from beit_mm.registry import MODELS
 
@@ -78,6 +79,14 @@ class AutoencoderTokenizer(Tokenizer):
             return super().vocab_size_of(config)
         with torch.random.fork_rng([]):  # of the CPU: the same weights follow whoever asks
             return _build(config['quantizer']).vocab_size
+
+    @classmethod
+    def for_inference(cls, config: Mapping) -> Mapping:
+        """Return ``config`` with the pixel loss that says what the maps mean, and no other."""
+        loss = config.get('recon_loss')
+        while class_name(loss) == 'PerceptualReconLoss':
+            loss = loss.get('pixel_loss') or dict(type='beit_mm.L1ReconLoss')
+        return config if loss is None else dict(config, recon_loss=loss)
 
     @property
     def has_posterior(self) -> bool:

@@ -19,8 +19,8 @@ class DVAETokenizer(AutoencoderTokenizer):
         stride: Pixels per token and side, a power of two.
         width: Channels on the token grid; each higher resolution has half as many.
         num_blocks: Residual blocks on the token grid, in the encoder and in the decoder.
-        code_dim, temperature, kl_weight, logit_scale, usage_weight, relaxation, usage_target,
-            reset_dead_codes: See :class:`GumbelQuantizer`.
+        code_dim, temperature, kl_weight, logit_scale, relaxation: See :class:`GumbelQuantizer`.
+        usage_weight, usage_target, reset_dead_codes: See :class:`GumbelQuantizer`.
         recon_loss, data_init: See :class:`AutoencoderTokenizer`.
     """
 

@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from beit_mm.contracts import Tokenizer, UserError
+from beit_mm.contracts.recorded import is_recorded
 from beit_mm.models.tokenizers.mini_batch_kmeans import MiniBatchKMeans
 from beit_mm.registry import MODELS
 
@@ -64,7 +65,7 @@ class KMeansTokenizer(Tokenizer):
         return F.normalize(vectors, dim=-1) if self.unit else vectors
 
     def encode(self, images: Tensor) -> Tensor:
-        if not self.kmeans.fitted:
+        if not (is_recorded(images) or self.kmeans.fitted):
             raise UserError(
                 'KMeansTokenizer has no centers yet: train it for one pass over the data, at '
                 f'least {self.kmeans.start_vectors} patches (start_vectors), and load it with '

@@ -4,6 +4,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from beit_mm.contracts import TrainingState
+from beit_mm.contracts.recorded import is_exported
 from beit_mm.models.layers.joint_sum import num_processes
 
 CHUNK_ELEMENTS = 2**24  # distances that are computed at a time
@@ -44,7 +45,8 @@ class MiniBatchKMeans(nn.Module, TrainingState):
         flat = z.float().flatten(0, -2)
         centers = self.centers.float()  # those of a model in half precision
         rows = max(CHUNK_ELEMENTS // len(centers), 1)
-        found = [_squared_distances(part, centers).min(1) for part in flat.split(rows)]
+        parts = [flat] if is_exported() else flat.split(rows)  # the number would be fixed
+        found = [_squared_distances(part, centers).min(1) for part in parts]
         distances, ids = (torch.cat(parts) for parts in zip(*found, strict=True))
         return ids.view(z.shape[:-1]), distances.view(z.shape[:-1])
 

@@ -99,6 +99,10 @@ class VQKDTokenizer(Tokenizer):
     def encode(self, images: Tensor) -> Tensor:
         return self.codebook.encode(self.vectors(images))
 
+    @classmethod
+    def for_inference(cls, config: Mapping) -> dict:
+        return {key: value for key, value in config.items() if key != 'teacher'}
+
     def posterior(self, images: Tensor) -> Tensor:
         """Return the softmax (B, h, w, V) of the cosines over a temperature of 0.1."""
         return self.codebook.posterior(self.vectors(images))
