@@ -6,6 +6,7 @@ from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmengine.dataset import Compose
 
 from beit_mm.contracts import FileReader, UserError
+from beit_mm.datasets.image_files import check_image_file
 
 
 class BadImageError(UserError, RuntimeError):
@@ -22,6 +23,7 @@ class NamedErrors:
         self.pipeline = pipeline
 
     def __call__(self, info: Mapping) -> Any:
+        check_files(info)
         try:
             return self.pipeline(dict(info))
         except Exception as error:
@@ -31,6 +33,18 @@ class NamedErrors:
         if name == 'pipeline':  # not there yet, while it is unpickled
             raise AttributeError(name)
         return getattr(self.pipeline, name)
+
+
+def check_files(info: Mapping) -> None:
+    """Raise a BadImageError if the image or mask of a sample would fill the memory."""
+    for key in ('img_path', 'seg_map_path'):
+        try:
+            if info.get(key) is not None:
+                check_image_file(info[key])
+        except UserError as error:
+            where = f'{info[key]!r} (sample {info.get("sample_idx")})'
+            what = 'image' if key == 'img_path' else 'mask'
+            raise BadImageError(f'{what} {where} {error}') from error
 
 
 def raise_named(error: Exception, pipeline: Callable, info: Mapping) -> NoReturn:

@@ -9,6 +9,7 @@ from mmengine.dist import get_rank
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from beit_mm.checkpoints.store import append
 from beit_mm.contracts import UserError, WrappedSource
 from beit_mm.contracts.sample_source import leaf_datasets
 from beit_mm.registry import DATASETS
@@ -129,8 +130,7 @@ class SkipBadSamples(WrappedSource):
         name, cause = self._name(index), f'{type(error).__name__}: {error}'
         if self.file is not None:
             entry = dict(run=self.run, rank=get_rank(), index=index, file=name, error=cause)
-            with open(self.file, 'a', encoding='utf-8') as file:
-                file.write(json.dumps(entry) + '\n')
+            append(self.file, (json.dumps(entry) + '\n').encode())
         bad = len(self.bad_samples())
         print_log(
             f'sample {index} is left out, another takes its place ({bad} bad of {len(self)}): '

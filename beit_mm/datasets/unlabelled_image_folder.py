@@ -1,6 +1,6 @@
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,17 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from beit_mm.contracts import MissingFileError, SampleSource, UserError
-from beit_mm.datasets.named_errors import BadImageError, raise_named
-from beit_mm.registry import DATASETS
-
-IMAGE_EXTENSIONS = (
-    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif'),
-    *('.ppm', '.pgm', '.pbm', '.pnm'),
+from beit_mm.datasets.image_folder import (
+    IMAGE_EXTENSIONS,
+    Walk,
+    describe_others,
+    read_lines,
+    read_table,
 )
+from beit_mm.datasets.named_errors import BadImageError, check_files, raise_named
+from beit_mm.datasets.part import take_part
+from beit_mm.datasets.path_samples import PathSamples
+from beit_mm.registry import DATASETS
 
 
 @DATASETS.register_module()
@@ -23,20 +27,25 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
 
     A sample enters the pipeline as dict(img_path, sample_idx). Samples are sorted by their path
     relative to ``data_root``, so that their order is the same on every file system. Hidden files
-    and folders are left out, other files are ignored and counted in the log, links are followed.
+    and folders are left out, other files are ignored and counted in the log, links are followed,
+    and each real folder is visited once. Images in formats that are not read are a warning.
 
     An image that the pipeline cannot read or process stops the training with an error that names
     it. It is not silently replaced by another one.
 
     Args:
-        data_root: A local folder.
+        data_root: A local folder, or several; ``~`` is the home folder.
         pipeline: Transforms, beginning with LoadImageFromFile.
         extensions: File names with these endings are images, in lower or upper case.
         recursive: Look into the folders below ``data_root`` too.
-        file_list: A text file with one image path per line, to use just these, in this order. Its
-            own path and those in it are relative to ``data_root``.
+        file_list: A text file with one image path per line, to use just these, in this order, or a
+            CSV or TSV file with a column of paths. Its own path and those in it are relative to
+            ``data_root``.
         indices: Use the first ``indices`` images (the last, if negative), or those at these
             positions.
+        exclude: Images to leave out, relative to ``data_root``.
+        part: 'train' or 'val', to divide one folder; None takes all images. See :func:`take_part`.
+        val_share: For the validation.
         max_refetch: How often another random image is taken where the pipeline returns None, as
             ``LoadImageFromFile(ignore_empty=True)`` does; each is reported in the log.
         metainfo, test_mode, lazy_init, serialize_data: As in mmengine's BaseDataset.
@@ -52,12 +61,15 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
 
     def __init__(
         self,
-        data_root: str,
+        data_root: str | Sequence[str],
         pipeline: Sequence[dict | Callable] = (),
         extensions: str | Sequence[str] = IMAGE_EXTENSIONS,
         recursive: bool = True,
         file_list: str | None = None,
         indices: int | Sequence[int] | None = None,
+        exclude: Sequence[str] = (),
+        part: str | None = None,
+        val_share: float = 0.2,
         max_refetch: int = 0,
         metainfo: Mapping | None = None,
         test_mode: bool = False,
@@ -76,10 +88,18 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
                 'leave it out to use them all'
             )
         self.extensions = tuple('.' + ending.lower().lstrip('.') for ending in extensions)
+        roots = [data_root] if isinstance(data_root, str | os.PathLike) else list(data_root)
+        self.roots = [os.path.expanduser(os.fspath(root)) for root in roots]
+        if not roots or (len(roots) > 1 and file_list is not None):
+            raise UserError(
+                f'UnlabelledImageFolder.data_root={data_root!r} and file_list={file_list!r}; '
+                'expected one folder, or several without file_list'
+            )
         self.recursive = recursive
-        self.file_list = file_list
+        self.file_list, self.exclude = file_list, frozenset(exclude)
+        self.part, self.val_share = part, val_share
         super().__init__(
-            data_root=os.fspath(data_root),
+            data_root=self.roots[0],
             pipeline=list(pipeline),
             indices=indices,
             max_refetch=max_refetch,
@@ -89,59 +109,101 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
             serialize_data=serialize_data,
         )
 
-    def load_data_list(self) -> list[dict]:
-        root = Path(self.data_root)
-        if not root.exists():
-            raise MissingFileError(
-                f'UnlabelledImageFolder.data_root={self.data_root!r} does not exist '
-                f'(seen from {os.getcwd()}); set it to the folder with your images'
-            )
-        if not root.is_dir():
-            raise UserError(
-                f'UnlabelledImageFolder.data_root={self.data_root!r} is a file; '
-                'set it to the folder with your images'
-            )
-        names = self._find_images(root) if self.file_list is None else self._read_list(root)
-        return [dict(img_path=os.path.join(self.data_root, name)) for name in names]
+    def load_data_list(self) -> Sequence[dict]:
+        samples = self.take_part(PathSamples(self.find_paths()))
+        self.serialize_data = False  # they are bytes already
+        return samples
 
-    def _find_images(self, root: Path) -> list[str]:
-        broken: list[str] = []
-        files = [path.relative_to(root).as_posix() for path in _walk(root, self.recursive, broken)]
-        if broken:
-            print_log(
-                f'UnlabelledImageFolder: {len(broken)} links lead nowhere and are left out, '
-                f'{broken[0]} for example; restore their targets, or remove them',
-                logger='current',
-                level=logging.WARNING,
+    def find_paths(self) -> list[str]:
+        """Return the paths of the images, in the order of the samples."""
+        for root in self.roots:
+            if not os.path.exists(root):
+                raise MissingFileError(
+                    f'UnlabelledImageFolder.data_root={root!r} does not exist '
+                    f'(seen from {os.getcwd()}); set it to the folder with your images'
+                )
+            if not os.path.isdir(root):
+                raise UserError(
+                    f'UnlabelledImageFolder.data_root={root!r} is a file; '
+                    'set it to the folder with your images'
+                )
+        if self.file_list is not None:
+            names = self._read_list(Path(self.roots[0]))
+            return [os.path.join(self.roots[0], name) for name in names]
+        walks = [Walk(root, self.recursive) for root in self.roots]
+        if len(walks) == 1:
+            return self._find_images(walks[0])
+        return [*dict.fromkeys(path for walk in walks for path in self._find_images(walk))]
+
+    def find_names(self) -> list[str]:
+        """Return the paths relative to ``data_root``, which is one folder, with slashes."""
+        if len(self.roots) > 1:
+            raise UserError(f'{type(self).__name__}.data_root={self.roots}: expected one folder')
+        return [self._name(path).replace(os.sep, '/') for path in self.find_paths()]
+
+    def _name(self, path: str) -> str:
+        """Return a path relative to ``data_root``."""
+        start = os.path.join(self.data_root, '')
+        if self.file_list is None and path.startswith(start):
+            return path[len(start) :]  # as it was found; relpath takes longer than reading folders
+        return os.path.relpath(path, self.data_root)
+
+    def take_part(self, samples: Sequence[dict]) -> Sequence[dict]:
+        """Return the samples for ``part``, of each class by itself; none of ``exclude``."""
+        if self.exclude:
+            samples = [s for s in samples if self._name(s['img_path']) not in self.exclude]
+        if self.part is None:
+            return samples
+        names = [self._name(sample['img_path']) for sample in samples]
+        groups = [sample.get('gt_label') for sample in samples]
+        return [samples[i] for i in take_part(names, groups, self.part, self.val_share)]
+
+    def _find_images(self, walk: Walk) -> list[str]:
+        root, files = walk.root, walk.files()
+        if walk.broken:
+            _warn(
+                f'{len(walk.broken)} links lead nowhere and are left out, {walk.broken[0]!r} for '
+                'example; restore their targets, or remove them'
             )
+        for folder, why in walk.unreadable.items():
+            _warn(f'{folder!r} cannot be read and is left out ({why}); correct its permissions')
         images = sorted(name for name in files if name.lower().endswith(self.extensions))
+        are_others = len(files) > len(images)
+        others = describe_others(sorted(set(files) - set(images))) if are_others else ''
         if not images:
             raise UserError(
-                f'UnlabelledImageFolder.data_root={self.data_root!r} has no images: '
+                f'UnlabelledImageFolder.data_root={root!r} has no images: '
                 f'{len(files)} files seen{"" if self.recursive else " (recursive=False)"}, looked '
                 f'for {", ".join(self.extensions)}; set data_root to the folder with your images, '
-                'or add their ending to extensions'
+                f'or add their ending to extensions{others}'
             )
         print_log(
-            f'UnlabelledImageFolder: {len(images)} images in {self.data_root}, '
+            f'UnlabelledImageFolder: {len(images)} images in {root}, '
             f'{len(files) - len(images)} other files ignored',
             logger='current',
         )
-        return images
+        if others:
+            _warn(f'{root!r}{others}')
+        start = os.path.join(root, '')
+        return [start + name for name in images]
 
     def _read_list(self, root: Path) -> list[str]:
-        path = root / self.file_list
+        path = root / os.path.expanduser(self.file_list)
         if not path.is_file():
             raise MissingFileError(
                 f'UnlabelledImageFolder.file_list={self.file_list!r}: no file {str(path)!r}; '
                 'give its path relative to data_root, or an absolute one'
             )
+        if path.suffix.lower() in ('.csv', '.tsv'):
+            lines = read_table(path, root)
+        else:
+            lines = list(enumerate(read_lines(path), start=1))
         names = []
-        for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), start=1):
+        for number, line in lines:
             name = line.strip()
             if not name:
                 continue
-            if not (root / name).is_file():
+            if not os.path.isfile(os.path.join(root, name)):
                 raise MissingFileError(
                     f'{path}, line {number}: no file {name!r} in data_root={self.data_root!r}; '
                     'each line is one image path relative to data_root, without a label'
@@ -158,6 +220,7 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
         """Return what the pipeline makes of a sample; None if another may take its place."""
         info = self.get_data_info(idx)
         path = info['img_path']
+        check_files(info)
         try:
             data = self.pipeline(dict(info))
         except Exception as error:
@@ -174,28 +237,5 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
         return data
 
 
-def _walk(
-    folder: Path, recursive: bool, broken: list[str], parents: frozenset[str] = frozenset()
-) -> Iterator[Path]:
-    """Yield all files below ``folder`` that are not hidden.
-
-    A link back to one of ``parents`` is not followed. Links that lead nowhere are added to
-    ``broken``.
-    """
-    real = os.path.realpath(folder)
-    if real in parents:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith('.'):
-                continue
-            try:
-                is_file, is_dir = entry.is_file(), entry.is_dir()
-            except OSError:  # a link to itself
-                is_file = is_dir = False
-            if is_file:
-                yield Path(entry.path)
-            elif entry.is_symlink() and not is_dir:
-                broken.append(entry.path)
-            elif recursive and is_dir:
-                yield from _walk(Path(entry.path), recursive, broken, parents | {real})
+def _warn(message: str) -> None:
+    print_log(f'UnlabelledImageFolder: {message}', logger='current', level=logging.WARNING)

@@ -9,6 +9,8 @@ from beit_mm.contracts import UserError
 from beit_mm.datasets.samplers.seeded_index import SeededIndex
 from beit_mm.registry import DATA_SAMPLERS
 
+CHUNK = 4096  # samples whose numbers are made at once
+
 
 @DATA_SAMPLERS.register_module()
 class ResumableSampler(Sampler):
@@ -60,14 +62,18 @@ class ResumableSampler(Sampler):
         end = self.size if self.endless else self.per_rank * self.world_size
         while True:
             epoch, place = epoch + place // end, place % end if self.endless else place
-            places = np.arange(place, end, self.world_size)
-            seeds = self.seeds(epoch, places).tolist()
-            indices = self.order(epoch)[places % self.size].tolist()
-            for index, seed in zip(indices, seeds, strict=True):
-                yield SeededIndex(index, seed, epoch)
+            order = self.order(epoch)
+            while place < end:
+                stop = min(end, place + CHUNK * self.world_size)
+                places = np.arange(place, stop, self.world_size)
+                seeds = self.seeds(epoch, places).tolist()
+                indices = order[places % self.size].tolist()
+                for index, seed in zip(indices, seeds, strict=True):
+                    yield SeededIndex(index, seed, epoch)
+                place += self.world_size * len(places)
             if not self.endless:
                 return
-            epoch, place = epoch + 1, place + self.world_size * len(places) - end
+            epoch, place = epoch + 1, place - end
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the indices (size,) in the order of ``epoch``."""

@@ -14,6 +14,7 @@ without it a folder is an unfinished cache, and ``progress.json`` lists the shar
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -38,6 +39,12 @@ PLAN = dict(
     files='of other files',
     epochs='of another number of virtual epochs',
     seed='with another seed',
+)
+
+
+AGAIN = (
+    'run tools/analysis_tools/cache_tokens.py with the same arguments again, which goes on from '
+    'the damaged shard'
 )
 
 
@@ -114,15 +121,51 @@ def read_plan(path: Path) -> dict:
             'again'
         )
     digest = plan.pop('digest', None) if isinstance(plan, dict) else None
-    if digest != text_sha256(plan):
+    if digest != text_sha256(plan) or not _is_complete(plan):
         raise TokenCacheError(f'{path} is damaged; remove {path.parent}, make the cache again')
     return plan
+
+
+def _is_complete(plan: dict) -> bool:
+    """Return whether a plan has all that is asked of it, and names files of its folder alone."""
+    counts = [plan.get(key) for key in ('vocab_size', 'samples', 'epochs', 'seed')]
+    shards = plan.get('shards')
+    return (
+        set(PLAN) <= set(plan)
+        and all(type(count) is int and count >= 0 for count in counts)
+        and isinstance(shards, list)
+        and all(isinstance(shard, dict) for shard in shards)
+        and all(type(shard.get('rows')) is int and shard['rows'] > 0 for shard in shards)
+        and all(re.fullmatch(r'tokens-\d+\.npy', str(shard.get('file'))) for shard in shards)
+        and all(isinstance(shard.get('sha256'), str) for shard in shards)
+        and sum(shard['rows'] for shard in shards) <= plan['samples'] * plan['epochs']
+    )
+
+
+def map_shard(folder: Path, shard: Mapping, vocab_size: int) -> np.ndarray:
+    """Return the rows of a shard, memory-mapped.
+
+    Raises:
+        TokenCacheError: It is missing, is no shard, or one of another cache.
+    """
+    path = folder / shard['file']
+    try:
+        rows = np.load(path, mmap_mode='r', allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise TokenCacheError(f'{path} is missing or damaged ({error}); {AGAIN}') from None
+    ids = rows.dtype.fields['ids'][0] if 'ids' in (rows.dtype.names or ()) else np.dtype('u1')
+    if rows.shape != (shard['rows'],) or rows.dtype != row_type(vocab_size, ids.shape):
+        raise TokenCacheError(
+            f'{path} is of another cache: it has {rows.shape} rows of {rows.dtype}, expected '
+            f'({shard["rows"]},) of {vocab_size} tokens; {AGAIN}'
+        )
+    return rows
 
 
 def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TokenCacheError(f'{path} is damaged ({error}); make the cache again') from None
 
 

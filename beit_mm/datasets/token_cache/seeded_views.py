@@ -1,18 +1,16 @@
 import os
-import random
 import zlib
 from collections.abc import Mapping
 from copy import copy
 
 import numpy as np
-import torch
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS as ALL_DATASETS
 
 from beit_mm.contracts import UserError
 from beit_mm.contracts.digest import plain
 from beit_mm.datasets.named_errors import BadImageError, NamedErrors
-from beit_mm.datasets.samplers import SeededIndex
+from beit_mm.datasets.random_state import kept_random_state
 from beit_mm.datasets.token_cache.cache_files import FLIPS
 from beit_mm.datasets.transforms import BasePatchMask, PackMIMInputs, TwoViewResizedCrop
 
@@ -72,16 +70,10 @@ class SeededViews:
 
     def view(self, epoch: int, index: int) -> dict:
         """Return what the pipeline makes before the mask. The generators are left as they were."""
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        try:
-            SeededIndex(index, self.view_seed(epoch, index)).seed_generators()
+        with kept_random_state(self.view_seed(epoch, index)):
             info = self.dataset.get_data_info(index)
             path = info['img_path']
             results = self.first(info)
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
         if results is None:
             raise BadImageError(
                 f'image {path!r} (sample {index}): the pipeline returned None; repair or remove '

@@ -4,10 +4,12 @@ import numpy as np
 
 from beit_mm.contracts.digest import text_sha256
 from beit_mm.datasets.token_cache.cache_files import (
+    AGAIN,
     TokenCacheError,
     check_plan,
     file_sha256,
     is_whole,
+    map_shard,
     read_json,
     read_plan,
 )
@@ -36,10 +38,16 @@ class TokenCache:
             if not is_whole(self.folder, shard):
                 raise TokenCacheError(
                     f'{self.folder / shard["file"]} is missing or is not what was written (its '
-                    'SHA-256 differs); run tools/analysis_tools/cache_tokens.py with the same '
-                    'arguments again, which goes on from the damaged shard'
+                    f'SHA-256 differs); {AGAIN}'
                 )
-        self.ends = np.cumsum([shard['rows'] for shard in self.index['shards']])
+        shards, self.vocab_size = self.index['shards'], self.index['vocab_size']
+        maps = [map_shard(self.folder, shard, self.vocab_size) for shard in shards]
+        if len({rows.dtype for rows in maps}) != 1 or sum(map(len, maps)) != self._planned():
+            raise TokenCacheError(
+                f'{self.folder}: index.json lists {sum(map(len, maps))} rows in {len(maps)} '
+                f'shards, expected {self._planned()} rows of one kind; make the cache again'
+            )
+        self.ends = np.cumsum([shard['rows'] for shard in shards])
         self._maps: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -48,10 +56,19 @@ class TokenCache:
     def __getitem__(self, row: int) -> np.void:
         number = int(np.searchsorted(self.ends, row, side='right'))
         if number not in self._maps:
-            path = self.folder / self.index['shards'][number]['file']
-            self._maps[number] = np.load(path, mmap_mode='r')
+            shard = self.index['shards'][number]
+            self._maps[number] = map_shard(self.folder, shard, self.vocab_size)
         rows = self._maps[number]
-        return rows[row - int(self.ends[number]) + len(rows)]
+        found = rows[row - int(self.ends[number]) + len(rows)]
+        if found['ids'].max() >= self.vocab_size:
+            raise TokenCacheError(
+                f'{self.folder}: row {row} has the token {found["ids"].max()}, but the vocabulary '
+                f'has {self.vocab_size}; make the cache again'
+            )
+        return found
+
+    def _planned(self) -> int:
+        return self.index['samples'] * self.index['epochs']
 
     def __getstate__(self) -> dict:
         return dict(self.__dict__, _maps={})  # each process maps the files itself

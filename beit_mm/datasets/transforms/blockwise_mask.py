@@ -26,8 +26,9 @@ class BlockwiseMask(BasePatchMask):
 
     Args:
         grid, num_masked, mask_ratio: As in :class:`BasePatchMask`.
-        mode: 'at_most' stops there, as the first version of BEiT does. 'exactly' then masks
-            single random patches until ``num_masked`` are masked, as BEiT v2 does.
+        mode: 'at_most' stops there, as the first version of BEiT does, with at least one masked
+            patch. 'exactly' then masks single random patches until ``num_masked`` are masked, as
+            BEiT v2 does.
         min_block: Patches in the smallest block. The last blocks may be smaller.
         max_block: Patches in the largest block; None is ``num_masked``.
         ratio: Range of block height / block width.
@@ -74,9 +75,11 @@ class BlockwiseMask(BasePatchMask):
             if placed == 0:
                 break
             missing -= placed
-        if self.mode == 'exactly' and missing > 0:
+        # A mask of nothing would give no loss: no block had fit, of few patches for example.
+        rest = missing if self.mode == 'exactly' else int(missing == self.num_masked)
+        if rest > 0:
             visible = np.flatnonzero(~mask)
-            mask.flat[random.sample(visible.tolist(), missing)] = True
+            mask.flat[random.sample(visible.tolist(), rest)] = True
         return mask
 
     def _place_block(self, mask: np.ndarray, most: int) -> int:
@@ -90,10 +93,10 @@ class BlockwiseMask(BasePatchMask):
             columns = round(math.sqrt(area / aspect))
             if rows > self.limits[0] or columns > self.limits[1]:
                 continue
-            top = random.randint(0, h - rows)
-            left = random.randint(0, w - columns)
+            top = random.randrange(h - rows + 1)
+            left = random.randrange(w - columns + 1)
             block = mask[top : top + rows, left : left + columns]
-            new = rows * columns - int(block.sum())
+            new = rows * columns - np.count_nonzero(block)
             if 0 < new <= most:
                 block[:] = True
                 return new

@@ -1,5 +1,5 @@
 from beit_mm.contracts import UserError
-from beit_mm.datasets.transforms.load_segmentation_mask import describe_wrong_ids
+from beit_mm.datasets.transforms.load_segmentation_mask import describe_wrong_ids, is_bare_image
 from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
 
@@ -10,10 +10,12 @@ class CheckSegmentation(Transform):
 
     Reads gt_seg_map and ori_shape (the size of the image as it was loaded); changes nothing.
     Without this, such a mask trains silently: RandomResize and RandomCrop make any two sizes
-    equal, and the metric drops ids that it does not know.
+    equal, and the metric drops ids that it does not know. An image without a data set passes, as in
+    LoadSegmentationMask.
 
     Args:
-        num_classes: Ids must be below it, or ``ignore_index``. None leaves them unchecked.
+        num_classes: Ids must be below it, or ``ignore_index``. None takes that of the data set
+            (``num_classes`` of a sample), where it says one.
         ignore_index: The id of pixels that do not count.
 
     Raises:
@@ -27,6 +29,8 @@ class CheckSegmentation(Transform):
 
     def transform(self, results: dict) -> dict:
         if 'gt_seg_map' not in results:
+            if is_bare_image(results):
+                return results
             raise UserError(
                 'CheckSegmentation found no gt_seg_map; place it directly after '
                 'mmseg.LoadAnnotations or beit_mm.LoadSegmentationMask'
@@ -40,9 +44,9 @@ class CheckSegmentation(Transform):
             )
         if wrong := describe_size_difference(mask.shape, results.get('ori_shape', mask.shape)):
             raise UserError(f'{path}: {wrong} ({results.get("img_path", "image")})')
-        if self.num_classes is not None:
-            if wrong := describe_wrong_ids(mask, self.num_classes, self.ignore_index):
-                raise UserError(f'{path}: {wrong}')
+        classes = self.num_classes or results.get('num_classes')
+        if classes and (wrong := describe_wrong_ids(mask, classes, self.ignore_index)):
+            raise UserError(f'{path}: {wrong}')
         return results
 
 

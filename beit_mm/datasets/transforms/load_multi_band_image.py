@@ -1,4 +1,3 @@
-import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import PurePath
@@ -8,12 +7,19 @@ import numpy as np
 from mmengine import fileio
 
 from beit_mm.contracts import FileReader, UserError
+from beit_mm.datasets.dicom_file import read_dicom
+from beit_mm.datasets.image_files import (
+    ImageTooLargeError,
+    advise_package,
+    check_pixels,
+    open_image,
+)
+from beit_mm.datasets.tiff_file import read_tiff
 from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
 
 DTYPES = ('uint8', 'uint16', 'int16', 'float16', 'float32', 'float64')
-TIFF = ('.tif', '.tiff')
-LARGE, MOST_UNPACKED = 2**28, 1200  # deflate makes files up to 1032 times smaller
+TIFF, DICOM = ('.tif', '.tiff'), ('.dcm', '.dicom')
 PNG = b'\x89PNG\r\n\x1a\n'
 GRAY_ALPHA = 4  # color type, the 26th byte of a PNG file (PNG specification, 11.2.1)
 
@@ -27,14 +33,18 @@ class LoadMultiBandImage(FileReader, Transform):
     the order of the file, so an RGB image is RGB, other than with OpenCV's loaders
     (``data_preprocessor.bgr_to_rgb`` and ``to_rgb`` stay False).
 
-    Files are .npy arrays, TIFF, and all that OpenCV reads, 16-bit PNG among them. Pages, planes
-    and samples of a TIFF are bands, in this order. Transparency is a band like any other.
+    Files are .npy arrays, TIFF, and all that OpenCV reads, 16-bit PNG among them; DICOM (.dcm) with
+    pydicom, in the units of its slope and intercept, and HEIC with pillow-heif. Pages, planes and
+    samples of a TIFF are bands, in this order; thumbnails, overviews and masks are left out, and
+    a palette becomes colors. Transparency is a band like any other.
 
     Args:
         channels: Bands that every image must have, after ``bands``. None takes what comes.
         bands: Which bands of the file to take, in this order, counted from 0.
         layout: Of three-dimensional .npy arrays: 'hwc' or 'chw'.
         backend_args: As in mmcv's LoadImageFromFile.
+        window: Lowest and highest value, for signed data such as Hounsfield units: values are
+            clipped to it and counted from its lower end, as float32 in [0, high - low].
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -48,7 +58,14 @@ class LoadMultiBandImage(FileReader, Transform):
         bands: Sequence[int] | None = None,
         layout: str = 'hwc',
         backend_args: dict | None = None,
+        window: tuple[float, float] | None = None,
     ):
+        pair = window if isinstance(window, list | tuple) and len(window) == 2 else (0, 0)
+        if window is not None and not pair[0] < pair[1]:
+            raise UserError(
+                f'LoadMultiBandImage.window={window!r}: expected the lowest and the highest value'
+            )
+        self.window = window
         if layout not in ('hwc', 'chw'):
             raise UserError(f"LoadMultiBandImage.layout={layout!r}: expected 'hwc' or 'chw'")
         self.bands = None if bands is None else list(bands)
@@ -68,25 +85,34 @@ class LoadMultiBandImage(FileReader, Transform):
     def transform(self, results: dict) -> dict:
         path = results['img_path']
         content = fileio.get(path, backend_args=self.backend_args)
-        img = self._take_bands(self._decode(path, content), path)
+        img = self.read(path, content)
+        if self.window is not None:
+            low, high = self.window
+            img = np.clip(img.astype(np.float32), low, high) - np.float32(low)
         results['img'] = img
         results['img_shape'] = results['ori_shape'] = img.shape[:2]
         return results
 
-    def _decode(self, path: str, content: bytes) -> np.ndarray:
-        """Return the whole file as (H, W, C)."""
+    def read(self, path: str, content: bytes) -> np.ndarray:
+        """Return the image (H, W, C) of a file; errors are those of the class."""
+        return self.take_bands(self.decode(path, content), path)
+
+    def decode(self, path: str, content: bytes) -> np.ndarray:
+        """Return the whole file as (H, W, C), of any type and number of bands."""
         suffix = PurePath(path).suffix.lower()
         if suffix == '.npy':
             img = read_npy(path, content)
             if img.ndim == 3 and self.layout == 'chw':
                 img = img.transpose(1, 2, 0)
+        elif suffix in DICOM:
+            img = read_dicom(path, content)
         elif suffix in TIFF:
-            img = _read_tiff(path, content)
+            img = read_tiff(path, content)
         else:
             img = _read_image(path, content)
         return img[..., None] if img.ndim == 2 else img
 
-    def _take_bands(self, img: np.ndarray, path: str) -> np.ndarray:
+    def take_bands(self, img: np.ndarray, path: str) -> np.ndarray:
         """Return the bands that are asked for, or raise a UserError about the file."""
         if img.ndim != 3 or 0 in img.shape:
             raise UserError(f'{path} has shape {img.shape}; expected (H, W) or (H, W, C)')
@@ -131,15 +157,15 @@ def read_npy(path: str, content: bytes) -> np.ndarray:
 def _read_image(path: str, content: bytes) -> np.ndarray:
     img = None
     try:
+        check_pixels(content)
         if content:
             img = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except ImageTooLargeError as error:
+        raise ImageTooLargeError(f'{path} {error}') from error
     except cv2.error as error:  # more pixels than OpenCV reads, for example
         raise UserError(f'{path}: OpenCV cannot read it: {error.err or error}') from error
     if img is None:
-        raise UserError(
-            f'{path} ({len(content)} bytes) is not an image that OpenCV can read; repair or remove '
-            'it'
-        )
+        return _read_by_pillow(path, content)
     if content.startswith(PNG) and content[25] == GRAY_ALPHA:  # OpenCV: gray three times, alpha
         return img[..., [0, 3]]
     if img.ndim == 3 and img.shape[2] in (3, 4):  # OpenCV: blue first, alpha last
@@ -147,33 +173,14 @@ def _read_image(path: str, content: bytes) -> np.ndarray:
     return img
 
 
-def _read_tiff(path: str, content: bytes) -> np.ndarray:
-    """Return (H, W, C); every axis that is neither rows nor columns becomes bands."""
-    import tifffile
-
+def _read_by_pillow(path: str, content: bytes) -> np.ndarray:
+    """Read what OpenCV has no decoder for, such as HEIC."""
     try:
-        with tifffile.TiffFile(BytesIO(content)) as file:
-            for series in file.series:
-                if series.nbytes > max(LARGE, MOST_UNPACKED * len(content)):
-                    raise UserError(f'{series.nbytes} bytes of pixels in {len(content)} bytes')
-            # with sides of one pixel, which axes leaves out
-            images = [
-                (series.get_axes(False), series.asarray().reshape(series.get_shape(False)))
-                for series in file.series
-            ]
-    except Exception as error:  # whatever a broken file makes of the parser
-        advice = '; pip install imagecodecs' if 'imagecodecs' in str(error) else ''
-        raise UserError(f'{path} is not a readable TIFF file: {error}{advice}') from error
-    if len({(axes, img.shape, img.dtype) for axes, img in images}) != 1:
+        with open_image(content) as image:
+            return np.asarray(image)
+    except Exception as error:  # whatever a broken file makes of the decoder
+        advice = advise_package(content) or 'repair or remove it'
         raise UserError(
-            f'{path} has {len(images)} images of different sizes or types; expected pages that are '
-            'bands of one image'
-        )
-    axes = images[0][0]
-    if not {'Y', 'X'} <= set(axes):
-        raise UserError(f'{path} has no rows and columns of pixels (axes {axes})')
-    img = np.stack([img for _, img in images])  # pages that were written one by one
-    y, x = 1 + axes.index('Y'), 1 + axes.index('X')
-    others = [axis for axis in range(img.ndim) if axis not in (y, x)]
-    bands = math.prod(img.shape[axis] for axis in others)  # may be 0 in a damaged file
-    return img.transpose(y, x, *others).reshape(img.shape[y], img.shape[x], bands)
+            f'{path} ({len(content)} bytes) is not an image that OpenCV or Pillow can read; '
+            f'{advice}'
+        ) from error

@@ -1,11 +1,10 @@
-from io import BytesIO
 from pathlib import PurePath
 
 import numpy as np
 from mmengine import fileio
-from PIL import Image
 
 from beit_mm.contracts import FileReader, UserError
+from beit_mm.datasets.image_files import ImageTooLargeError, open_image
 from beit_mm.datasets.transforms.load_multi_band_image import read_npy
 from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
@@ -20,7 +19,8 @@ class LoadSegmentationMask(FileReader, Transform):
     Reads seg_map_path, reduce_zero_label and label_map; writes gt_seg_map (H, W) and adds it to
     seg_fields. Ids are those of mmseg's LoadAnnotations on all masks that both can read. Ids above
     255 stay what they are: the mask is uint16 then, else uint8. A mask of one row or one column
-    stays two-dimensional. A file with more than one value for a pixel is an error.
+    stays two-dimensional. A file with more than one value for a pixel is an error. An image that is
+    no sample of a data set, as inferencers load it, has no mask and passes unchanged.
 
     Files are .npy arrays (H, W) of whole numbers, and PNG, TIFF and all that Pillow reads with one
     channel of 1, 8 or 16 bits. With a palette, the id is the number in the palette.
@@ -58,6 +58,8 @@ class LoadSegmentationMask(FileReader, Transform):
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
+        if is_bare_image(results):
+            return results
         path = results['seg_map_path']
         asked, given = self.reduce_zero_label, results.get('reduce_zero_label')
         if None not in (asked, given) and asked != given:
@@ -77,6 +79,16 @@ class LoadSegmentationMask(FileReader, Transform):
         results['gt_seg_map'] = mask
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
+
+
+def is_bare_image(results: dict) -> bool:
+    """Return whether ``results`` are an image that has no mask and is no sample of a data set.
+
+    Data sets number their samples. Inferencers of mmseg give images alone to the test pipeline, of
+    which they have removed no step but those that are named LoadAnnotations.
+    """
+    is_image = 'img' in results or 'img_path' in results
+    return is_image and 'seg_map_path' not in results and 'sample_idx' not in results
 
 
 def read_mask(path: str, content: bytes) -> np.ndarray:
@@ -104,10 +116,12 @@ def _read_array(path: str, content: bytes) -> np.ndarray:
 
 def _read_picture(path: str, content: bytes) -> np.ndarray:
     try:
-        with Image.open(BytesIO(content)) as image:
+        with open_image(content) as image:
             mode, frames = image.mode, getattr(image, 'n_frames', 1)
             image.load()
             mask = np.asarray(image)
+    except ImageTooLargeError as error:
+        raise ImageTooLargeError(f'{path} {error}') from error
     except Exception as error:  # whatever a broken file makes of the decoder
         raise UserError(
             f'{path} ({len(content)} bytes) is not a mask that Pillow can read: {error}; repair or '

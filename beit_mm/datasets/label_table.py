@@ -1,0 +1,72 @@
+from pathlib import Path
+
+from beit_mm.contracts import MissingFileError, UserError
+from beit_mm.datasets.image_folder import IMAGE_EXTENSIONS, OTHER_IMAGES, read_lines, read_rows
+
+# Words of a first line that is a header: over the images, over the labels; the first one counts.
+FILES = ('file', 'filename', 'file_name', 'image', 'image_path', 'img_path', 'path', 'name', 'id')
+LABELS = ('label', 'labels', 'class', 'class_name', 'category', 'target')
+
+
+def read_label_table(path: str | Path) -> dict[str, str]:
+    """Return the label of each image of a text file, as it stands there.
+
+    A ``.csv`` file has a column of image paths and one of labels, separated by commas, semicolons
+    or tabs. With a header such as ``file,width,label`` the names say which; without one they are
+    the first two. More columns are ignored. In any other file a line is a path, a space and a
+    label.
+
+    Raises:
+        MissingFileError: There is no such file.
+        UserError: A line has no label, or an image has two different ones; the message names it.
+            A header of more than two columns has none for the labels.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f'labels={str(path)!r}: there is no such file')
+    is_table = path.suffix.lower() in ('.csv', '.tsv')
+    rows = _read_csv(path) if is_table else _read_words(read_lines(path))
+    labels: dict[str, str] = {}
+    for number, row in rows:
+        if len(row) < 2 or not row[0] or not row[1]:
+            raise UserError(f'{path}, line {number}: expected an image and its label, found {row}')
+        name, label = row[0], row[1]
+        if labels.setdefault(name, label) != label:
+            raise UserError(
+                f'{path}, line {number}: {name} has the label {label!r}, and {labels[name]!r} in '
+                'an earlier line'
+            )
+    if not labels:
+        raise UserError(f'{path} has no labels; expected lines like images/a.png,cat')
+    return labels
+
+
+def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the rows without the header, each of a path and a label."""
+    rows = read_rows(path)
+    head = [cell.lower() for cell in rows[0][1]] if rows else []
+    if any(cell.endswith((*IMAGE_EXTENSIONS, *OTHER_IMAGES)) for cell in head):
+        return rows  # without a header
+    file = next((head.index(name) for name in FILES if name in head), None)
+    label = next((head.index(name) for name in LABELS if name in head), None)
+    if label is None and len(head) > 2:
+        raise UserError(
+            f'{path}: none of the columns {rows[0][1]} is known to have the labels; call it '
+            f'{LABELS[0]!r} in the first line, and that of the images {FILES[0]!r}'
+        )
+    if file is None and label is None:
+        return rows
+    if label is None:  # of two columns, both may have names of images
+        file = 0 if head[0] in FILES else file
+        label = int(file == 0)
+    elif file is None:
+        file = int(label == 0)
+    return [(number, row[file : file + 1] + row[label : label + 1]) for number, row in rows[1:]]
+
+
+def _read_words(lines: list[str]) -> list[tuple[int, list[str]]]:
+    return [
+        (number, [word.strip() for word in line.strip().rsplit(maxsplit=1)])
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]

@@ -1,0 +1,109 @@
+"""Reading TIFF files with all their bands and bits."""
+
+import lzma
+import math
+import zlib
+from io import BytesIO
+
+import numpy as np
+
+from beit_mm.contracts import UserError
+from beit_mm.datasets.image_files import (
+    ImageTooLargeError,
+    chunk_bytes,
+    max_bytes,
+    page_bytes,
+    refuse_larger,
+)
+
+REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: a thumbnail or overview, a transparency mask
+PALETTE = 3
+PAGE_AXES = 'QZYXS'  # of tifffile's arrays of one page that are not squeezed
+# How many times larger these decoders may make their input, and one that can be stopped.
+# Without imagecodecs, tifffile unpacks strips without regard to their size.
+DEFLATE = 1032, zlib.decompressobj
+UNPACKERS = {8: DEFLATE, 32946: DEFLATE, 50013: DEFLATE, 34925: (8192, lzma.LZMADecompressor)}
+
+
+def read_tiff(path: str, content: bytes) -> np.ndarray:
+    """Return (H, W, C); every axis that is neither rows nor columns becomes bands.
+
+    Thumbnails, overviews and transparency masks, which their pages are marked as, are left out.
+    Numbers of a palette become its red, green and blue.
+
+    Raises:
+        UserError: The file is broken, has images of several sizes or types, or needs another
+            package. ImageTooLargeError: its pixels take too much memory.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(BytesIO(content)) as file:
+            colors = file.pages[0].colormap if file.pages[0].photometric == PALETTE else None
+            images = _read_images(file, content)
+    except ImageTooLargeError as error:
+        raise ImageTooLargeError(f'{path} {error}') from error
+    except Exception as error:  # whatever a broken file makes of the parser
+        advice = '; pip install imagecodecs' if 'imagecodecs' in str(error) else ''
+        raise UserError(f'{path} is not a readable TIFF file: {error}{advice}') from error
+    if len({(axes, img.shape, img.dtype) for axes, img in images}) != 1:
+        raise UserError(
+            f'{path} has {len(images)} images of different sizes or types; expected pages that are '
+            'bands of one image'
+        )
+    axes = images[0][0]
+    if not {'Y', 'X'} <= set(axes):
+        raise UserError(f'{path} has no rows and columns of pixels (axes {axes})')
+    if len(images) > 1:
+        img = np.stack([img for _, img in images])  # pages that were written one by one
+    else:
+        img = images[0][1][None]
+    y, x = 1 + axes.index('Y'), 1 + axes.index('X')
+    others = [axis for axis in range(img.ndim) if axis not in (y, x)]
+    bands = math.prod(img.shape[axis] for axis in others)  # may be 0 in a damaged file
+    img = img.transpose(y, x, *others).reshape(img.shape[y], img.shape[x], bands)
+    return img if colors is None else _apply_palette(path, img, colors)
+
+
+def _read_images(file, content: bytes) -> list[tuple[str, np.ndarray]]:
+    """Return axes and pixels of the images of a file, with sides of one pixel."""
+    pages = list(file.pages)
+    for page in pages:
+        refuse_larger(page_bytes(page))
+        _check_strips(page, content)
+    main = [page for page in pages if not page.subfiletype & REDUCED_OR_MASK]
+    if 0 < len(main) < len(pages):
+        refuse_larger(sum(page.nbytes for page in main))
+        return [(PAGE_AXES, page.asarray(squeeze=False, maxworkers=1)) for page in main]
+    refuse_larger(sum(series.nbytes for series in file.series))
+    return [
+        # One thread: data workers are processes already, and each strip takes memory.
+        (series.get_axes(False), series.asarray(maxworkers=1).reshape(series.get_shape(False)))
+        for series in file.series
+    ]
+
+
+def _check_strips(page, content: bytes) -> None:
+    """Refuse strips and tiles that unpack to far more bytes than their pixels take."""
+    if page.compression not in UNPACKERS:
+        return
+    factor, decompressor = UNPACKERS[page.compression]
+    most = max(2 * chunk_bytes(page), 2**24)
+    for start, size in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if factor * size > max_bytes():
+            unpacker = decompressor()
+            unpacker.decompress(content[start : start + size], most)
+            if not unpacker.eof:
+                raise ImageTooLargeError(
+                    f'has a strip of {size} bytes that unpacks to more than {most}, far more than '
+                    'its pixels take, or is cut off; remove it'
+                )
+
+
+def _apply_palette(path: str, img: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """Return (H, W, 3) of the numbers (H, W, 1); ``colors`` is (3, N), of 8 or 16 bits."""
+    if img.shape[2] != 1 or img.dtype.kind != 'u' or img.max(initial=0) >= colors.shape[1]:
+        raise UserError(f'{path} has numbers that are not in its palette; repair or remove it')
+    if colors.max(initial=0) > 255:  # 16 bits, as the TIFF specification has it
+        colors = colors >> 8
+    return np.take(colors.astype(np.uint8).T, img[..., 0], axis=0)
