@@ -15,12 +15,15 @@ from beit_mm.engine.hooks import (
     EtaTimerHook,
     GracefulStopHook,
     LoadReportHook,
+    PredictionPicturesHook,
+    ProbeHook,
     RunRecordHook,
     TokenizerPicturesHook,
     WorkerTimeoutHook,
 )
 from beit_mm.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from beit_mm.engine.optim_wrappers import AutocastOptimWrapper, BEiTOptimWrapperConstructor
+from beit_mm.engine.runners import QuietRunner
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -37,6 +40,9 @@ __all__ = [
     'NonFiniteError',
     'NonFiniteGuardHook',
     'PredictionGuardHook',
+    'PredictionPicturesHook',
+    'ProbeHook',
+    'QuietRunner',
     'ResumableEpochLoop',
     'ResumableIterLoop',
     'RunRecordHook',

@@ -1,19 +1,14 @@
 """Classification with frozen features: nearest neighbors and a linear probe."""
 
 import math
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.contracts import UserError
-
 NEIGHBORS = 20
 PROBE_DECAY = 1e-3  # of the linear probe's weights, for standardized features
-PATCHES = 5000  # drawn from a data set in which patches have labels
 
 
 def knn(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
@@ -36,7 +31,7 @@ def knn(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
 
 
 @torch.enable_grad()
-def linear_probe(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
+def linear_probe(train: Tensor, labels: Tensor, val: Tensor, max_iter: int = 200) -> Tensor:
     """Classify by a logistic regression on standardized features, fitted with L-BFGS.
 
     Arguments and result are those of :func:`knn`.
@@ -45,7 +40,7 @@ def linear_probe(train: Tensor, labels: Tensor, val: Tensor) -> Tensor:
     train, val = (train - mean) / std, (val - mean) / std
     weight = train.new_zeros(train.shape[1], int(labels.max()) + 1, requires_grad=True)
     bias = train.new_zeros(weight.shape[1], requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn='strong_wolfe')
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=max_iter, line_search_fn='strong_wolfe')
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -63,74 +58,52 @@ def accuracy(pred: Tensor, truth: Tensor) -> float:
     return 100 * (pred == truth).float().mean().item()
 
 
-def patch_labels(mask: Tensor, grid: tuple[int, int], num_classes: int) -> Tensor:
-    """Find the commonest class of each patch.
+def effective_rank(features: Tensor) -> float:
+    """Return RankMe (Garrido et al. 2023): exp of the entropy of the singular values' shares.
+
+    It is between 1, all features (N, C) on one line, and min(N, C); NaN for what is not finite.
+    """
+    if not features.isfinite().all():
+        return math.nan
+    values = torch.linalg.svdvals(features.double())
+    shares = values / values.sum().clamp(min=1e-12) + 1e-7  # the paper's epsilon
+    return torch.exp(-(shares * shares.log()).sum()).item()
+
+
+def split_by_class(labels: Tensor, seed: int, each: int | None = None) -> tuple[Tensor, Tensor]:
+    """Draw places of the samples to learn from and of those to classify, of each class by itself.
 
     Args:
-        mask: Class ids (H, W); those of ``num_classes`` or more are void.
-        grid: Patches (h, w); H and W are multiples of them.
-
-    Returns:
-        (h * w,) row by row; -1 where half of a patch or more is void.
+        labels: (N,), of classes from 0.
+        each: Samples of a class to learn from; None takes half of them.
     """
-    h, w = grid
-    size = mask.shape[0] // h, mask.shape[1] // w
-    patches = mask.long().view(h, size[0], w, size[1]).transpose(1, 2).reshape(h * w, -1)
-    counts = F.one_hot(patches.clamp(max=num_classes), num_classes + 1).sum(1)
-    labels = counts[:, :num_classes].argmax(1)
-    return labels.masked_fill(2 * counts[:, num_classes] >= patches.shape[1], -1)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    number = F.one_hot(labels[order]).cumsum(0).gather(1, labels[order, None])[:, 0]  # from 1
+    learns = number % 2 == 1 if each is None else number <= each
+    return order[learns], order[~learns]
 
 
-@torch.no_grad()
-def labelled_features(
-    model: torch.nn.Module,
-    batches: Iterable[Tensor],
-    labels: Sequence[int | Path],
-    num_classes: int | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Compute features of the last layer of ``model.backbone`` (BEiTEncoder), on the CPU.
+def probe(
+    features: Tensor, labels: Tensor, splits: int, shots: Sequence[int] = (), max_iter: int = 200
+) -> dict[str, list[float]]:
+    """Return accuracies in percent over splits of the samples in two, drawn with seeds from 0.
 
     Args:
-        batches: Normalized images (B, C, H, W).
-        labels: The class of each image, or the file of its mask (H, W).
-        num_classes: Number of classes in the masks; the features are those of at most 5000
-            patches. None for one label per image; its features are the mean of its patches.
+        features: (N, C)
+        labels: (N,), of classes from 0.
+        shots: Samples of each class of few-shot classifications; the others are classified.
 
     Returns:
-        Features (N, C) and labels (N,)
+        ``knn``, ``linear`` and of each number ``N-shot``, which is a linear probe.
     """
-    device = next(model.parameters()).device
-    feats, known, start = [], [], 0
-    for images in batches:
-        part = labels[start : start + len(images)]
-        start += len(images)
-        patches = model.backbone(images.to(device))[-1][:, 1:].cpu()
-        if num_classes is None:
-            feats.append(patches.mean(1))
-            continue
-        height, width = images.shape[-2:]
-        rows = round(math.sqrt(patches.shape[1] * height / width))
-        grid = (rows, patches.shape[1] // rows)
-        feats.append(patches.flatten(0, 1))
-        known += [patch_labels(_mask(file, (height, width)), grid, num_classes) for file in part]
-    feats = torch.cat(feats)
-    if num_classes is None:
-        return feats, torch.tensor(labels)
-    known = torch.cat(known)
-    places = (known >= 0).nonzero().flatten()
-    order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))
-    chosen = places[order[:PATCHES]]
-    return feats[chosen], known[chosen]
-
-
-def _mask(file: Path, size: tuple[int, int]) -> Tensor:
-    mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.ndim != 2:
-        found = 'no image' if mask is None else f'an image of {mask.shape[2]} channels'
-        raise UserError(f'{file}: {found}, expected a mask of one channel')
-    if mask.shape != size:
-        raise UserError(
-            f'{file}: a mask of {mask.shape}, but the images are {size} when they are encoded; '
-            'cut images and masks into tiles of that size (tools/dataset_converters/tiles.py)'
-        )
-    return torch.from_numpy(mask)
+    found = dict(knn=[], linear=[]) | {f'{number}-shot': [] for number in shots}
+    for seed in range(splits):
+        learn, ask = split_by_class(labels, seed)
+        parts = features[learn], labels[learn], features[ask]
+        found['knn'].append(accuracy(knn(*parts), labels[ask]))
+        found['linear'].append(accuracy(linear_probe(*parts, max_iter), labels[ask]))
+        for number in shots:
+            learn, ask = split_by_class(labels, seed, number)
+            classes = linear_probe(features[learn], labels[learn], features[ask], max_iter)
+            found[f'{number}-shot'].append(accuracy(classes, labels[ask]))
+    return found

@@ -118,3 +118,13 @@ def over_processes(tensor: Tensor, how: str = 'sum') -> Tensor:
 def is_positive(rate) -> bool:
     """Return whether a learning rate is above 0; a tensor is not read, which would sync."""
     return isinstance(rate, torch.Tensor) or rate > 0
+
+
+def is_left_out(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether a step, which is about to be made, changes nothing as gradients overflow.
+
+    PyTorch's loss scaler calls other optimizers for whole steps alone, but leaves the decision to
+    one with ``fused=True``, in ``found_inf``.
+    """
+    found = vars(optimizer).get('found_inf')
+    return found is not None and bool(found)

@@ -1,6 +1,7 @@
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial, update_wrapper
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 
 from beit_mm.checkpoints.reading import must_be_finite
+from beit_mm.checkpoints.store import append
 from beit_mm.contracts import UserError
-from beit_mm.contracts.runner_access import optim_wrappers
+from beit_mm.contracts.runner_access import file_of, optim_wrappers
 from beit_mm.engine.loops.resumable_loop import ResumableLoop
 from beit_mm.registry import HOOKS
 
@@ -30,7 +32,8 @@ class NonFiniteGuardHook(Hook):
     checkpoint sees such a value. All processes decide together. With gradient accumulation the
     whole update is left out. The batch is named in the log and in ``non_finite_batches.jsonl`` of
     the work dir, and its loss is kept out of the curves. Gradients that overflow under a loss
-    scaler are left to it, unless the scale has fallen so far that it cannot be the cause.
+    scaler are left to it, unless the scale has fallen so far that it cannot be the cause; their
+    norm is kept out of the curves too.
 
     Args:
         max_in_a_row: The training stops when this many updates in a row are left out,
@@ -76,15 +79,10 @@ class NonFiniteGuardHook(Hook):
 
     def _step(self, runner, wrapper: OptimWrapper, step, **kwargs) -> None:
         losses, self._losses = self._losses, []
-        gradient = _largest_gradient(wrapper)
-        device = gradient.device
-        values = torch.stack([*(loss.to(device) for loss in losses), gradient])
-        bad = values.isfinite().logical_not()
-        found = torch.stack([bad[:-1].any(), bad[-1]]).float()
-        mine = found.clone()
-        if get_world_size() > 1:
-            all_reduce(found, 'max')
-        bad_loss, bad_gradient = found.bool().tolist()
+        bad, mine = _look(losses, _gradient_norm(wrapper, 2))
+        if bad[1]:  # which overflows before its terms do, and costs a tenth of the largest term
+            bad, mine = _look(losses, _gradient_norm(wrapper, math.inf))
+        bad_loss, bad_gradient = bad
         scaler = getattr(wrapper, 'loss_scaler', None)
         scaled = scaler is not None and scaler.is_enabled()
         if bad_gradient and not bad_loss and scaled:
@@ -96,9 +94,10 @@ class NonFiniteGuardHook(Hook):
                     "optim_wrapper.clip_grad, or take dtype='bfloat16'. The last checkpoint is "
                     'from before'
                 )
-            bad_gradient = False
-        if bad_loss or bad_gradient:
-            self._leave_out(runner, wrapper, losses, mine.bool().tolist(), bad_loss)
+            with _without_norm(wrapper):
+                step(**kwargs)
+        elif bad_loss or bad_gradient:
+            self._leave_out(runner, wrapper, losses, mine, bad_loss)
         else:
             step(**kwargs)
         self._iters, self._starts = [], []
@@ -141,12 +140,11 @@ class NonFiniteGuardHook(Hook):
                 continue
             start = self._starts[place]  # None in loops of MMEngine
             indices = [] if start is None else runner.train_loop.batch_indices(start)
-            files = [_file_of(runner, index) for index in indices]
+            files = [file_of(runner, index) for index in indices]
             entry = dict(iter=iteration + 1, rank=get_rank(), cause=cause, loss=str(value))
             entry.update(indices=indices, files=files)
             try:
-                with path.open('a', encoding='utf-8') as file:
-                    file.write(json.dumps(entry) + '\n')
+                append(path, (json.dumps(entry) + '\n').encode())
             except OSError as error:  # a full disk is no reason to stop; the log has it
                 runner.logger.error(f'{path}: {error}')
             named = ', '.join(name for name in files[:8] if name) or f'samples {indices[:8]}'
@@ -158,8 +156,30 @@ class NonFiniteGuardHook(Hook):
             )
 
 
-def _largest_gradient(wrapper: OptimWrapper) -> torch.Tensor:
-    """Return the largest magnitude of all gradients, NaN and infinity included."""
+@contextmanager
+def _without_norm(wrapper: OptimWrapper) -> Iterator[None]:
+    """Have the wrapper neither clip gradients nor log their norm, where its scaler drops them."""
+    given, wrapper.clip_grad_kwargs = wrapper.clip_grad_kwargs, {}
+    try:
+        yield
+    finally:
+        wrapper.clip_grad_kwargs = given
+
+
+def _look(losses: list[torch.Tensor], gradient: torch.Tensor) -> tuple[list[bool], list[bool]]:
+    """Return whether a loss, and the gradient, is not finite: in any process, and in this one."""
+    device = gradient.device
+    values = torch.stack([*(loss.to(device) for loss in losses), gradient])
+    bad = values.isfinite().logical_not()
+    mine = torch.stack([bad[:-1].any(), bad[-1]]).float()
+    found = mine.clone()
+    if get_world_size() > 1:
+        all_reduce(found, 'max')
+    return found.bool().tolist(), mine.bool().tolist()
+
+
+def _gradient_norm(wrapper: OptimWrapper, order: float) -> torch.Tensor:
+    """Return a norm of all gradients, not finite if one of them holds NaN or infinity."""
     gradients = [
         parameter.grad
         for group in wrapper.optimizer.param_groups
@@ -168,7 +188,7 @@ def _largest_gradient(wrapper: OptimWrapper) -> torch.Tensor:
     ]
     if not gradients:
         return torch.zeros(())
-    return torch.nn.utils.get_total_norm(gradients, norm_type=math.inf).float()
+    return torch.nn.utils.get_total_norm(gradients, norm_type=order).float()
 
 
 def _is_finite(value) -> bool:
@@ -193,11 +213,3 @@ def first_non_finite(state: Mapping) -> str | None:
         if must_be_finite(name, tensor) and not tensor.isfinite().all():
             return name
     return None
-
-
-def _file_of(runner, index: int) -> str | None:
-    """Return the file of sample ``index``, if its data set knows."""
-    try:
-        return runner.train_dataloader.dataset.get_data_info(index).get('img_path')
-    except Exception:  # the record must not fail where the training doesn't
-        return None

@@ -5,7 +5,13 @@ from torch import Tensor
 
 from beit_mm.contracts import TrainingState
 from beit_mm.contracts.runner_access import model_of, optim_wrappers
-from beit_mm.engine.guards.guard_hook import MIN_SAMPLES, Symptom, is_positive, over_processes
+from beit_mm.engine.guards.guard_hook import (
+    MIN_SAMPLES,
+    Symptom,
+    is_left_out,
+    is_positive,
+    over_processes,
+)
 from beit_mm.engine.guards.schedules import is_moving, lr_schedulers
 from beit_mm.engine.guards.weight_names import grouped, names_of
 
@@ -46,7 +52,7 @@ class WeightChanges(TrainingState):
             handle.remove()
 
     def _count(self, optimizer, args, kwargs) -> None:
-        self._updates += 1
+        self._updates += not is_left_out(optimizer)
 
     def note_rates(self, runner) -> None:
         """Remember the learning rates of an iteration."""

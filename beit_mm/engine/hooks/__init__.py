@@ -4,6 +4,8 @@ from beit_mm.engine.hooks.dataset_check_hook import DatasetCheckHook
 from beit_mm.engine.hooks.eta_timer_hook import EtaTimerHook
 from beit_mm.engine.hooks.graceful_stop_hook import GracefulStopHook
 from beit_mm.engine.hooks.load_report_hook import LoadReportHook
+from beit_mm.engine.hooks.prediction_pictures_hook import PredictionPicturesHook
+from beit_mm.engine.hooks.probe_hook import ProbeHook
 from beit_mm.engine.hooks.run_record_hook import RunRecordHook
 from beit_mm.engine.hooks.tokenizer_pictures_hook import TokenizerPicturesHook
 from beit_mm.engine.hooks.worker_timeout_hook import WorkerTimeoutHook
@@ -15,6 +17,8 @@ __all__ = [
     'EtaTimerHook',
     'GracefulStopHook',
     'LoadReportHook',
+    'PredictionPicturesHook',
+    'ProbeHook',
     'RunRecordHook',
     'TokenizerPicturesHook',
     'WorkerTimeoutHook',

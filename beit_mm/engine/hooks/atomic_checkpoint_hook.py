@@ -20,10 +20,10 @@ class AtomicCheckpointHook(CheckpointHook):
     """CheckpointHook whose checkpoints survive what interrupts their writing.
 
     A file appears under its name when it is whole and on the disk. Then ``last_checkpoint`` names
-    it (relative to the work dir, which may be moved), and only then an older one goes: the disk
-    needs room for one more than ``max_keep_ckpts``. The best one is replaced in the same order.
-    With gradient accumulation a save waits for an update of the weights. Files hold tensors and
-    plain values; ``meta['beit_mm']`` says what the run does to images, patches and tokens.
+    it, and only then an older one goes: the disk needs room for one more than ``max_keep_ckpts``.
+    The best one is replaced in the same order. With gradient accumulation a save waits for an
+    update of the weights. Files hold tensors and plain values; ``meta['beit_mm']`` says what the
+    run does to images, patches and tokens.
 
     ``resume=True`` takes the last checkpoint that is whole. A run that begins anew leaves those of
     earlier runs where they are, but ``resume=True`` passes them over from then on: the pointer
@@ -37,8 +37,7 @@ class AtomicCheckpointHook(CheckpointHook):
         **kwargs: Those of CheckpointHook, without backends: ``out_dir`` is a local folder.
 
     Raises:
-        NoUsableCheckpointError: ``resume`` finds only broken checkpoints, or one of another model,
-            optimizer, schedule or loop.
+        NoUsableCheckpointError: ``resume`` finds only broken checkpoints, or one that does not fit.
         WorkDirInUseError: Another process trains in the work dir.
         NonFiniteError: A weight that is to be saved is NaN or infinite.
         UserError: An argument is unknown; a checkpoint with an EMA is resumed without EMAHook.
@@ -111,12 +110,13 @@ class AtomicCheckpointHook(CheckpointHook):
         self._content.complete(runner, checkpoint)
 
     def before_train(self, runner) -> None:
+        if runner._resume:  # a checkpoint of somebody else names no file to remove
+            store.disown_files(runner, self._folder(runner), self.filename_tmpl)
         super().before_train(runner)
         self.out_dir = str(self.out_dir)
         self.keep_ckpt_ids = list(self.keep_ckpt_ids)
         if self.save_best:  # the work dir may have been moved
-            here = Path(self.out_dir)
-            best = self._best.items()
+            here, best = Path(self.out_dir), self._best.items()
             self._best = {key: path and str(here / Path(path).name) for key, path in best}
         if is_main_process():
             store.begin_run(runner, self.out_dir)
@@ -125,9 +125,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _folder(self, runner) -> Path:
         """Return ``out_dir`` as ``before_train`` will make it."""
-        work_dir = Path(runner.work_dir)
-        is_own = self.out_dir is None or str(self.out_dir) == runner.work_dir
-        return work_dir if is_own else Path(self.out_dir) / work_dir.name
+        work_dir, out_dir = Path(runner.work_dir), str(self.out_dir or runner.work_dir)
+        return work_dir if out_dir == runner.work_dir else Path(out_dir) / work_dir.name
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         for buffer in runner.message_hub.log_scalars.values():
@@ -260,15 +259,16 @@ class AtomicCheckpointHook(CheckpointHook):
             self.best_ckpt_path_dict = dict(paths)
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
-        """Save a new best checkpoint, and only then remove the old one."""
-        if not self.save_best:
+        """Save a new best checkpoint of a training, and only then remove the old one."""
+        if not self.save_best or not isinstance(runner._train_loop, BaseLoop):
             return
-        before = self._best
-        self._best = dict.fromkeys(before)  # else CheckpointHook removes it first
+        before, self._best = self._best, dict.fromkeys(self._best)  # else it is removed first
         self._collect(runner)
         info = runner.message_hub.runtime_info
         known = {name: info[name] for name in info if name.startswith('best_')}
-        last, self.last_ckpt = self.last_ckpt, None  # else the last one would be written again
+        # MMEngine's loops never repeat this validation: the last file is written again, with it.
+        repeats = isinstance(runner._train_loop, ResumableLoop) or self._saved_iter != runner.iter
+        last, self.last_ckpt = self.last_ckpt, None if repeats else self.last_ckpt
         try:
             super()._save_best_checkpoint(runner, metrics)
             self._queue.wait()

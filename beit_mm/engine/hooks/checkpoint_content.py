@@ -61,8 +61,11 @@ class CheckpointContent:
 
     def _describe(self, runner, checkpoint: dict) -> None:
         model = model_of(runner)
-        found = describe(model, runner.cfg, checkpoint['state_dict'], self.digests)
-        checkpoint['meta'][KEY] = found
+        meta = checkpoint['meta']
+        found = describe(
+            model, runner.cfg, checkpoint['state_dict'], self.digests, meta.get('dataset_meta')
+        )
+        meta[KEY] = found
         if tokenizer_of(model)[1]:  # a part of the model, which no step changes
             names = ('sha256', 'weights_sha256')
             self.digests = {name: found['tokenizer'][name] for name in names}

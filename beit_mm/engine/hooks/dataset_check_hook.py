@@ -3,28 +3,47 @@ from collections.abc import Sized
 
 import numpy as np
 import torch.nn as nn
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop
 from torch import Tensor
 
-from beit_mm.contracts import SampleSource, UserError
+from beit_mm.contracts import Finding, SampleSource, UserError
 from beit_mm.contracts.runner_access import model_of
 from beit_mm.contracts.sample_source import class_names, leaf_datasets, walk_datasets
 from beit_mm.datasets.named_errors import NamedErrors
+from beit_mm.engine.loops import ResumableIterLoop
 from beit_mm.preflight.files.some_images import check_some_images
+from beit_mm.preflight.run import (
+    check_batches,
+    check_class_order,
+    check_length,
+    check_masks,
+    check_metrics,
+    check_weights,
+    describe_filled,
+    filled,
+)
+from beit_mm.preflight.run.class_order import describe_shift
 from beit_mm.registry import HOOKS
+
+FIRST_BATCHES = 20  # that are looked at for their range
 
 
 @HOOKS.register_module()
 class DatasetCheckHook(Hook):
     """Check that data sets fit the model, before anything is trained or evaluated.
 
-    Every data set is checked once. It must not be empty, have labels outside of 0 to
-    ``model.head.num_classes`` - 1 or more classes than that (fewer are a warning), and in an
+    Every data set is checked once. It must not be empty or give no batch, have labels outside of 0
+    to ``model.head.num_classes`` - 1 or more classes than that (fewer are a warning), and in an
     evaluation no other sample may take the place of a bad one. Eight images of each training set
     are read for what would go wrong in silence, such as 16 bits that the loader cuts to 8; that is
-    a warning. The errors of data sets of other libraries are made to name the file (NamedErrors),
-    and data sets that record something are given the work dir.
+    a warning. Training and validation have to number their classes alike, and so has a checkpoint
+    that is resumed or tested; metrics that ``save_best`` names have to exist. A training that is
+    shorter than its accumulation or its average of weights, or has a frozen backbone with random
+    weights, is a warning. The errors of data sets of other libraries are made to name the file
+    (NamedErrors), and data sets that record something are given the work dir.
 
     Raises:
         UserError: What is wrong, with the first samples that are.
@@ -34,6 +53,7 @@ class DatasetCheckHook(Hook):
 
     def __init__(self):
         self._checked: dict[str, object] = {}
+        self._filled: list[float] | None = []  # the largest value of each of the first batches
 
     def before_train(self, runner) -> None:
         dataset = runner.train_dataloader.dataset
@@ -42,8 +62,55 @@ class DatasetCheckHook(Hook):
             if isinstance(part, SampleSource):
                 part.record_to(runner.work_dir, runner.timestamp)
         self._check_some(runner, dataset)
+        found = [*check_batches(runner.train_dataloader, 'train_dataloader', _is_endless(runner))]
         if runner.val_loop is not None:  # before the training, not at its first validation
             self.before_val(runner)
+            found += check_batches(runner.val_loop.dataloader, 'val_dataloader')
+            sets = dict(train_dataloader=dataset, val_dataloader=runner.val_loop.dataloader.dataset)
+            found += check_class_order(sets)
+        else:
+            found += check_class_order(dict(train_dataloader=dataset))
+        self._report(runner, [*found, *check_metrics(runner), *check_length(runner)])
+        self._report(runner, [*check_weights(runner)])
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Look in the first batches whether the images fill the range of the tokenizer."""
+        if self._filled is None:
+            return
+        preprocessor = model_of(runner).data_preprocessor
+        largest = filled(preprocessor, data_batch)
+        self._filled = None if largest is None else [*self._filled, largest]
+        last = runner.iter + 1 >= runner.max_iters
+        if self._filled and (last or len(self._filled) == FIRST_BATCHES):
+            found = describe_filled(max(self._filled), preprocessor, len(self._filled))
+            self._report(runner, [found] if found else [])
+            self._filled = None
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Compare the classes of the checkpoint with those of the data set that is in use."""
+        there = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes')
+        trains = isinstance(runner._train_loop, BaseLoop)
+        loop = runner._train_loop if trains else runner._test_loop
+        here = class_names(loop.dataloader.dataset) if isinstance(loop, BaseLoop) else None
+        if not there or not here or (trains and len(there) != len(here)):
+            return
+        if message := describe_shift([*there], [*here]):
+            key = 'train_dataloader' if trains else 'test_dataloader'
+            level = 'error' if runner._resume or not trains else 'warning'
+            message = f'{message}, as the checkpoint has it'
+            self._report(runner, [Finding(level, f'{key}.dataset', message)])
+
+    def _report(self, runner, found: list[Finding]) -> None:
+        """Write warnings to the log.
+
+        Raises:
+            UserError: One of ``found`` is an error.
+        """
+        for finding in found:
+            if finding.level != 'error':
+                runner.logger.warning(f'{finding.place}: {finding.message}')
+        if errors := [f'{f.place} {f.message}' for f in found if f.level == 'error']:
+            raise UserError('; '.join(errors))
 
     @master_only
     def _check_some(self, runner, dataset) -> None:
@@ -58,6 +125,7 @@ class DatasetCheckHook(Hook):
 
     def before_test(self, runner) -> None:
         self._check_evaluation(runner, runner.test_loop.dataloader.dataset, 'test_dataloader')
+        self._report(runner, [*check_batches(runner.test_loop.dataloader, 'test_dataloader')])
 
     def _check_evaluation(self, runner, dataset, key: str) -> None:
         for part in walk_datasets(dataset):
@@ -90,12 +158,19 @@ class DatasetCheckHook(Hook):
                 f'{key}.dataset has {len(classes)} classes, but {name}={num_classes}; set '
                 f'{name}={len(classes)}, or metainfo.classes of the data set'
             )
-        if classes is not None and len(classes) < num_classes:
+        if classes is not None and len(classes) < num_classes and key == 'train_dataloader':
             runner.logger.warning(
                 f'{key}.dataset has {len(classes)} classes, but {name}={num_classes}: the others '
                 f'are never the answer; set {name}={len(classes)} if that is not meant'
             )
         _check_labels(dataset, key, name, num_classes)
+        self._report(runner, [*check_masks(dataset, key, model_of(runner))])
+
+
+def _is_endless(runner) -> bool:
+    """Return whether the training's sampler goes on after an epoch, in full batches."""
+    endless = isinstance(runner.train_dataloader.sampler, InfiniteSampler)
+    return endless or isinstance(runner.train_loop, ResumableIterLoop)
 
 
 def _check_labels(dataset, key: str, name: str, num_classes: int) -> None:

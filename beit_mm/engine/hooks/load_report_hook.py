@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch.nn as nn
 from mmengine.hooks import Hook
-from mmengine.model import BaseModule
+from mmengine.model import BaseAveragedModel, BaseModule
 from mmengine.runner import BaseLoop, Runner
 
 from beit_mm.checkpoints import (
@@ -26,7 +26,8 @@ from beit_mm.contracts import Backbone, Finding, UserError
 from beit_mm.contracts.digest import weights_sha256
 from beit_mm.contracts.load_report import some
 from beit_mm.contracts.positions import TABLE
-from beit_mm.contracts.runner_access import model_of
+from beit_mm.contracts.runner_access import model_of, unwrap, wrappers
+from beit_mm.preflight.config.parts import preprocessor_key
 from beit_mm.registry import HOOKS
 
 ADVICE = (
@@ -98,7 +99,7 @@ class LoadReportHook(Hook):
                 source = step['checkpoint']
                 description = read_description(source, download=True)
                 if description is not None:
-                    key = _preprocessor_key(runner)
+                    key = preprocessor_key(runner.cfg)
                     found += differences(description, here, source, part=part, preprocessor=key)
         self._report(runner, found)
 
@@ -108,6 +109,7 @@ class LoadReportHook(Hook):
         if not runner._resume:
             _resize_positions(model, checkpoint)
         self._report_load(runner, model, checkpoint)
+        _name_as_averages(runner.model, checkpoint)
 
     def _compare(self, runner: Runner, model: nn.Module, checkpoint: dict) -> None:
         description = description_of(checkpoint)
@@ -124,7 +126,7 @@ class LoadReportHook(Hook):
             here_of(model, runner.cfg),
             str(runner._load_from),
             resumes=runner._resume,
-            preprocessor=_preprocessor_key(runner),
+            preprocessor=preprocessor_key(runner.cfg),
             weights_sha256=digest,
         )
         self._report(runner, found)
@@ -178,11 +180,24 @@ class LoadReportHook(Hook):
                 'the config that it was trained with'
             )
         changed = bool(report.missing or report.reshaped)
+        fits = f'{type(model).__name__}: {len(report.matched)} of {total} tensors'
         runner.logger.log(
             logging.WARNING if changed else logging.INFO,
-            f'{type(model).__name__}: {len(report.matched)} of {total} tensors are in the '
-            f'checkpoint\n{report.by_module()}',
+            f'{fits} are in the checkpoint\n{report.by_module()}',
+            extra=dict(loaded=fits),
         )
+
+
+def _name_as_averages(model: nn.Module, checkpoint: dict) -> None:
+    """Rename tensors for a model that is an average, inside of which MMEngine does not load.
+
+    It removes one ``module.`` from all names, and an average has one before them.
+    """
+    averages = sum(isinstance(part, BaseAveragedModel) for part in wrappers(model))
+    if averages:
+        state = with_todays_names(weights_of(checkpoint), unwrap(model))
+        prefix = 'module.' * (averages + 1)
+        checkpoint['state_dict'] = {f'{prefix}{name}': tensor for name, tensor in state.items()}
 
 
 def _pretrained(module: nn.Module | None) -> list[dict]:
@@ -210,13 +225,6 @@ def _is_chosen(tokenizer: nn.Module) -> bool:
     if _pretrained(tokenizer):
         return tokenizer.is_init
     return next(tokenizer.parameters(), None) is None  # made of its options alone
-
-
-def _preprocessor_key(runner: Runner) -> str:
-    model = runner.cfg.get('model')
-    top = runner.cfg.get('data_preprocessor')
-    inside = isinstance(model, dict) and model.get('data_preprocessor')
-    return 'model.data_preprocessor' if inside and not top else 'data_preprocessor'
 
 
 def _loaded_apart(model: nn.Module, report: LoadReport) -> list[str]:

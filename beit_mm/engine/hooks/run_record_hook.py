@@ -8,18 +8,23 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
 from beit_mm.checkpoints.description.versions import code_state, package_folder, versions
+from beit_mm.contracts import printable
 from beit_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Write to the log file how a run was started, with which code, and why it ended."""
+    """Write to the log file how a run was started, with which code, and why it ended.
+
+    Control characters in the run's log, such as those of file names, are escaped.
+    """
 
     priority = 'VERY_HIGH'
 
     def before_run(self, runner) -> None:
+        runner.logger.addFilter(_escape)
         runner.logger.info(
-            f'Command: {shlex.join([sys.executable, *sys.argv])}\n'
+            f'Command: {self._command()}\n'
             f'In: {os.getcwd()}\nCode: {self._code()}\nVersions: {self._versions()}'
         )
         if not isinstance(sys.excepthook, _LoggedTraceback):
@@ -30,6 +35,13 @@ class RunRecordHook(Hook):
     def after_run(self, runner) -> None:
         if isinstance(sys.excepthook, _LoggedTraceback):
             sys.excepthook = sys.excepthook.before
+
+    @staticmethod
+    def _command() -> str:
+        program, *arguments = sys.argv
+        if program.startswith('beit-mm '):  # a name and its verb
+            return f'{program} {shlex.join(arguments)}'
+        return shlex.join([sys.executable, *sys.argv])
 
     @staticmethod
     def _versions() -> str:
@@ -43,6 +55,11 @@ class RunRecordHook(Hook):
             return f'{package_folder()}, installed'
         changed = {None: 'unknown changes', True: 'changed files', False: 'clean'}
         return f'{package_folder()}, git {state["commit"]} ({changed[state["changed"]]})'
+
+
+def _escape(record: logging.LogRecord) -> bool:
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
 
 
 class _LoggedTraceback:

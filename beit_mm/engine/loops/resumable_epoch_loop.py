@@ -30,14 +30,20 @@ class ResumableEpochLoop(ResumableLoop, EpochBasedTrainLoop):
     def run_epoch(self) -> None:
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        self.sampler.start(self._epoch, self.offset)
         for index, batch in enumerate(self.batches(), self.offset // self.samples_per_iter):
-            self.batch_start = (self._epoch, self.offset)
+            self.batch_start = self.place
             self.offset += self.samples_per_iter
             self.run_iter(index, batch)
         self.offset = 0
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self._epoch, self.offset
+
+    def start_sampler(self) -> None:
+        self.sampler.start(*self.place)
 
     def run_iter(self, idx: int, data_batch) -> None:
         self.seed_step()
@@ -61,4 +67,5 @@ class ResumableEpochLoop(ResumableLoop, EpochBasedTrainLoop):
             )
         done = (self._iter - self._epoch * len(self.dataloader)) * self.samples_per_iter
         self.offset = self.saved['offset'] if self.saved else done
+        self.warn_of_other_names()
         self.saved = None

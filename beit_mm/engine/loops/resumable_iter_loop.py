@@ -19,18 +19,24 @@ class ResumableIterLoop(ResumableLoop, IterBasedTrainLoop):
         self._resume()
         if self._iter:
             self._validate_if_due()
-        self.sampler.start(*divmod(self.offset, self.sampler.size), endless=True)
         batches = self.batches()
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             batch = next(batches)
-            self.batch_start = divmod(self.offset, self.sampler.size)
+            self.batch_start = self.place
             self.offset += self.samples_per_iter
             self.run_iter(batch)
             self._validate_if_due()
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return divmod(self.offset, self.sampler.size)
+
+    def start_sampler(self) -> None:
+        self.sampler.start(*self.place, endless=True)
 
     def run_iter(self, data_batch) -> None:
         self.seed_step()
@@ -53,4 +59,5 @@ class ResumableIterLoop(ResumableLoop, IterBasedTrainLoop):
                     f'on after the {self.offset} samples seen; max_iters and the schedules still '
                     'count iterations'
                 )
+        self.warn_of_other_names()
         self.saved = None

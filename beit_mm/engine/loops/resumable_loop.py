@@ -1,6 +1,8 @@
+import hashlib
 import logging
 import random
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,12 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from beit_mm.contracts import UserError
+from beit_mm.contracts.runner_access import file_of
 from beit_mm.datasets.samplers import ResumableSampler
+from beit_mm.datasets.shared_batch import share_batches
+from beit_mm.datasets.worker_errors import DataWorkerError, why_worker_failed
 
+NAMES = 4096  # samples by which a data set is known again
 TRAINING, VALIDATION = 0, 1  # two streams of random numbers
 
 
@@ -27,6 +33,7 @@ class ResumableLoop:
     Attributes:
         offset: Samples that are done by all processes: of the epoch, or since the beginning in a
             loop of iterations.
+        place: Epoch and offset at which the next batch begins.
         batch_start: Epoch and offset at which the current batch begins.
     """
 
@@ -43,6 +50,8 @@ class ResumableLoop:
                 f'{type(self.sampler).__name__}; change the sampler, or take the loop of the '
                 'same kind from mmengine and do without exact resume'
             )
+        share_batches(self.dataloader)
+        self.dataloader.pin_memory |= torch.cuda.is_available()
         self.saved: dict | None = None
         self._leave_out_late_schedules()
 
@@ -86,7 +95,36 @@ class ResumableLoop:
             offset=self.offset,
             samples_per_iter=self.samples_per_iter,
             dataset_size=self.sampler.size,
+            dataset_names=self.dataset_names,
         )
+
+    @cached_property
+    def dataset_names(self) -> str | None:
+        """Return a hash of the names of spread samples in their order; None if they have none.
+
+        Folders before the last one are left out: the data may have moved.
+        """
+        places = np.linspace(0, self.sampler.size - 1, min(self.sampler.size, NAMES))
+        names = hashlib.sha256()
+        for place in places.round().astype(int).tolist():
+            try:
+                path = str(self.dataloader.dataset.get_data_info(place)['img_path'])
+            except Exception:  # a data set of any library, which may have neither
+                return None
+            name = '/'.join(path.replace('\\', '/').split('/')[-2:])
+            names.update(f'{name}\n'.encode('utf-8', 'surrogateescape'))
+        return names.hexdigest()
+
+    def warn_of_other_names(self) -> None:
+        """Warn if a resumed run has other files than before, or the same in another order."""
+        before = (self.saved or {}).get('dataset_names')
+        if before is not None and before != self.dataset_names:
+            self.warn(
+                f'Resumed at iteration {self._iter}: the files of the training data have other '
+                'names than before, or another order. The rest of this epoch repeats some and '
+                'leaves out others; restore the data, or start anew from these weights with '
+                'load_from and resume=False'
+            )
 
     def load_state_dict(self, state: dict) -> None:
         self.saved = dict(state)
@@ -107,15 +145,32 @@ class ResumableLoop:
         self.runner.val_loop.run()
 
     def batches(self) -> Iterator[Any]:
-        """Yield batches from where the sampler starts; errors go to ``data_failed``."""
+        """Yield the batches from now on.
+
+        Errors go to hooks with ``data_failed``, which may set ``starts_again``.
+
+        Raises:
+            DataWorkerError: A worker has died or hangs.
+        """
+        self.start_sampler()
         iterator = iter(self.dataloader)
         while True:
             try:
                 batch = next(iterator)
             except StopIteration:
                 return
-            except RuntimeError as error:
+            except Exception as error:
+                self.starts_again = False
                 self.runner.call_hook('data_failed', error=error)
+                if self.starts_again:
+                    self.dataloader._iterator = None  # persistent workers, too, are made anew
+                    self.start_sampler()
+                    iterator = iter(self.dataloader)
+                    continue
+                indices = self.batch_indices(self.place)
+                files = [file_of(self.runner, i) or f'sample {i}' for i in indices]
+                if words := why_worker_failed(error, iterator, files):
+                    raise DataWorkerError(words) from error
                 raise
             yield batch
 

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -57,7 +58,7 @@ def _decayed(config: Config, backbone: Mapping, wrapper: Mapping) -> Iterator[tu
     The backbone is built without memory for its weights, and the optimizer wrapper of the config
     sorts its parameters.
     """
-    with _quiet(), DefaultScope.overwrite_default_scope(config.get('default_scope')):
+    with quiet(), DefaultScope.overwrite_default_scope(config.get('default_scope')):
         try:
             given = copy.deepcopy(dict(backbone))
             for name in ('init_cfg', 'pretrained'):  # no weights are needed
@@ -94,12 +95,14 @@ def _kind_of(name: str, parameter: nn.Parameter) -> str | None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the log, to which optimizer constructors write the group of each parameter."""
+def quiet() -> Iterator[None]:
+    """Silence warnings and the log, where optimizers write the group of each parameter."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
     finally:
         logger.setLevel(level)

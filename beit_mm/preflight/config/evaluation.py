@@ -7,7 +7,7 @@ from mmengine.registry import DATASETS
 
 from beit_mm.contracts import Finding, SampleSource
 from beit_mm.contracts.config_walk import walk_dataset_configs
-from beit_mm.preflight.config.names import find_class
+from beit_mm.preflight.config.classes import find_class
 
 
 def check_evaluation(config: Config) -> Iterator[Finding]:

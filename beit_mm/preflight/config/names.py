@@ -2,18 +2,32 @@
 
 import inspect
 from collections.abc import Iterator
-from contextlib import suppress
 from difflib import get_close_matches
-from importlib import import_module
+from typing import NamedTuple
 
 from mmengine import registry as root
 from mmengine.config import Config
-from mmengine.registry import Registry
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.constructor import constructor_parameters
+from beit_mm.contracts.config_walk import DATALOADERS, class_name
+from beit_mm.preflight.config.classes import (
+    KNOWN_PACKAGES,
+    explain_unknown,
+    find_class,
+    flags_of,
+    lookalikes,
+    optional_packages,
+    package_of,
+    takes_arguments,
+)
+from beit_mm.preflight.config.structure import BOOLEANS, explain_flag
 
-SCOPES = ('beit_mm', 'mmpretrain', 'mmseg')
+# What the runner builds at the top of a config.
+BUILT = (
+    *('model', 'data_preprocessor', 'optim_wrapper', 'param_scheduler', 'default_hooks'),
+    *('custom_hooks', 'val_evaluator', 'test_evaluator', 'visualizer', 'train_cfg', 'val_cfg'),
+    *('test_cfg', 'log_processor', 'model_wrapper_cfg', *DATALOADERS),
+)
 # The registry of what is below a key; the innermost key counts.
 REGISTRIES = dict(
     model=root.MODELS,
@@ -29,6 +43,7 @@ REGISTRIES = dict(
     param_scheduler=root.PARAM_SCHEDULERS,
     default_hooks=root.HOOKS,
     custom_hooks=root.HOOKS,
+    metrics=root.METRICS,
     val_evaluator=root.METRICS,
     test_evaluator=root.METRICS,
     visualizer=root.VISUALIZERS,
@@ -41,10 +56,15 @@ REGISTRIES = dict(
     model_wrapper_cfg=root.MODEL_WRAPPERS,
 )
 # Below these, `type` names something else: a norm layer, an activation, ...
-OTHER = ('norm_cfg', 'act_cfg', 'conv_cfg', 'norm_layer', 'schedules', 'augments', 'policies')
-# Names of different classes in mmcv and in mmpretrain or mmseg.
-LOOKALIKES = ('LoadAnnotations', 'RandomCrop', 'Resize')
-HOOKS = ('default_hooks', 'custom_hooks')
+OTHER = (
+    *('norm_cfg', 'act_cfg', 'conv_cfg', 'norm_layer', 'schedules', 'augments', 'policies'),
+    *('override', 'upsample_cfg', 'pad_cfg'),
+)
+# Classes that give names of another library to other builders.
+FOREIGN = ('Albu', 'Albumentations')
+# Names of different classes in mmcv and in mmseg that do not do the same.
+LOOKALIKES = ('LoadAnnotations',)
+EVALUATORS = ('val_evaluator', 'test_evaluator')
 # Classes of these dicts where they name none.
 DEFAULT_TYPES = dict(
     optim_wrapper='OptimWrapper',
@@ -56,8 +76,27 @@ DEFAULT_PREPROCESSORS = dict(
     mmpretrain='ClsDataPreprocessor', mmseg='SegDataPreProcessor', beit_mm='TwoViewDataPreprocessor'
 )
 LISTS_OF_TYPES = ('pipeline', 'param_scheduler', 'custom_hooks')  # every entry is built
-# By their signature they take any argument, but they refuse all that their parents do not take.
-REFUSE_OTHERS = ('AtomicCheckpointHook',)
+# Keys of the parts that are built wherever they are a dict: what is below model or a dataloader.
+PARTS = dict(
+    model=('backbone', 'neck', 'head', 'decode_head', 'tokenizer'),
+    optim_wrapper=('optimizer',),
+    **{name: ('dataset', 'sampler') for name in DATALOADERS},
+)
+# Values that no part can be.
+NOT_BUILT = (type(None), bool, int, float, complex, str, bytes, list, tuple, set)
+# Kinds that have others of their kind below any key; elsewhere a `type` may be any word.
+NESTS = ('model', 'dataset', 'pipeline', 'transforms')
+# Registries that a key changes to inside of these; other keys have another meaning there.
+INSIDE = dict(
+    val_evaluator=('metrics',),
+    test_evaluator=('metrics',),
+    default_hooks=(),
+    custom_hooks=(),
+    model=('init_cfg', 'data_preprocessor', 'dataset', 'pipeline'),
+    init_cfg=(),
+    pipeline=('pipeline', 'transforms'),
+    transforms=('pipeline', 'transforms'),
+)
 # Keys that the builder reads, and not the class.
 GIVEN = {'type', '_scope_', '_delete_'}
 BUILDER_READS = {
@@ -67,154 +106,164 @@ BUILDER_READS = {
     'pipeline': set(),
     'custom_hooks': {'priority'},
     'default_hooks': {'priority'},
-    'model': {'data_preprocessor'},
+    'model': {'data_preprocessor', 'pretrained'},
 }
 
 
 def check_names(config: Config) -> Iterator[Finding]:
-    """Yield unknown types, classes of another package, and arguments that a class does not take."""
+    """Yield unknown types, classes of another package, and arguments that a class does not take.
+
+    What a class of another package builds in its own way is a warning.
+    """
     scope = config.get('default_scope') or 'mmengine'
-    for key, part in config.items():
-        if key in REGISTRIES:
-            default = DEFAULT_TYPES.get(key)
-            if key == 'data_preprocessor':
-                default = DEFAULT_PREPROCESSORS.get(scope)
-            if default is not None and isinstance(part, dict) and 'type' not in part:
-                part = dict(part, type=default)
-            yield from _walk(part, key, key, scope)
-        elif key.endswith('_dataloader'):
-            yield from _walk(part, key, None, scope)
+    for key in BUILT:
+        part = config.get(key)
+        default = DEFAULT_TYPES.get(key)
+        if key == 'data_preprocessor':
+            default = DEFAULT_PREPROCESSORS.get(scope)
+        if default is not None and isinstance(part, dict) and 'type' not in part:
+            part = dict(part, type=default)
+        yield from _walk(part, Place(key, key if key in REGISTRIES else None, scope))
 
 
-def _walk(part, key: str, kind: str | None, scope: str) -> Iterator[Finding]:
+class Place(NamedTuple):
+    """Where in a config the walk is.
+
+    Attributes:
+        key: As ``--cfg-options`` writes it.
+        kind: The key of ``REGISTRIES`` from which a ``type`` is built here.
+        scope: In which it is looked up.
+        level: Of what is wrong here.
+    """
+
+    key: str
+    kind: str | None
+    scope: str
+    level: str = 'error'
+
+    @property
+    def is_deep(self) -> bool:
+        """Return whether it is inside of a part of the model."""
+        return self.kind == 'model' and self.key.count('.') > 1
+
+    @property
+    def name(self) -> str:
+        return self.key.rsplit('.', 1)[-1]
+
+    def step(self, name, kind: str | None) -> 'Place':
+        return self._replace(key=f'{self.key}.{name}', kind=kind)
+
+
+def _walk(part, place: Place) -> Iterator[Finding]:
     if isinstance(part, list | tuple):
         for number, value in enumerate(part):
-            is_list_of_types = key.split('.')[-1] in LISTS_OF_TYPES
-            if is_list_of_types and isinstance(value, dict) and 'type' not in value:
-                yield Finding(
-                    'error',
-                    f'{key}.{number}',
-                    f"{dict(value)} has no 'type'; a list takes the place of the base's as a "
-                    'whole, write all of its entries',
-                )
-            yield from _walk(value, f'{key}.{number}', kind, scope)
+            step = place.step(number, place.kind)
+            if place.name in LISTS_OF_TYPES and place.kind is not None:
+                yield from _check_entry(value, step)
+            yield from _walk(value, step)
     if not isinstance(part, dict):
         return
-    scope = part.get('_scope_', scope)
-    if kind is not None and isinstance(part.get('type'), str):
-        yield from _check_type(part, key, kind, scope)
-    if key == 'optim_wrapper' and isinstance(part.get('constructor'), str):
-        yield from _check_type(
-            dict(type=part['constructor']), f'{key}.constructor', 'constructor', scope
+    own_scope = part.get('_scope_')
+    place = place._replace(scope=own_scope if isinstance(own_scope, str) else place.scope)
+    cls = None
+    if place.kind is not None and 'type' in part:
+        cls = yield from _check_type(part, place)
+    if place.key == 'optim_wrapper' and part.get('constructor') is not None:
+        step = place.step('constructor', 'constructor')
+        yield from _check_type(dict(type=part['constructor']), step)
+    if place.key.startswith(('custom_hooks.', 'default_hooks.')) or class_name(part) in FOREIGN:
+        if cls is not None and package_of(cls) == 'beit_mm' and 'dataset' in part:
+            yield from _walk(part['dataset'], place.step('dataset', 'dataset'))
+        return  # what others are given is their own matter
+    if cls is not None and package_of(cls) not in KNOWN_PACKAGES:
+        place = place._replace(level='warning')
+    yield from _walk_inner(part, place)
+
+
+def _check_entry(value, place: Place) -> Iterator[Finding]:
+    """Check that an entry of a list can be built, or is built already."""
+    if isinstance(value, NOT_BUILT):
+        yield Finding(place.level, place.key, f"{value!r}; expected a dict with a 'type'")
+    elif isinstance(value, dict) and 'type' not in value:
+        yield Finding(
+            place.level,
+            place.key,
+            f"{dict(value)} has no 'type'; a list takes the place of the base's as a whole, write "
+            'all of its entries',
         )
-    in_model = kind in ('model', 'init_cfg')
-    for name, value in part.items():
-        if name in OTHER or (in_model and name in ('train_cfg', 'test_cfg')):
+
+
+def _walk_inner(part: dict, place: Place) -> Iterator[Finding]:
+    in_model = place.kind in ('model', 'init_cfg')
+    for name in part:
+        if name in OTHER or (in_model and name in ('train_cfg', 'test_cfg', 'sampler')):
             continue
-        inner = name if name in REGISTRIES and kind not in HOOKS else kind
-        yield from _walk(value, f'{key}.{name}', inner, scope)
+        value, changes = part[name], name in INSIDE.get(place.kind, REGISTRIES)
+        outer = place.kind if place.kind in NESTS or 'type' not in part else None
+        step = place.step(name, name if changes else outer)
+        if name in PARTS.get(place.key, ()):
+            if isinstance(value, NOT_BUILT) and value is not None and not isinstance(value, list):
+                yield Finding(place.level, step.key, f"{value!r}; expected a dict with a 'type'")
+            elif isinstance(value, dict) and 'type' not in value:
+                message = f"{_short(value)} has no 'type', so nothing can be built of it; add it"
+                yield Finding(place.level, step.key, message)
+        yield from _walk(value, step)
 
 
-def _check_type(part: dict, key: str, kind: str, scope: str) -> Iterator[Finding]:
-    name = part['type']
-    registry = REGISTRIES[kind]
-    owner, _, bare = name.rpartition('.')
-    if owner and owner not in SCOPES and owner != 'mmengine':
-        return  # a scope or a path of the user's own
-    cls = _find(registry, bare, owner or scope)
+def _check_type(part: dict, place: Place) -> Iterator[Finding]:
+    """Check the class that a dict names, and return it; None if there is none."""
+    name, registry = part['type'], REGISTRIES[place.kind]
+    if place.kind in EVALUATORS and 'metrics' in part:
+        registry = root.EVALUATOR
+    key = place.key if place.kind == 'constructor' else f'{place.key}.type'
+    if not isinstance(name, str):
+        if not callable(name):
+            message = f'{name!r}; expected the name of a class, in quotes'
+            yield Finding(place.level, key, message)
+            return None
+        cls = name
+    else:
+        cls = find_class(registry, name, place.scope)
+    if cls is None and place.is_deep and not name[:1].isupper():
+        return None  # no class, but a word that the part around it knows
     if cls is None:
-        place = key if kind == 'constructor' else f'{key}.type'
-        yield Finding('error', place, _unknown_name(registry, name, owner or scope))
-        return
-    if not owner and bare in LOOKALIKES and not _is_own(cls, scope):
-        others = [s for s in SCOPES if bare in _own_names(registry, s)]
-        if others:
-            yield Finding(
-                'warning',
-                f'{key}.type',
-                f"'{name}' is {cls.__module__}.{bare} in scope {scope}, but {' and '.join(others)} "
-                f"has another class of this name; write '{others[0]}.{bare}' if you mean that one, "
-                f"or 'mmengine.{bare}' for this one",
-            )
-    if kind != 'constructor':  # it is given the whole optim_wrapper
-        yield from _check_arguments(cls, part, key, kind)
+        found = explain_unknown(registry, name, place.scope)
+        yield found if isinstance(found, Finding) else Finding(place.level, key, found)
+        return None
+    if name in LOOKALIKES and (others := lookalikes(registry, cls, name, place.scope)):
+        yield Finding(
+            'warning',
+            key,
+            f"'{name}' is {cls.__module__}.{name} in scope {place.scope}, but "
+            f"{' and '.join(others)} has another class of this name; write '{others[0]}.{name}' "
+            f"if you mean that one, or 'mmengine.{name}' for this one",
+        )
+    if place.kind != 'constructor':  # it is given the whole optim_wrapper
+        yield from _check_arguments(cls, part, place)
+    return cls
 
 
-def _check_arguments(cls, part: dict, key: str, kind: str) -> Iterator[Finding]:
-    known = _arguments(cls)
+def _check_arguments(cls, part: dict, place: Place) -> Iterator[Finding]:
+    for name in flags_of(cls) & set(part):
+        if isinstance(part[name], str) and part[name].lower() in BOOLEANS:
+            yield Finding(place.level, f'{place.key}.{name}', explain_flag(part[name]))
+    known = takes_arguments(cls)
     if known is None:
         return
-    known = known | GIVEN | BUILDER_READS.get(kind, set())
-    for name in sorted(set(part) - known):
+    known = known | GIVEN | BUILDER_READS.get(place.kind, set())
+    unknown = sorted(map(str, set(part) - known))
+    if unknown and inspect.isclass(cls) and (missing := optional_packages(cls.__module__)):
+        message = f'{cls.__name__} needs {" and ".join(missing)}; install it with pip'
+        yield Finding(place.level, f'{place.key}.type', message)
+        return
+    for name in unknown:
         close = get_close_matches(name, known, 1, 0.6)
         advice = f"did you mean '{close[0]}'?" if close else 'remove it'
-        yield Finding('error', f'{key}.{name}', f'{cls.__name__} takes no {name!r}; {advice}')
+        yield Finding(
+            place.level, f'{place.key}.{name}', f'{cls.__name__} takes no {name!r}; {advice}'
+        )
 
 
-def _arguments(cls) -> set[str] | None:
-    """Return the names that a class or function takes; None if it takes any."""
-    if inspect.isclass(cls):
-        parameters, takes_any = constructor_parameters(cls)
-        return None if takes_any and cls.__name__ not in REFUSE_OTHERS else set(parameters)
-    parameters = inspect.signature(cls).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return None if takes_any else set(parameters)
-
-
-def find_class(registry: Registry, name, scope: str):
-    """Return the class that a ``type`` names in ``scope``, None if there is none.
-
-    A name with another prefix than the known scopes is looked up as MMEngine does: as a scope or as
-    the path of a module.
-    """
-    if not isinstance(name, str):
-        return name
-    owner, _, bare = name.rpartition('.')
-    if owner and owner not in (*SCOPES, 'mmengine'):
-        with suppress(Exception):  # whatever the import of a user's module raises
-            return registry.get(name)
-        return None
-    return _find(registry, bare, owner or scope)
-
-
-def _find(registry: Registry, name: str, scope: str):
-    """Return what ``name`` is in ``scope``: in the package's registry, else in its parent's."""
-    return (_child(registry, scope) or registry).get(name)
-
-
-def _child(registry: Registry, scope: str) -> Registry | None:
-    """Import a package and return its registry below MMEngine's."""
-    if scope != 'mmengine':
-        with suppress(ImportError):
-            import_module(f'{scope}.registry')
-    child = registry._search_child(scope)
-    if child is not None:
-        child.import_from_location()
-    return child
-
-
-def _names(registry: Registry, scope: str) -> set[str]:
-    """Return the names in a package's own registry."""
-    child = _child(registry, scope)
-    return set(child.module_dict) if child is not None and child is not registry else set()
-
-
-def _own_names(registry: Registry, scope: str) -> set[str]:
-    """Return the names of a package's own classes, without others that it registers again."""
-    child = _child(registry, scope)
-    return {name for name in _names(registry, scope) if _is_own(child.module_dict[name], scope)}
-
-
-def _is_own(cls, scope: str) -> bool:
-    return cls.__module__.split('.')[0] in (scope, 'torch')
-
-
-def _unknown_name(registry: Registry, name: str, scope: str) -> str:
-    bare = name.rpartition('.')[2]
-    elsewhere = [s for s in SCOPES if s != scope and _find(registry, bare, s) is not None]
-    if elsewhere:
-        return f"{scope} has no '{bare}'; did you mean '{elsewhere[0]}.{bare}'?"
-    known = set(registry.module_dict).union(*(_names(registry, s) for s in SCOPES))
-    close = get_close_matches(bare, known, 1, 0.6)
-    advice = f"; did you mean '{close[0]}'?" if close else '; is it imported (custom_imports)?'
-    return f"{scope} has no '{bare}' in its registry {registry.name!r}{advice}"
+def _short(value) -> str:
+    text = repr(dict(value))
+    return text if len(text) <= 60 else f'{text[:60]}...'

@@ -12,10 +12,6 @@ from beit_mm.preflight.config.parts import backbone_in, tokenizer_in
 
 def check_numbers(config: Config, world_size: int) -> Iterator[Finding]:
     """Yield numbers that are text, and batch sizes, grids and vocabularies that disagree."""
-    for key in ('model', 'optim_wrapper', 'train_cfg', 'auto_scale_lr', 'train_dataloader'):
-        if config.get(key) is not None and not isinstance(config[key], Mapping):
-            yield Finding('error', key, f'{config[key]!r}; expected a dict')
-            return
     yield from _types(config)
     yield from _total_batch(config, world_size)
     yield from _two_views(config)
@@ -25,19 +21,20 @@ def check_numbers(config: Config, world_size: int) -> Iterator[Finding]:
 def _types(config: Config) -> Iterator[Finding]:
     for key in (
         *('optim_wrapper.optimizer.lr', 'optim_wrapper.optimizer.weight_decay'),
-        *('train_dataloader.batch_size', 'train_cfg.max_iters', 'train_cfg.max_epochs'),
+        'train_dataloader.batch_size',
     ):
         if isinstance(value := value_at(config, key), str):
             yield Finding('error', key, f'{value!r} is text; write the number without quotes')
 
 
 def _total_batch(config: Config, world_size: int) -> Iterator[Finding]:
-    scale = config.get('auto_scale_lr') or {}
-    base = scale.get('base_batch_size')
-    batch = (config.get('train_dataloader') or {}).get('batch_size')
-    if not base or not isinstance(batch, int) or scale.get('enable'):
+    base = value_at(config, 'auto_scale_lr.base_batch_size')
+    batch = value_at(config, 'train_dataloader.batch_size')
+    accumulated = value_at(config, 'optim_wrapper.accumulative_counts') or 1
+    if not all(isinstance(number, int) and number > 0 for number in (base, batch, accumulated)):
         return
-    accumulated = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    if value_at(config, 'auto_scale_lr.enable'):
+        return
     total = batch * world_size * accumulated
     if total != base:
         yield Finding(
@@ -55,7 +52,7 @@ def _two_views(config: Config) -> Iterator[Finding]:
     if backbone is None or tokenizer is None:
         return
     patch, stride = backbone.get('patch_size'), tokenizer.stride
-    if patch is None:
+    if not is_size(patch):
         return
     for key, pipeline in walk_pipelines(config):
         crop = find_transform(pipeline, 'TwoViewResizedCrop')
@@ -63,7 +60,17 @@ def _two_views(config: Config) -> Iterator[Finding]:
         if crop is None or mask is None:
             continue
         size, token_size = crop[1].get('size'), crop[1].get('token_size')
+        if not is_size(size):
+            continue
         grid = _divide(size, patch)
+        if any(side % 1 for side in grid):
+            yield Finding(
+                'error',
+                f'{key}.{crop[0]}.size',
+                f'{size} is no multiple of patch_size={patch} of the backbone; set '
+                f'size={_nearest(size, patch)}, or another patch_size',
+            )
+            continue
         if grid != _pair(mask[1].get('grid')):
             yield Finding(
                 'error',
@@ -71,7 +78,7 @@ def _two_views(config: Config) -> Iterator[Finding]:
                 f'{mask[1].get("grid")}, but size={size} / patch_size={patch} gives '
                 f'{_text(grid)} patches; set grid={tuple(round(side) for side in grid)}',
             )
-        if stride and token_size and _divide(token_size, stride) != grid:
+        if stride and is_size(token_size) and _divide(token_size, stride) != grid:
             yield Finding(
                 'error',
                 f'{key}.{crop[0]}.token_size',
@@ -92,7 +99,7 @@ def _vocabulary(config: Config) -> Iterator[Finding]:
         return
     named = f'but {tokenizer.key}.vocab_size={wanted}'
     own = value_at(config, 'model.head.vocab_size')
-    if own and own != wanted:
+    if isinstance(own, int) and own != wanted:
         message = f'{own}, {named}; the head predicts ids of this tokenizer, set them equal'
         yield Finding('error', 'model.head.vocab_size', message)
     for name in ('val_evaluator', 'test_evaluator'):
@@ -103,12 +110,28 @@ def _vocabulary(config: Config) -> Iterator[Finding]:
                 yield Finding('error', f'{name}.vocab_size', f'{size}, {named}; set them equal')
 
 
-def _divide(size, by: int) -> tuple[float, ...]:
-    return tuple(side / by for side in _pair(size))
+def is_size(value) -> bool:
+    """Return whether it is a length of at least 1, or a pair of these."""
+    sides = value if isinstance(value, list | tuple) else [value]
+    return 1 <= len(sides) <= 2 and all(
+        isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides
+    )
+
+
+def _divide(size, by) -> tuple[float, ...]:
+    return tuple(side / one for side, one in zip(_pair(size), _pair(by), strict=True))
+
+
+def _nearest(size, by) -> int | tuple[int, ...]:
+    """Return the size next to ``size`` that ``by`` divides."""
+    sides = zip(_pair(size), _pair(by), strict=True)
+    near = tuple(max(round(side / one), 1) * one for side, one in sides)
+    return near if isinstance(size, list | tuple) else near[0]
 
 
 def _pair(size) -> tuple:
-    return tuple(size) if isinstance(size, list | tuple) else (size, size)
+    sides = tuple(size) if isinstance(size, list | tuple) else (size,)
+    return sides * 2 if len(sides) == 1 else sides
 
 
 def _text(grid: tuple) -> str:

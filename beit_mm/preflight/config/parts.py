@@ -10,7 +10,8 @@ from beit_mm.contracts import Backbone, Target
 from beit_mm.contracts.config_walk import class_name
 from beit_mm.contracts.constructor import with_defaults
 from beit_mm.contracts.target import is_target_class
-from beit_mm.preflight.config.names import DEFAULT_PREPROCESSORS, find_class
+from beit_mm.preflight.config.classes import find_class
+from beit_mm.preflight.config.names import DEFAULT_PREPROCESSORS
 
 
 class TokenizerConfig(NamedTuple):
@@ -68,12 +69,19 @@ def preprocessor_in(config: Config) -> dict[str, Any] | None:
     """
     model = config.get('model')
     inside = model.get('data_preprocessor') if isinstance(model, Mapping) else None
-    given = config.get('data_preprocessor') or inside
+    given = inside or config.get('data_preprocessor')  # as the runner chooses
     if not isinstance(given, Mapping):
         return None
     default = DEFAULT_PREPROCESSORS.get(config.get('default_scope'))
     given = {**given, 'type': given.get('type') or default}
     return dict(_with_defaults(given, config), type=class_name(given))
+
+
+def preprocessor_key(config: Mapping) -> str:
+    """Return the key of the preprocessor in a config. MMEngine prefers the one inside the model."""
+    model = config.get('model')
+    inside = isinstance(model, Mapping) and model.get('data_preprocessor')
+    return 'model.data_preprocessor' if inside else 'data_preprocessor'
 
 
 def _with_defaults(part: Mapping, config: Config) -> dict[str, Any]:

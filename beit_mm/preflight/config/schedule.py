@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from mmengine.config import Config
 
 from beit_mm.contracts import Finding
+from beit_mm.preflight.config.keys import value_at
 
 
 def check_schedule(config: Config) -> Iterator[Finding]:
@@ -18,14 +19,14 @@ def check_schedule(config: Config) -> Iterator[Finding]:
     schedulers = [scheduler for scheduler in given if isinstance(scheduler, Mapping)]
     for number, scheduler in enumerate(schedulers):
         yield from _units(scheduler, f'param_scheduler.{number}', unit)
-    if isinstance(train.get(unit), int | float):
+    if is_number(train.get(unit)):
         yield from _ends(schedulers, unit, train[unit])
     yield from _checkpoints(config, unit)
 
 
 def _units(scheduler: Mapping, key: str, unit: str) -> Iterator[Finding]:
     by_epoch, begin = scheduler.get('by_epoch', True), scheduler.get('begin', 0)
-    if isinstance(scheduler.get('end'), int | float) and scheduler['end'] <= begin:
+    if is_number(begin) and is_number(scheduler.get('end')) and scheduler['end'] <= begin:
         yield Finding(
             'error',
             f'{key}.end',
@@ -34,7 +35,7 @@ def _units(scheduler: Mapping, key: str, unit: str) -> Iterator[Finding]:
         )
     if by_epoch and unit == 'max_iters' and not scheduler.get('convert_to_iter_based'):
         yield Finding(
-            'error',
+            'warning',
             f'{key}.by_epoch',
             'True, but a loop of iterations has no epochs that the schedule could count: it '
             'stays at its beginning; set by_epoch=False, and begin and end in iterations',
@@ -47,11 +48,14 @@ def _ends(schedulers: list[Mapping], unit: str, length: float) -> Iterator[Findi
     for number, scheduler in enumerate(schedulers):
         if scheduler.get('by_epoch', True) != (unit == 'max_epochs'):
             continue
-        (name, end), begin = _find_end(scheduler), scheduler.get('begin', 0)
+        begin = scheduler.get('begin', 0)
+        if not is_number(begin):
+            continue
+        name, end = _find_end(scheduler, begin)
         key = f'param_scheduler.{number}'
-        if isinstance(end, int | float):
+        if is_number(end):
             begins[f'{key}.{name}'], ends[f'{key}.{name}'] = begin, end
-        elif end is None and isinstance(begin, int | float) and begin >= length:
+        elif end is None and begin >= length:
             yield Finding(
                 'warning',
                 f'{key}.begin',
@@ -78,19 +82,23 @@ def _ends(schedulers: list[Mapping], unit: str, length: float) -> Iterator[Findi
         )
 
 
-def _find_end(scheduler: Mapping) -> tuple[str, int | None]:
+def _find_end(scheduler: Mapping, begin: float) -> tuple[str, float | None]:
     """Return the argument that says when a schedule is over, and when; None for never."""
-    begin, end = scheduler.get('begin', 0), scheduler.get('end')
-    period = scheduler.get('T_max')
-    if isinstance(period, int) and (end is None or begin + period < end):
+    end, period = scheduler.get('end'), scheduler.get('T_max')
+    if is_number(period) and (not is_number(end) or begin + period < end):
         return 'T_max', begin + period
-    if scheduler.get('milestones'):
-        return 'milestones', max(scheduler['milestones'])
+    milestones = scheduler.get('milestones')
+    if isinstance(milestones, list | tuple) and milestones and all(map(is_number, milestones)):
+        return 'milestones', max(milestones)
     return 'end', end
 
 
+def is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _checkpoints(config: Config, unit: str) -> Iterator[Finding]:
-    hook = (config.get('default_hooks') or {}).get('checkpoint')
+    hook = value_at(config, 'default_hooks.checkpoint')
     if unit == 'max_iters' and isinstance(hook, Mapping) and hook.get('by_epoch', True):
         yield Finding(
             'warning',

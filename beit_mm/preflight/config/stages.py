@@ -11,7 +11,12 @@ from beit_mm.checkpoints.description import differences, join_facts, tokenizer_f
 from beit_mm.contracts import Finding
 from beit_mm.contracts.config_walk import class_name
 from beit_mm.contracts.constructor import with_defaults
-from beit_mm.preflight.config.parts import backbone_in, preprocessor_in, tokenizer_in
+from beit_mm.preflight.config.parts import (
+    backbone_in,
+    preprocessor_in,
+    preprocessor_key,
+    tokenizer_in,
+)
 
 
 def check_stages(config: Config) -> Iterator[Finding]:
@@ -25,7 +30,7 @@ def check_stages(config: Config) -> Iterator[Finding]:
     mode = report.get('between_stages', 'report') if isinstance(report, Mapping) else 'ignore'
     if mode == 'ignore' or not isinstance(config.get('model'), Mapping):
         return
-    key = 'data_preprocessor' if config.get('data_preprocessor') else 'model.data_preprocessor'
+    key = preprocessor_key(config)
     here = None
     for part, source, prefix in _sources(config):
         found = read_description(source)

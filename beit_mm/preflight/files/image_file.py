@@ -4,19 +4,25 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from beit_mm.contracts import Finding
+from beit_mm.contracts import Finding, UserError
+from beit_mm.datasets.image_files import (
+    ImageTooLargeError,
+    advise_package,
+    check_pixels,
+    open_image,
+    refuse_unreadable,
+)
 from beit_mm.datasets.transforms import LoadMultiBandImage
 
-Image.init()
 ORIENTATION = 0x0112  # of EXIF
-BITS_PER_SAMPLE = 258  # of TIFF
+BITS_PER_SAMPLE, SAMPLE_FORMAT = 258, 339  # of TIFF
+LOAD_BANDS = 'read it by beit_mm.LoadMultiBandImage (docs/any_channels.md)'
 SAME_FORMAT = dict(MPO='JPEG', JPEG2000='JPEG2000', DIB='BMP')
 
 
@@ -52,7 +58,12 @@ class ImageFacts:
 def read_file(path: str, what: str = '') -> tuple[bytes | None, Finding | None]:
     """Return the content, or why there is none; ``what`` begins the kind of the finding."""
     try:
+        refuse_unreadable(path)
         content = Path(path).read_bytes()
+    except ImageTooLargeError as error:
+        return None, Finding('error', path, str(error), f'{what}decompression-bomb')
+    except UserError as error:
+        return None, Finding('error', path, str(error), f'{what}unreadable')
     except FileNotFoundError:
         message = 'the data set names it, but there is no such file; restore or remove its entry'
         return None, Finding('error', path, message, f'{what}missing')
@@ -73,9 +84,12 @@ def check_image(
         return _check_bands(path, content, loader)
     found, image = decode(path, content)
     if image is None:
-        return found, None
+        broken = found[-1].kind != 'undecodable' or _is_known(content)
+        other = None if broken else _check_other(path, content, loader)
+        return other or (found, None)
     found += _check_format(path, content, image, loader)
-    if loader.backend == 'cv2' and cv2_cannot(content):
+    wide = any(finding.kind == 'sixteen-bit' for finding in found)
+    if loader.backend == 'cv2' and not wide and cv2_cannot(content):
         message = (
             f'OpenCV cannot read this {image.format} file, Pillow can; set imdecode_backend='
             "'pillow' of LoadImageFromFile, or convert the file"
@@ -84,6 +98,8 @@ def check_image(
     facts = ImageFacts((image.height, image.width), orientation_of(image))
     turned = loader.turns and facts.orientation >= 5
     found += _check_size(path, facts.size[::-1] if turned else facts.size, loader)
+    if not any(finding.level == 'error' for finding in found):
+        found += _check_content(path, np.asarray(image))
     return found, facts
 
 
@@ -93,18 +109,17 @@ def decode(path: str, content: bytes, what: str = '') -> tuple[list[Finding], Im
     try:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter('always')
-            with Image.open(BytesIO(content)) as image:
+            check_pixels(content)
+            with open_image(content) as image:
                 image.verify()  # check sums of PNG
-            image = Image.open(BytesIO(content))
+            image = open_image(content)
             image.load()
-    except Image.DecompressionBombError as error:
-        message = (
-            f'{_pixels(error)} in {len(content)} bytes: a decompression bomb, or far too large to '
-            'load in training; not decoded. Scale it down or remove it'
-        )
+    except ImageTooLargeError as error:
+        message = f'{error} ({len(content)} bytes; not decoded)'
         return [Finding('error', path, message, f'{what}decompression-bomb')], None
     except UnidentifiedImageError:
-        message = f'is no image (it begins with {content[:12]!r}); restore or remove it'
+        advice = advise_package(content) or 'restore or remove it'
+        message = f'is no image that Pillow can read (it begins with {content[:12]!r}); {advice}'
         return [Finding('error', path, message, f'{what}undecodable')], None
     except Exception as error:  # a decoder may raise anything on a broken file
         kind = 'truncated' if _is_cut_off(error, content) else 'undecodable'
@@ -147,6 +162,7 @@ def other_format(path: str, image: Image.Image) -> str | None:
 
 
 def cv2_cannot(content: bytes) -> bool:
+    """Tell if OpenCV cannot decode ``content``, whose pixels have been counted."""
     try:
         return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is None
     except cv2.error:
@@ -162,7 +178,10 @@ def _check_format(
     if not loader.eight_bit:
         return
     bits = bits_of(content, image)
-    if bits > 8:
+    if image.format == 'TIFF' and 2 in image.tag_v2.get(SAMPLE_FORMAT, ()):
+        message = 'has signed values, of which LoadImageFromFile makes others; ' + LOAD_BANDS
+        yield Finding('error', path, message, 'sixteen-bit')
+    elif bits > 8:
         message = (
             f'has {bits} bits a channel, LoadImageFromFile makes 8 of them (its darkest '
             '256th becomes all black); convert it, or read it by beit_mm.LoadMultiBandImage'
@@ -196,24 +215,74 @@ def _check_size(path: str, size: tuple[int, int], loader: Loader) -> list[Findin
     return []
 
 
+def _check_other(
+    path: str, content: bytes, loader: Loader
+) -> tuple[list[Finding], ImageFacts | None] | None:
+    """Check an image that Pillow cannot read, but OpenCV or tifffile can; None if they cannot."""
+    try:
+        check_pixels(content)
+        img = LoadMultiBandImage().decode(path, content)
+    except UserError:
+        return None
+    values = f'{img.shape[2]} bands of type {img.dtype}'
+    can = loader.backend == 'cv2' and not cv2_cannot(content)
+    try:
+        LoadMultiBandImage().take_bands(img, path)
+    except UserError as error:
+        message = f'has {values}, of which none is read: {str(error).removeprefix(f"{path} ")}'
+        found = [Finding('error', path, message, 'undecodable')]
+        return found, ImageFacts(img.shape[:2])
+    if not can:
+        message = f'has {values}, which LoadImageFromFile cannot read; {LOAD_BANDS}'
+        found = [Finding('error', path, message, 'multi-band')]
+    elif loader.eight_bit and img.dtype != np.uint8:
+        message = f'has {values}, of which LoadImageFromFile makes 8 bits; {LOAD_BANDS}'
+        found = [Finding('error', path, message, 'sixteen-bit')]
+    elif loader.eight_bit and img.shape[2] not in (1, 3):
+        message = f'has {values}, of which LoadImageFromFile makes three; {LOAD_BANDS}'
+        found = [Finding('warning', path, message, 'multi-band')]
+    else:
+        found = []
+    size = img.shape[:2]
+    return [*found, *_check_size(path, size, loader)], ImageFacts(size)
+
+
+def _is_known(content: bytes) -> bool:
+    """Tell if Pillow knows the format and all its kinds, so that what it cannot read is broken."""
+    try:
+        with open_image(content) as image:
+            return image.format != 'TIFF'
+    except UnidentifiedImageError:
+        return False
+    except Exception:
+        return True
+
+
 def _check_bands(
     path: str, content: bytes, loader: Loader
 ) -> tuple[list[Finding], ImageFacts | None]:
     try:
         img = loader.bands.transform(dict(img_path=path))['img']
+    except ImageTooLargeError as error:
+        message = str(error).removeprefix(f'{path} ')
+        return [Finding('error', path, message, 'decompression-bomb')], None
     except Exception as error:  # a decoder may raise anything on a broken file
         message = str(error).removeprefix(f'{path} ')
         return [Finding('error', path, message, 'undecodable')], None
     size = img.shape[:2]
-    return _check_size(path, size, loader), ImageFacts(size)
+    found = [*_check_size(path, size, loader), *_check_content(path, img)]
+    return found, ImageFacts(size)
+
+
+def _check_content(path: str, img: np.ndarray) -> list[Finding]:
+    if (img != img[:1, :1]).any():
+        return []
+    values = ', '.join(f'{value:g}' for value in np.ravel(img[0, 0] * 1.0)[:8])
+    message = f'is constant: all pixels are {values}; remove it unless it is meant to be'
+    return [Finding('warning', path, message, 'constant')]
 
 
 def _is_cut_off(error: Exception, content: bytes) -> bool:
     if re.search(r'truncat|end of file|not enough|cut off', str(error).lower()):
         return True
     return content.startswith(b'\x89PNG') and b'IEND' not in content[-12:]
-
-
-def _pixels(error: Exception) -> str:
-    number = re.search(r'\((\d+) pixels\)', str(error))
-    return f'{int(number[1]):,} pixels' if number else str(error)

@@ -15,6 +15,7 @@ from beit_mm.contracts.config_walk import (
     find_transform,
     leaf_dataset_configs,
 )
+from beit_mm.datasets.image_folder import read_lines
 from beit_mm.datasets.transforms import LoadMultiBandImage
 from beit_mm.preflight.files.image_file import Loader
 from beit_mm.preflight.files.mask_file import MaskRules
@@ -83,7 +84,7 @@ def _read(config: Config, name: str, part: DatasetConfig) -> Split:
     own = vars(dataset)  # of a class of another library, which may lack any of these
     prefix = own.get('data_prefix') or {}
     split.mask_roots = [prefix['seg_map_path']] if prefix.get('seg_map_path') else []
-    split.roots = [prefix.get('img_path') or own.get('data_root', '')]
+    split.roots = own.get('roots') or [prefix.get('img_path') or own.get('data_root', '')]
     split.listed = bool(settings.get('file_list')) or os.path.isfile(own.get('ann_file') or '')
     split.class_folders = {
         os.path.join(split.roots[0], folder): label
@@ -164,6 +165,7 @@ def _num_classes(model: dict) -> int | None:
 def _why_broken(key: str, settings: dict, error: Exception) -> Iterator[Finding]:
     """Explain the error with which a data set could not be built."""
     root = settings.get('data_root') or ''
+    root = root if isinstance(root, str | os.PathLike) else next(iter(root), '')
     if settings.get('ann_file'):
         found = list(_wrong_annotations(key, Path(root, settings['ann_file']), settings))
         if found:
@@ -190,14 +192,16 @@ def _wrong_annotations(key: str, path: Path, settings: dict) -> Iterator[Finding
         message = f'{key}.ann_file: there is no such file; correct it, or data_root'
         yield Finding('error', str(path), message, 'annotations')
     elif path.suffix == '.txt' and path.is_file():
-        lines = path.read_text(encoding='utf-8').splitlines()
+        lines = read_lines(path)
+        lines = lines[:-1] if lines and not lines[-1] else lines
         if not lines:
             message = f'{key}.ann_file is empty; write one image a line, or leave it out'
             yield Finding('error', str(path), message, 'annotations')
         wrong = list(_wrong_lines(lines)) if settings.get('with_label', True) else []
         for number, line in wrong[:20]:
             message = (
-                f'line {number} is {line!r}; expected a path, a space and a label (a whole number)'
+                f'line {number} is {line!r}; expected a path, a space and a label (a whole number; '
+                'for names of classes, their place in metainfo.classes)'
             )
             yield Finding('error', f'{path}:{number}', message, 'annotations')
 

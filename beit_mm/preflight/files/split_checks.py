@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from beit_mm.contracts import Finding
-from beit_mm.datasets.unlabelled_image_folder import IMAGE_EXTENSIONS
+from beit_mm.datasets.image_folder import IMAGE_EXTENSIONS, OTHER_IMAGES, Walk
 from beit_mm.preflight.files.split import Split
 
 
@@ -41,24 +41,30 @@ def check_folders(split: Split) -> Iterator[Finding]:
     """Yield empty folders, and images in the folders that the data set does not read."""
     known = {os.path.realpath(sample.image) for sample in split.samples}
     known |= {os.path.realpath(sample.mask) for sample in split.samples if sample.mask}
+    read = {os.path.splitext(path)[1].lower() for path in known}  # others: of another part
     passed = defaultdict(list)
     for root in (*split.roots, *split.mask_roots):
-        for folder, folders, files in os.walk(root, followlinks=True):
-            folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        walk = Walk(root)
+        for folder, folders, files in walk if os.path.isdir(root) else ():
             if not folders and not files and folder not in split.class_folders:
                 message = 'is empty; copy what belongs there, or remove it'
                 yield Finding('warning', folder, message, 'empty-folder')
             if split.listed or root in split.mask_roots:
                 continue
-            for name in sorted(files):
+            for name in files:
                 ending = os.path.splitext(name)[1].lower()
                 path = os.path.join(folder, name)
-                if ending in IMAGE_EXTENSIONS and os.path.realpath(path) not in known:
+                is_image = ending in (*IMAGE_EXTENSIONS, *OTHER_IMAGES)
+                if is_image and ending not in read and os.path.realpath(path) not in known:
                     passed[ending].append(path)
+        for folder, why in walk.unreadable.items():
+            message = f'cannot be read ({why}), and what is in it is left out; correct permissions'
+            yield Finding('error', folder, message, 'unreadable')
     for ending, paths in sorted(passed.items()):
+        advice = OTHER_IMAGES.get(ending, 'rename them, or add the ending (extensions, img_suffix)')
         message = (
             f'and {len(paths) - 1} more files ending with {ending} are not read by {split.key}; '
-            'convert or rename them, or add the ending (extensions, img_suffix)'
+            f'{advice}'
         )
         yield Finding('warning', paths[0], message, 'passed-over')
 

@@ -1,0 +1,3 @@
+from beit_mm.engine.runners.quiet_runner import QuietRunner
+
+__all__ = ['QuietRunner']

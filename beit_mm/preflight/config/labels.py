@@ -1,0 +1,246 @@
+"""Classes, labels and images: whether heads, losses, metrics and data sets agree on them."""
+
+from collections.abc import Iterator, Mapping
+
+from mmengine.config import Config
+
+from beit_mm.contracts import Finding
+from beit_mm.contracts.config_walk import (
+    class_name,
+    find_transform,
+    leaf_dataset_configs,
+    walk_pipelines,
+)
+from beit_mm.preflight.config.keys import value_at
+from beit_mm.preflight.config.parts import preprocessor_in, preprocessor_key
+
+HEADS = ('head', 'decode_head', 'auxiliary_head')
+LOSSES = ('loss', 'loss_decode')
+BACKGROUND = ('background', 'bg', '_background_', '__background__', 'void')
+# What makes the array that a model sees: loaders, and their arguments that change it.
+COMPARED = (
+    (
+        'load',
+        ('LoadImageFromFile', 'LoadMultiBandImage'),
+        ('color_type', 'to_float32', 'channels', 'bands', 'layout', 'window'),
+    ),
+    ('normalize', ('Normalize',), ('mean', 'std', 'to_rgb')),
+)
+
+
+def check_labels(config: Config, world_size: int = 1) -> Iterator[Finding]:
+    """Yield numbers of classes, weights and ignored values that differ between the parts."""
+    heads = dict(_heads(config))
+    yield from _topk(config, heads)
+    yield from _weights(heads)
+    yield from _auxiliary(heads)
+    yield from _one_class(heads)
+    yield from _soft_labels(config, heads)
+    yield from _ignored(config, heads)
+    yield from _zero_label(config)
+    yield from _without_labels(config)
+    yield from _loaders(config)
+    yield from _sizes(config)
+    yield from _norms(config, world_size)
+
+
+def _heads(config: Config) -> Iterator[tuple[str, Mapping]]:
+    for name in HEADS:
+        part = value_at(config, f'model.{name}')
+        several = isinstance(part, list | tuple)
+        for number, head in enumerate(part if several else [part]):
+            if isinstance(head, Mapping):
+                yield f'model.{name}.{number}' if several else f'model.{name}', head
+
+
+def _metrics(config: Config, name: str) -> Iterator[tuple[str, Mapping]]:
+    given = config.get(name)
+    several = isinstance(given, list | tuple)
+    for number, metric in enumerate(given if several else [given]):
+        if isinstance(metric, Mapping):
+            yield f'{name}.{number}' if several else name, metric
+
+
+def _topk(config: Config, heads: Mapping) -> Iterator[Finding]:
+    classes = _int(heads.get('model.head', {}).get('num_classes'))
+    places = [pair for n in ('val_evaluator', 'test_evaluator') for pair in _metrics(config, n)]
+    asked = [(k, m.get('topk', 1)) for k, m in places if class_name(m) == 'Accuracy']
+    if heads.get('model.head', {}).get('cal_acc') is True:
+        asked.append(('model.head', heads['model.head'].get('topk', 1)))
+    for key, topk in asked if classes else ():
+        most = max(map(_int, topk if isinstance(topk, list | tuple) else [topk]), default=0)
+        if most > classes:
+            message = (
+                f'{topk}, but model.head.num_classes={classes}; at most {classes} can be right'
+            )
+            yield Finding('error', f'{key}.topk', message)
+
+
+def _weights(heads: Mapping) -> Iterator[Finding]:
+    """Compare the number of class weights with that of the classes."""
+    for key, head in heads.items():
+        for place, loss in _losses(key, head):
+            weight, classes = loss.get('class_weight'), _int(head.get('num_classes'))
+            if isinstance(weight, list | tuple) and classes and len(weight) != classes:
+                message = f'has {len(weight)} values, but {key}.num_classes={classes}'
+                yield Finding('error', f'{place}.class_weight', f'{message}; one for each')
+
+
+def _losses(key: str, head: Mapping) -> Iterator[tuple[str, Mapping]]:
+    for name in LOSSES:
+        losses = head.get(name)
+        several = isinstance(losses, list | tuple)
+        for number, loss in enumerate(losses if several else [losses]):
+            if isinstance(loss, Mapping):
+                yield f'{key}.{name}.{number}' if several else f'{key}.{name}', loss
+
+
+def _one_class(heads: Mapping) -> Iterator[Finding]:
+    """Find a softmax over one class, which is 1 whatever the image shows."""
+    for key, head in heads.items():
+        if head.get('num_classes') != 1 or head.get('out_channels', 1) != 1:
+            continue
+        for place, loss in _losses(key, head):
+            if class_name(loss) == 'CrossEntropyLoss' and not loss.get('use_sigmoid'):
+                message = f'a softmax over {key}.num_classes=1 is always 1, so that the loss is 0; '
+                message += 'count what is not of the class as one too, and set 2'
+                yield Finding('warning', place, message)
+
+
+def _auxiliary(heads: Mapping) -> Iterator[Finding]:
+    main = heads.get('model.decode_head', {})
+    for key, head in heads.items():
+        for name, default in (('num_classes', None), ('ignore_index', 255)):
+            own, wanted = head.get(name, default), main.get(name, default)
+            if 'auxiliary' in key and main and own != wanted:
+                message = f'{own}, but model.decode_head.{name}={wanted}; both see the same labels'
+                yield Finding('warning', f'{key}.{name}', message)
+
+
+def _soft_labels(config: Config, heads: Mapping) -> Iterator[Finding]:
+    """Compare the classes of the preprocessor, which makes mixed labels, with those of the head."""
+    own = (preprocessor_in(config) or {}).get('num_classes')
+    classes = heads.get('model.head', {}).get('num_classes')
+    if _int(own) and _int(classes) and own != classes:
+        mixes = bool(value_at(config, 'model.train_cfg.augments'))
+        yield Finding(
+            'error' if mixes else 'warning',
+            f'{preprocessor_key(config)}.num_classes',
+            f'{own}, but model.head.num_classes={classes}: mixed labels have another length than '
+            'the predictions; set them equal',
+        )
+
+
+def _ignored(config: Config, heads: Mapping) -> Iterator[Finding]:
+    """Compare the value of the padding of masks with the one that the loss ignores."""
+    main = heads.get('model.decode_head')
+    if main is None:
+        return
+    ignored, settings = main.get('ignore_index', 255), preprocessor_in(config) or {}
+    padding = {}
+    if settings.get('type') == 'SegDataPreProcessor':
+        padding[f'{preprocessor_key(config)}.seg_pad_val'] = settings.get('seg_pad_val', 255)
+    for key, pipeline in walk_pipelines(config):
+        for number, step in enumerate(pipeline):
+            if class_name(step) == 'LoadSegmentationMask' and 'ignore_index' in step:
+                padding[f'{key}.{number}.ignore_index'] = step['ignore_index']
+            if class_name(step) == 'Pad' and isinstance(step.get('pad_val'), Mapping):
+                padding[f'{key}.{number}.pad_val.seg'] = step['pad_val'].get('seg', 255)
+    for key, value in padding.items():
+        if value != ignored:
+            message = f'{value}, but model.decode_head.ignore_index={ignored}: what is padded '
+            message += 'counts as a class, or is none; set them equal'
+            yield Finding('warning', key, message)
+
+
+def _zero_label(config: Config) -> Iterator[Finding]:
+    """Compare ``reduce_zero_label`` of the data sets, and look for a background class under it."""
+    first = None
+    for part in leaf_dataset_configs(config):
+        step = find_transform(_steps(part.config), 'LoadAnnotations')
+        given = step[1].get('reduce_zero_label') if step else None
+        own = bool(part.config.get('reduce_zero_label', False) if given is None else given)
+        names = part.config.get('metainfo')
+        classes = names.get('classes') if isinstance(names, Mapping) else None
+        if own and isinstance(classes, list | tuple) and classes:
+            if str(classes[0]).lower() in BACKGROUND:
+                message = f'True drops value 0, but class 0 is {classes[0]!r}; set it to False'
+                yield Finding('warning', f'{part.key}.reduce_zero_label', message)
+        if not ('reduce_zero_label' in part.config or given is not None):
+            continue
+        if first is not None and own != first[1]:
+            message = f'{own}, but {first[0]}.reduce_zero_label={first[1]}: labels are shifted by 1'
+            yield Finding('warning', f'{part.key}.reduce_zero_label', message)
+        first = first or (part.key, own)
+
+
+def _without_labels(config: Config) -> Iterator[Finding]:
+    for loader, evaluator in (
+        ('val_dataloader', 'val_evaluator'),
+        ('test_dataloader', 'test_evaluator'),
+    ):
+        judged = any(class_name(metric) == 'Accuracy' for _, metric in _metrics(config, evaluator))
+        for part in leaf_dataset_configs(config, (loader,)) if judged else ():
+            unlabelled = class_name(part.config) == 'UnlabelledImageFolder'
+            if unlabelled or part.config.get('with_label') is False:
+                message = f'has no labels, which {evaluator} needs; give it some, or leave both out'
+                yield Finding('error', part.key, message)
+
+
+def _loaders(config: Config) -> Iterator[Finding]:
+    """Compare how the training and the evaluations load and normalize images."""
+    for verb, types, names in COMPARED:
+        first = None
+        for key, pipeline in walk_pipelines(config):
+            step = next((one for name in types if (one := find_transform(pipeline, name))), None)
+            if step is None:
+                continue
+            own = {name: step[1][name] for name in names if name in step[1]}
+            own = dict(own, type=class_name(step[1]))
+            if first is not None and own != first[1]:
+                message = f'{verb}s by {own}, but {first[0]} by {first[1]}: the model sees other '
+                yield Finding('warning', f'{key}.{step[0]}', f'{message}images; {verb} them alike')
+            first = first or (key, own)
+
+
+def _sizes(config: Config) -> Iterator[Finding]:
+    """Find evaluations in batches whose images keep their own proportions."""
+    if (preprocessor_in(config) or {}).get('type') != 'SegDataPreProcessor':
+        return
+    for name in ('val_dataloader', 'test_dataloader'):
+        batch = value_at(config, f'{name}.batch_size')
+        for key, pipeline in walk_pipelines(config, (name,)):
+            keeps = [s for s in pipeline if class_name(s) == 'Resize' and s.get('keep_ratio')]
+            padded = any(class_name(step) == 'Pad' for step in pipeline)
+            if keeps and not padded and (_int(batch) or 1) > 1:
+                yield Finding(
+                    'warning',
+                    f'{name}.batch_size',
+                    f'{batch}, but {key} keeps the proportions of the images: a batch of several '
+                    'sizes stops the evaluation; set batch_size=1, unless all are of one size',
+                )
+
+
+def _norms(config: Config, world_size: int) -> Iterator[Finding]:
+    """Find batch norms that may see one value per channel, which they refuse in training."""
+    batch = value_at(config, 'train_dataloader.batch_size')
+    scales = value_at(config, 'model.decode_head.pool_scales')
+    norm = value_at(config, 'model.decode_head.norm_cfg.type')
+    scales = scales if isinstance(scales, list | tuple) else []
+    if batch == 1 and 1 in scales and (norm == 'BN' or (norm == 'SyncBN' and world_size == 1)):
+        yield Finding(
+            'error',
+            'train_dataloader.batch_size',
+            f'1, but {norm} of model.decode_head has one value per channel then, where '
+            'pool_scales has 1; take at least 2',
+        )
+
+
+def _steps(part: Mapping) -> list:
+    steps = part.get('pipeline')
+    return [*steps] if isinstance(steps, list | tuple) else []
+
+
+def _int(value) -> int:
+    """Return a positive whole number, 0 for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

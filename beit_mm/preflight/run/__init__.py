@@ -1,0 +1,19 @@
+"""Checks of a runner whose data, model and hooks are built, before its first step."""
+
+from beit_mm.preflight.run.batches import check_batches, check_length
+from beit_mm.preflight.run.class_order import check_class_order
+from beit_mm.preflight.run.filled import describe_filled, filled
+from beit_mm.preflight.run.masks import check_masks
+from beit_mm.preflight.run.metrics import check_metrics
+from beit_mm.preflight.run.weights import check_weights
+
+__all__ = [
+    'check_batches',
+    'check_class_order',
+    'check_length',
+    'check_masks',
+    'check_metrics',
+    'check_weights',
+    'describe_filled',
+    'filled',
+]

@@ -1,0 +1,93 @@
+"""How many batches there are: of the data sets, of the training, of an update."""
+
+from collections.abc import Iterator, Sized
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.hooks import EMAHook
+from mmengine.model import ExponentialMovingAverage
+from torch.utils.data import DataLoader
+
+from beit_mm.contracts import Finding
+from beit_mm.contracts.runner_access import optim_wrappers
+from beit_mm.preflight.config.structure import explain_rare
+
+
+def check_batches(loader: DataLoader, key: str, endless: bool = False) -> Iterator[Finding]:
+    """Yield an error if a process gets no batch, and a warning if an evaluation leaves some out.
+
+    Called on all processes.
+
+    Args:
+        endless: The sampler runs through the epochs without a break, so that every batch is full.
+    """
+    sizes = _sizes(loader)
+    if sizes is None or endless:
+        return
+    batches, samples = sizes
+    own = torch.tensor(batches)
+    if get_world_size() > 1:
+        all_reduce(own, 'min')
+    batch_size, drop = loader.batch_size, loader.drop_last
+    if not own.item():
+        processes = f' of {get_world_size()} processes' if get_world_size() > 1 else ''
+        dropped = f' and {key}.drop_last=True' if drop else ''
+        advice = f'set {key}.drop_last=False or a smaller batch_size' if drop else 'add samples'
+        yield Finding(
+            'error',
+            key,
+            f'gives no batch at all: {samples} samples, batch_size={batch_size}{processes}'
+            f'{dropped}; {advice}',
+        )
+    elif drop and not key.startswith('train') and batch_size and len(loader.sampler) % batch_size:
+        left_out = len(loader.sampler) % batch_size * get_world_size()
+        yield Finding(
+            'warning',
+            f'{key}.drop_last',
+            f'True, so that {left_out} of {samples} samples are never evaluated; set it to False',
+        )
+
+
+def check_length(runner) -> Iterator[Finding]:
+    """Yield what is longer than the whole training: an accumulation, an average of weights."""
+    length = runner.max_iters
+    for wrapper in optim_wrappers(runner):
+        if wrapper._accumulative_counts > length > 0:
+            message = explain_rare(wrapper._accumulative_counts, length)
+            yield Finding('warning', 'optim_wrapper.accumulative_counts', message)
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            yield from _average(hook, runner.max_epochs, length)
+
+
+def _average(hook: EMAHook, epochs: int, length: int) -> Iterator[Finding]:
+    late = hook.begin_iter >= length or (hook.begin_epoch and hook.begin_epoch >= epochs)
+    if late:
+        begin = hook.begin_epoch or hook.begin_iter
+        message = f'begins at {begin}, but the training ends before: it averages nothing'
+        yield Finding('warning', 'custom_hooks: EMAHook', f'{message}; let it begin earlier')
+        return
+    given = hook.ema_cfg
+    if given.get('type') not in ('ExponentialMovingAverage', ExponentialMovingAverage):
+        return
+    momentum, interval = given.get('momentum', 0.0002), given.get('interval', 1)
+    steps = max(length - hook.begin_iter, 0) // interval
+    kept = (1 - momentum) ** steps
+    if kept > 0.5:
+        yield Finding(
+            'warning',
+            'custom_hooks: EMAHook',
+            f'momentum={momentum} in {steps} steps: the average that is evaluated keeps '
+            f'{100 * kept:.0f} % of the weights at the start; take momentum={3 / max(steps, 3):.2g}'
+            ' or more',
+        )
+
+
+def _sizes(loader: DataLoader) -> tuple[int, int] | None:
+    """Return batches of this process and samples; None where a data set or sampler has no end."""
+    if not isinstance(loader, DataLoader) or not isinstance(loader.dataset, Sized):
+        return None
+    try:
+        return len(loader), len(loader.dataset)
+    except TypeError:
+        return None

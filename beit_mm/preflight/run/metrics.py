@@ -1,0 +1,94 @@
+"""The metrics that hooks ask for: whether an evaluation will have them."""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+
+from beit_mm.contracts import Finding
+
+# What the classes of MMPretrain and MMSegmentation return, where it depends on no data.
+IOU = dict(
+    mIoU=('aAcc', 'mIoU', 'mAcc'),
+    mDice=('aAcc', 'mDice', 'mAcc'),
+    mFscore=('aAcc', 'mFscore', 'mPrecision', 'mRecall'),
+)
+
+
+def check_metrics(runner) -> Iterator[Finding]:
+    """Yield an error for each metric that ``save_best`` or another hook asks for in vain.
+
+    It would fail at the first validation otherwise. Metrics of classes that are not known are
+    judged by their prefix alone.
+    """
+    if runner.val_loop is None:
+        return
+    metrics = runner.val_loop.evaluator.metrics
+    for place, name in _wanted(runner):
+        if not any(_may_give(metric, name) for metric in metrics):
+            known = [full for metric in metrics for full in _listed(metric)]
+            close = get_close_matches(name, known, 1, 0.6)
+            hint = f"; did you mean '{close[0]}'?" if close else ''
+            yield Finding(
+                'error',
+                place,
+                f'{name!r} is no metric of val_evaluator, which gives {", ".join(known)}{hint}',
+            )
+
+
+def _wanted(runner) -> Iterator[tuple[str, str]]:
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.save_best:
+            names = hook.save_best if isinstance(hook.save_best, list) else [hook.save_best]
+            for name in names:
+                if name != 'auto':
+                    yield 'default_hooks.checkpoint.save_best', name
+        elif isinstance(hook, EarlyStoppingHook):
+            yield 'custom_hooks: EarlyStoppingHook.monitor', hook.monitor
+
+
+def names_of(metric) -> tuple[str, ...] | None:
+    """Return the names of a metric's values without its prefix; None if they are not known."""
+    own, cls = vars(metric), type(metric).__name__
+    if cls == 'Accuracy' and 'topk' in own:
+        if own.get('thrs') in (None, (0.0,), [0.0]):
+            return tuple(f'top{k}' for k in own['topk'])
+        return None
+    if cls == 'IoUMetric' and 'metrics' in own:
+        return tuple(dict.fromkeys(n for m in own['metrics'] for n in IOU.get(m, ())))
+    return METRICS.get(cls)
+
+
+METRICS = dict(
+    TokenizerQuality=(
+        *('codes_used', 'codes_used_percent', 'dead_codes', 'entropy', 'perplexity'),
+        *('psnr', 'l1', 'ssim'),
+    ),
+    MaskedTokenAccuracy=(
+        *('accuracy', 'loss', 'unigram_entropy', 'gain_over_unigram', 'majority'),
+        *('target_codes', 'target_perplexity'),
+    ),
+)
+
+
+def _may_give(metric, name: str) -> bool:
+    if not isinstance(metric, BaseMetric):
+        return True
+    prefix, _, bare = name.rpartition('/')
+    if metric.prefix:
+        if not name.startswith(f'{metric.prefix}/'):
+            return False
+        bare = name.removeprefix(f'{metric.prefix}/')
+    elif prefix and names_of(metric) is None:
+        return True
+    else:
+        bare = name
+    names = names_of(metric)
+    return names is None or bare in names
+
+
+def _listed(metric) -> list[str]:
+    prefix = f'{metric.prefix}/' if isinstance(metric, BaseMetric) and metric.prefix else ''
+    names = names_of(metric)
+    return [f'{prefix}{name}' for name in names] if names else [f'{prefix}...']
