@@ -5,5 +5,5 @@
 # it was stopped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash tools/setup_env.sh demo
+bash tools/setup_env.sh digits
 exec .venv/bin/python tools/quickstart.py "$@"

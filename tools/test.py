@@ -1,6 +1,6 @@
 """Evaluate a checkpoint with the test data and metrics of its config.
 
-python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--out METRICS.json]
+python tools/test.py CONFIG CHECKPOINT [--out FILE.json|.csv|.pkl] [--show-dir DIR] [--tta]
 bash tools/dist_test.sh CONFIG CHECKPOINT NUM_PROCESSES
 """
 

@@ -1,7 +1,8 @@
 """Train whatever a config describes: a tokenizer, BEiT, a classifier or a segmentor.
 
 python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] [--auto-scale-lr]
-                             [--cfg-options KEY=VALUE ...]
+                             [--max-iters N | --max-epochs N] [--cfg-options KEY=VALUE ...]
+                             [--log-to tensorboard|wandb|mlflow ...]
 bash tools/dist_train.sh CONFIG NUM_PROCESSES
 """
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from beit_mm.checkpoints.store import refuse_link
 from beit_mm.cli.config_options import ConfigOptions
 
 
@@ -36,15 +37,28 @@ def parse_with_launcher(parser: ArgumentParser, arguments: list[str] | None) -> 
 
 
 def choose_work_dir(config: Config, args: Namespace) -> str:
-    """Return ``--work-dir``, else the config's ``work_dir``, else work_dirs/CONFIG_NAME."""
+    """Return ``--work-dir``, else the config's ``work_dir``, else work_dirs/CONFIG_NAME.
+
+    Raises:
+        LinkError: The copy of the config in it would be written through a link.
+    """
     default = str(Path('work_dirs') / Path(args.config).stem)
-    return args.work_dir or config.get('work_dir') or default
+    work_dir = args.work_dir or config.get('work_dir') or default
+    refuse_link(Path(work_dir) / Path(args.config).name)  # where MMEngine writes the config
+    return work_dir
 
 
 def positive_int(text: str) -> int:
     """Return the integer in ``text``, for argparse; it is at least 1."""
     if int(text) < 1:
         raise ArgumentTypeError(f'{text}: expected at least 1')
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """Return the integer in ``text``, for argparse; it is at least 0."""
+    if int(text) < 0:
+        raise ArgumentTypeError(f'{text}: expected 0 or more')
     return int(text)
 
 

@@ -5,16 +5,21 @@ import argparse
 import numpy as np
 
 from beit_mm.cli.arguments import positive_int
-from beit_mm.cli.progress import Progress
-from beit_mm.cli.spread import spread
 from beit_mm.contracts import UserError
 from beit_mm.datasets import UnlabelledImageFolder
+from beit_mm.datasets.image_folder import IMAGE_EXTENSIONS
+from beit_mm.datasets.named_errors import NamedErrors
+from beit_mm.datasets.spread import spread
 from beit_mm.datasets.transforms import LoadMultiBandImage
-from beit_mm.datasets.unlabelled_image_folder import IMAGE_EXTENSIONS
+from beit_mm.progress import Progress
+
+MOST_VALUES, SHARE = 10**6, 99.9  # values that the percentile is taken of
 
 
 def band_statistics(paths: list[str], load: LoadMultiBandImage) -> dict[str, np.ndarray | str]:
     """Return ``mean``, ``std``, ``min`` and ``max`` (bands,) over all pixels, and ``dtype``.
+
+    ``most`` is the value that 99.9 % of at most MOST_VALUES spread values do not exceed.
 
     One pass with the update of Chan, Golub and LeVeque (1979), which loses no digits where the mean
     is large beside the deviation.
@@ -22,10 +27,12 @@ def band_statistics(paths: list[str], load: LoadMultiBandImage) -> dict[str, np.
     Raises:
         UserError: Images differ in their bands or in the type of their values.
     """
+    load = NamedErrors(load)
     count, mean, squares, low, high, dtypes = 0, 0.0, 0.0, np.inf, -np.inf, set()
+    some, share = [], max(MOST_VALUES // max(len(paths), 1), 1)  # values of each image
     with Progress('images', len(paths)) as progress:
         for path in paths:
-            img = load.transform(dict(img_path=path))['img']
+            img = load(dict(img_path=path))['img']
             if count and img.shape[2] != len(mean):
                 raise UserError(
                     f'{path} has {img.shape[2]} bands, but the images before it {len(mean)}; '
@@ -35,18 +42,42 @@ def band_statistics(paths: list[str], load: LoadMultiBandImage) -> dict[str, np.
             values = img.reshape(-1, img.shape[2]).astype(np.float64)
             number, own = len(values), values.mean(0)
             delta, total = own - mean, count + number
-            spread = ((values - own) ** 2).sum(0)
-            squares = squares + spread + delta**2 * count * number / total
+            around = ((values - own) ** 2).sum(0)
+            squares = squares + around + delta**2 * count * number / total
             mean = mean + delta * number / total
             count = total
             low, high = np.minimum(low, values.min(0)), np.maximum(high, values.max(0))
+            some.append(values.ravel()[spread(values.size, share)].astype(np.float32))
             progress.step()
     if len(dtypes) > 1:
         raise UserError(
             f'The images have different types of values: {", ".join(sorted(dtypes))}; one mean and '
             'one standard deviation do not fit them, convert them to one type'
         )
-    return dict(mean=mean, std=np.sqrt(squares / count), min=low, max=high, dtype=dtypes.pop())
+    most = float(np.percentile(np.concatenate(some), SHARE))
+    std = np.sqrt(squares / count)
+    return dict(mean=mean, std=std, min=low, max=high, most=most, dtype=dtypes.pop())
+
+
+def recommend(found: dict) -> list[str]:
+    """Return the lines that say how to bring the values into [0, 1], by the observed range."""
+    low, high = (float(f'{value:.6g}') for value in (found['min'].min(), found['max'].max()))
+    if found['dtype'] == 'uint8':
+        return ['token_scale=255.0,']
+    if low < 0:
+        return [
+            f'token_scale={float(f"{high - low:.6g}")},',
+            f'# values are signed: LoadMultiBandImage(window=({low}, {high})) brings them to '
+            f'[0, {high - low:.6g}]; mean, min and max then are larger by {-low:.6g}',
+        ]
+    lines = [f'token_scale={high or 1.0},']
+    if 0 < found['most'] < 0.5 * high:
+        lines.append(
+            f'# {SHARE} % of the values are at most {found["most"]:.6g}: if larger ones are '
+            f'outliers, take LoadMultiBandImage(window=({low}, {found["most"]:.6g})) and '
+            f'token_scale={found["most"] - low:.6g}'
+        )
+    return lines
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -71,7 +102,4 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ('mean', 'std', 'min', 'max'):
         print(f'{name}={[float(f"{value:.6g}") for value in np.atleast_1d(found[name])]},')
     print(f'# {len(paths)} images, {len(found["mean"])} bands of type {found["dtype"]}')
-    if found['dtype'].startswith('float'):
-        print('# token_scale: the value that is white to the tokenizer, for example the max')
-    else:
-        print(f'token_scale={float(np.iinfo(found["dtype"]).max)},')
+    print(*recommend(found), sep='\n')

@@ -11,13 +11,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from beit_mm.cli.arguments import config_parser, positive_int
 from beit_mm.cli.config_loading import load_config
-from beit_mm.cli.progress import Progress
 from beit_mm.contracts import UserError
 from beit_mm.datasets import SeededViews, TokenCacheWriter
 from beit_mm.datasets.token_cache.cache_files import describe, row_type
 from beit_mm.datasets.token_cache.seeded_views import geometry
 from beit_mm.datasets.transforms import PackMIMInputs
 from beit_mm.models import MaskedImageModel
+from beit_mm.progress import Progress
 from beit_mm.registry import MODELS
 
 

@@ -11,7 +11,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = config_parser('Check a config')
     parser.add_argument('--processes', type=positive_int, default=1, help='that will train')
     args = parser.parse_args(arguments)
-    found = check_config(load_config(args.config, args.cfg_options), args.processes)
+    config = load_config(args.config, args.cfg_options)
+    found = check_config(config, args.processes, files=True)
     for finding in found:
         print(finding)
     errors = sum(finding.level == 'error' for finding in found)

@@ -16,10 +16,9 @@ from mmengine.config import Config
 
 from beit_mm.cli.arguments import config_parser, positive_int
 from beit_mm.cli.config_loading import load_config
-from beit_mm.cli.progress import Progress
-from beit_mm.cli.spread import spread
 from beit_mm.contracts import Finding, UserError
 from beit_mm.contracts.finding import LEVELS
+from beit_mm.datasets.spread import spread
 from beit_mm.preflight.files import (
     Split,
     check_duplicates,
@@ -28,6 +27,7 @@ from beit_mm.preflight.files import (
     check_sample,
     read_splits,
 )
+from beit_mm.progress import Progress
 
 
 def check_config_data(

@@ -1,14 +1,59 @@
 import ast
+import math
 import sys
 import traceback
+from io import StringIO
 from pathlib import Path
 
+import yaml
 from mmengine.config import Config
+from mmengine.fileio import register_handler
+from mmengine.fileio.handlers import YamlHandler
 
 from beit_mm.cli.config_options import merge_options
 from beit_mm.contracts import MissingFileError, UserError
+from beit_mm.contracts.config_walk import DATALOADERS
+from beit_mm.datasets import image_files  # noqa: F401  (restricts Pillow before any data set)
 
+# Default hooks that MMEngine lets a config remove.
+MMENGINE_HOOKS = (
+    *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
+)
+MOST_VALUES = 100_000  # of a YAML config
 CONFIG_FILE = str(Path('mmengine', 'config', 'config.py'))
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Plain data, with the tuples that MMEngine writes."""
+
+
+PlainLoader.add_constructor(
+    'tag:yaml.org,2002:python/tuple',
+    lambda loader, node: tuple(loader.construct_sequence(node, deep=True)),
+)
+
+
+@register_handler(['yaml', 'yml'])  # of Config.fromfile
+class SafeYamlHandler(YamlHandler):
+    """Reads YAML as data; MMEngine's would make any object and call any function it names."""
+
+    def load_from_fileobj(self, file, **kwargs):
+        text = file.read()
+        count = _count_values(yaml.compose(text, Loader=PlainLoader), {})
+        if count > MOST_VALUES:  # each alias is a copy where MMEngine merges configs
+            raise yaml.YAMLError(f'its aliases make more than {MOST_VALUES} values of it')
+        return super().load_from_fileobj(StringIO(text), Loader=PlainLoader)
+
+
+def _count_values(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """Return how many values a YAML node has with its aliases written out."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # if it is inside of itself
+        parts = [part for item in node.value for part in (item if type(item) is tuple else [item])]
+        known[id(node)] = 1 + sum(_count_values(part, known) for part in parts)
+    return known[id(node)]
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
@@ -16,7 +61,8 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
 
     Raises:
         UserError: The file, one of its bases or a module of ``custom_imports`` is missing, a file
-            is not valid Python, or ``options`` do not fit the config. The message names the file.
+            is not valid Python, YAML or JSON, a YAML file names objects, or ``options`` do not fit
+            the config. The message names the file.
     """
     path = Path(path)
     if not path.is_file():
@@ -31,19 +77,43 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
         raise
     if options:
         merge_options(config, options)
+    _leave_out(config)
     return config
+
+
+def _leave_out(config: Config) -> None:
+    """Remove what MMEngine and PyTorch refuse although it is clear what is meant.
+
+    A default hook of this package that is None, as MMEngine's own may be; and options of workers
+    where a dataloader has none.
+    """
+    hooks = config.get('default_hooks')
+    for name in [*hooks] if isinstance(hooks, dict) else ():
+        if hooks[name] is None and name not in MMENGINE_HOOKS:
+            del hooks[name]
+    for name in DATALOADERS:
+        loader = config.get(name)
+        if isinstance(loader, dict) and not loader.get('num_workers'):
+            for option in ('persistent_workers', 'prefetch_factor', 'timeout'):
+                loader.pop(option, None)
 
 
 def _describe_error(path: Path, files: list[Path], error: Exception) -> str | None:
     """Return where and what is wrong, or None if another module than a config has failed."""
+    if isinstance(error, yaml.YAMLError):
+        advice = ''
+        if isinstance(error, yaml.constructor.ConstructorError):
+            advice = '; YAML is read as plain data: write an object with tags as a Python config'
+        return f'{path}, or a base of it: {" ".join(str(error).split())}{advice}'
     if isinstance(error, ImportError) and error.__cause__:  # of custom_imports
         missing = error.__cause__.__context__
         name = missing.name if isinstance(missing, ImportError) else None
-        if str(error.__cause__) != f'Failed to import {name}':
+        wanted = str(error.__cause__).removeprefix('Failed to import ')
+        if not name or not f'{wanted}.'.startswith(f'{name}.'):
             return None
         return (
-            f'{path}: custom_imports has {name!r}, but no such module is found; name its '
-            f'folder: PYTHONPATH=FOLDER:$PYTHONPATH python {sys.argv[0]} ...'
+            f'{path}: custom_imports has {wanted!r}, but there is no module {name!r}; install its '
+            f'package, or name its folder: PYTHONPATH=FOLDER:$PYTHONPATH python {sys.argv[0]} ...'
         )
     frames = traceback.extract_tb(error.__traceback__)
     places = [frame for frame in frames if Path(frame.filename) in files]

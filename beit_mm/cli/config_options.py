@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 from mmengine.config import Config, DictAction
 
 from beit_mm.contracts import UserError
+from beit_mm.preflight.config.structure import BOOLEANS
 
 
 class ConfigOptions(DictAction):
@@ -46,6 +47,7 @@ def merge_options(config: Config, options: dict) -> None:
             if other.startswith(f'{key}.'):
                 raise UserError(f'--cfg-options has both {key} and {other}; give one of them')
         _check(whole, key, options)
+        _check_boolean(whole, key, options[key])
     config.merge_from_dict(options)
 
 
@@ -77,6 +79,22 @@ def _check(value, key: str, options: dict) -> None:
                 f'--cfg-options {key}: {place}={value!r} in the config is not a dict and has no '
                 f'{part!r}; add {place}._delete_=True to put a dict in its place'
             )
+
+
+def _check_boolean(value, key: str, given) -> None:
+    """Refuse ``no`` or ``off`` for what is True or False in the config: text counts as True."""
+    for part in key.split('.'):
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return
+    if isinstance(value, bool) and isinstance(given, str) and given.lower() in BOOLEANS:
+        raise UserError(
+            f'--cfg-options {key}={given}: {given!r} is text, which counts as True; write '
+            f'{key}={BOOLEANS[given.lower()]}'
+        )
 
 
 def _name(entry) -> str:

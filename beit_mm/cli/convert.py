@@ -2,11 +2,14 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
+from beit_mm.apis.export.huggingface import make_config
+from beit_mm.apis.export.sizes import POSITIONS, Sizes
 from beit_mm.checkpoints import (
     LAYOUTS,
     OURS,
@@ -14,6 +17,7 @@ from beit_mm.checkpoints import (
     detect,
     fetch,
     for_file,
+    for_part,
     read_checkpoint,
     read_description,
     task_of,
@@ -22,14 +26,15 @@ from beit_mm.checkpoints import (
 )
 from beit_mm.checkpoints.layouts.names import CONSTANT, note_pooling
 from beit_mm.cli.convert_proof import prove, prove_resized, prove_target
-from beit_mm.cli.convert_references import make_hf_config
-from beit_mm.cli.convert_sizes import POSITIONS, Sizes
-from beit_mm.contracts import UserError
+from beit_mm.contracts import UserError, printable
 from beit_mm.contracts.positions import INDEX, TABLE, Grid, resize_pos_embed, resize_table
 
 TASKS = ('pretrain', 'classification', 'segmentation', 'backbone')
 # What other code expects around the names in a pickle: the original its 'model', the rest none.
 KEYS = dict(unilm='model', huggingface=None, timm=None)
+NAMES = ('classes', 'palette')
+# Whose inferencers read them beside the weights.
+WITH_NAMES = (OURS, 'mmpretrain', 'mmseg')
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -65,9 +70,29 @@ def read(paths: list[str]) -> dict[str, Tensor]:
         if both:
             raise UserError(f'{path} and another source both hold {both[0]}')
         if around not in ([], ['state_dict']):
-            print(f'{path}: took the tensors out of {", ".join(around)}')
+            print(printable(f'{path}: took the tensors out of {", ".join(around)}'))
         weights.update(found)
     return weights
+
+
+def read_dataset_meta(paths: list[str]) -> dict | None:
+    """Return class names and colors that the first source with any of them carries.
+
+    MMEngine keeps them in ``meta.dataset_meta``, where inferencers of mmseg and mmpretrain look for
+    them; without it they take the names of a known data set.
+    """
+    for path in paths:
+        checkpoint = read_checkpoint(fetch(path) if '://' in path else path)
+        meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+        meta = meta if isinstance(meta, Mapping) else {}
+        found = meta.get('dataset_meta')
+        if not isinstance(found, Mapping):  # of mmseg and mmcls before 1.0, or the description
+            said = read_description(path) or {}
+            named = {name: said.get(name, meta.get(name.upper())) for name in NAMES}
+            found = {name: value for name, value in named.items() if value is not None}
+        if found.get('classes'):
+            return dict(found)
+    return None
 
 
 def describe(weights: dict[str, Tensor]) -> str:
@@ -166,7 +191,8 @@ def update_description(description: dict, sizes: Sizes, task: str) -> dict:
         description['backbone'] = dict(description['backbone'], img_size=list(sizes.image))
     if task != 'pretrain':  # its tokenizer's weights are not in the file
         description.pop('tokenizer', None)
-    return description
+    is_whole = dict(pretrain='pretraining').get(task, task) == description.get('task')
+    return for_part(description, list(sizes.image), is_whole)
 
 
 def convert(sources: list[str], target: str, args: argparse.Namespace) -> None:
@@ -197,13 +223,17 @@ def convert(sources: list[str], target: str, args: argparse.Namespace) -> None:
     metadata = dict(layout=args.target, source_layout=layout, task=task)
     if description is not None and args.target == OURS:
         metadata.update(for_file(update_description(description, sizes, task), target))
+    names = read_dataset_meta(sources) if task in ('classification', 'segmentation') else None
+    if names is not None and args.target in WITH_NAMES:
+        is_text = target.endswith('.safetensors')
+        metadata['dataset_meta'] = json.dumps(names, default=Tensor.tolist) if is_text else names
     write_weights(result, target, metadata, KEYS.get(args.target, 'state_dict'))
 
     for name, step in steps.items():
-        print(f'{name}: {step.table() if args.report else step.summary()}')
-    print('\n'.join(proofs))
+        print(printable(f'{name}: {step.table() if args.report else step.summary()}'))
+    print(printable('\n'.join(proofs)))
     if args.target == 'huggingface':
-        print(f'its config.json: {json.dumps(make_hf_config(sizes, result))}')
+        print(f'its config.json: {json.dumps(make_config(sizes, result))}')
     if description is not None and 'images' in description:
         images = ', '.join(f'{name} {value}' for name, value in description['images'].items())
         print(f'normalization of its images: {images}')
@@ -213,7 +243,7 @@ def convert(sources: list[str], target: str, args: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     if len(args.paths) == 1:
-        print(describe(read(args.paths)))
+        print(printable(describe(read(args.paths))))
         return
     *sources, target = args.paths
     if Path(target).exists():

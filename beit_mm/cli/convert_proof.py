@@ -5,42 +5,21 @@ import re
 import torch
 from torch import Tensor
 
+from beit_mm.apis.export.proof import TOLERANCE, compare
+from beit_mm.apis.export.sizes import POSITIONS, Sizes
 from beit_mm.checkpoints import LAYOUTS, OURS, task_of
 from beit_mm.cli.convert_references import compute_outputs
-from beit_mm.cli.convert_sizes import POSITIONS, Sizes
-from beit_mm.contracts import UserError
 
-TOLERANCE = 1e-4  # of the largest output, in float32
 HEAD = re.compile(r'(head|decode_head|auxiliary_head)\.')
 
 
-def compare(
+def line_of(
     first: dict[str, Tensor], second: dict[str, Tensor], what: str, tolerance: float = TOLERANCE
 ) -> str:
-    """Return a line about the largest difference between outputs of the same name.
-
-    Args:
-        what: What is compared, for the line and the error.
-        tolerance: Largest difference allowed, of the largest value.
-
-    Raises:
-        UserError: A difference is larger, or there is nothing to compare.
-    """
-    names = sorted(set(first) & set(second))
-    if not names:
-        raise UserError(f'{what}: no output that both have, so it was not proved')
-    worst = 0.0
-    for name in names:
-        a, b = first[name], second[name]
-        scale = b.abs().max().clamp(min=1e-6)
-        error = ((a - b).abs().max() / scale).item() if a.shape == b.shape else float('inf')
-        if not error <= tolerance:
-            raise UserError(
-                f'{what}: {name} differ by {error:.1e} of the largest value, more than '
-                f'{tolerance:.0e}; nothing was written'
-            )
-        worst = max(worst, error)
-    return f'{what}: equal {" and ".join(names)} (differences up to {worst:.0e} of the largest)'
+    """Return a line about the largest difference; raise what :func:`compare` raises."""
+    worst = compare(first, second, what, tolerance)
+    names = ' and '.join(sorted(set(first) & set(second)))
+    return f'{what}: equal {names} (differences up to {worst:.0e} of the largest)'
 
 
 def draw_batch(sizes: Sizes) -> tuple[Tensor, Tensor]:
@@ -64,7 +43,7 @@ def prove(
         plain = LAYOUTS['unilm'].from_ours(ours, task_of(ours), sizes.grid).result
         theirs = compute_outputs('unilm', plain, sizes, x, mask)
         what += " (by the original's steps)"
-    line = compare(theirs, own, what)
+    line = line_of(theirs, own, what)
     if 'logits' in theirs and 'logits' in own or not any(map(HEAD.match, ours)):
         return line
     if 'head.fc.weight' in ours and 'neck.norm.weight' not in ours:
@@ -80,7 +59,7 @@ def prove_resized(
     precision = max(
         (torch.finfo(t.dtype).eps for n, t in resized.items() if n.endswith(POSITIONS)), default=0
     )
-    return compare(
+    return line_of(
         compute_outputs(OURS, source, old, x, mask),
         compute_outputs(OURS, resized, new, x, mask),
         f'source at {new.image[0]} x {new.image[1]} pixels and resized',

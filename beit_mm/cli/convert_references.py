@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from beit_mm.apis.export import huggingface, timm
+from beit_mm.apis.export.sizes import Sizes, build_encoder
 from beit_mm.checkpoints import write_weights
-from beit_mm.cli.convert_sizes import Sizes, build_encoder
 from beit_mm.contracts import UserError
 from beit_mm.contracts.positions import INDEX, TABLE, relative_position_index
 
@@ -96,22 +97,7 @@ def run_original_segmentor(
 def run_timm(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
     from timm.models.beit import Beit
 
-    model = Beit(
-        img_size=sizes.image,
-        patch_size=sizes.patch,
-        in_chans=sizes.channels,
-        num_classes=len(state.get('head.weight', ())),
-        embed_dim=sizes.dims,
-        depth=sizes.layers,
-        num_heads=sizes.heads,
-        qkv_bias=sizes.qkv_bias,
-        mlp_ratio=sizes.mlp_ratio,
-        init_values=0.1 if sizes.layer_scale else None,
-        use_abs_pos_emb=sizes.abs_pos,
-        use_rel_pos_bias=f'blocks.0.attn.{TABLE}' in state,
-        use_shared_rel_pos_bias=f'rel_pos_bias.{TABLE}' in state,
-        use_fc_norm='fc_norm.weight' in state or 'norm.weight' not in state,
-    ).eval()
+    model = Beit(**timm.make_arguments(sizes, state)).eval()
     unused = set() if 'fc_norm.weight' in state else {'fc_norm.weight', 'fc_norm.bias'}
     _load(model, state, unused)
     outputs = dict(tokens=model.forward_features(x))
@@ -123,14 +109,12 @@ def run_huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: 
 
     if sizes.grid[0] != sizes.grid[1] and any(n.endswith(TABLE) for n in state):
         raise UserError(
-            'transformers takes the width of a table of relative positions for its height, so its '
-            'models compute something else on images that are not square; use --img-size with a '
-            'square size, or another layout'
+            f'{huggingface.NOT_SQUARE}; use --img-size with a square size, or another layout'
         )
     # Of a segmentor the encoder alone is read.
     state = {n: t for n, t in state.items() if not n.startswith(SEGMENTOR_ONLY)}
     pretrain, classify = 'lm_head.weight' in state, 'classifier.weight' in state
-    config = transformers.BeitConfig(**make_hf_config(sizes, state))
+    config = transformers.BeitConfig(**huggingface.make_config(sizes, state))
     kind = 'ForMaskedImageModeling' if pretrain else 'ForImageClassification' * classify or 'Model'
     with tempfile.TemporaryDirectory() as folder:
         write_weights(state, Path(folder) / 'model.safetensors')
@@ -148,34 +132,6 @@ def run_huggingface(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: 
     if classify:
         return dict(tokens=model.beit(x).last_hidden_state, logits=model(x).logits)
     return dict(tokens=model(x).last_hidden_state)
-
-
-def make_hf_config(sizes: Sizes, state: Mapping[str, Tensor]) -> dict:
-    """Return what of a BeitConfig follows from the tensors, and our LayerNorm's epsilon."""
-    names = list(state)
-    pretrain = 'lm_head.weight' in state
-    inner_norm = any(n.endswith('layernorm.weight') and 'pooler' not in n for n in names)
-    if pretrain:
-        inner_norm = 'beit.layernorm.weight' in state
-    return dict(
-        vocab_size=sizes.vocab or 8192,
-        num_labels=sizes.classes or 2,
-        hidden_size=sizes.dims,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        intermediate_size=sizes.hidden,
-        image_size=sizes.image[0] if sizes.image[0] == sizes.image[1] else list(sizes.image),
-        patch_size=sizes.patch,
-        num_channels=sizes.channels,
-        layer_scale_init_value=0.1 if sizes.layer_scale else 0.0,
-        use_absolute_position_embeddings=sizes.abs_pos,
-        use_shared_relative_position_bias=any('encoder.relative_position' in n for n in names)
-        or any('shared_position_bias' in n for n in names),
-        use_relative_position_bias=any(n.endswith(TABLE) and '.0.' in n for n in names),
-        use_mask_token=pretrain,
-        use_mean_pooling=not inner_norm,
-        layer_norm_eps=1e-6,
-    )
 
 
 def run_mmpretrain(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from beit_mm.checkpoints import detect, peek, read_description, unwrap
-from beit_mm.contracts import UserError
+from beit_mm.contracts import UserError, printable
 from beit_mm.contracts.digest import plain
 
 
@@ -75,6 +75,6 @@ def main(arguments: list[str] | None = None) -> None:
     if args.config and not facts['config']:
         raise UserError(f'{args.file} holds no config')
     if args.config:
-        print(facts['config'])
+        print(printable(facts['config']))
     else:
-        print(json.dumps(facts, indent=2) if args.json else format_table(facts))
+        print(json.dumps(facts, indent=2) if args.json else printable(format_table(facts)))

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from beit_mm.cli.arguments import positive_int
-from beit_mm.cli.progress import Progress
 from beit_mm.contracts import MissingFileError, MissingPackageError, UserError
+from beit_mm.progress import Progress
 
 # Only files inside scikit-image's wheel.
 TRAIN_PHOTOS = (
@@ -29,7 +29,7 @@ def import_package(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise MissingPackageError(f'{error}; pip install -r requirements/demo.txt') from None
+        raise MissingPackageError(f'{error}; pip install -r requirements/digits.txt') from None
 
 
 def load_photos() -> dict[str, list[np.ndarray]]:
@@ -46,7 +46,7 @@ def load_photo(path: Path) -> np.ndarray:
     photo = cv2.imread(str(path))
     if photo is None:
         raise MissingFileError(
-            f'scikit-image has no readable {path}; install the version of requirements/demo.txt'
+            f'scikit-image has no readable {path}; install the version of requirements/digits.txt'
         )
     return photo
 

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from beit_mm.cli.arguments import positive_float, positive_int
-from beit_mm.cli.progress import Progress
-from beit_mm.contracts import MissingFileError, UserError
+from beit_mm.contracts import MissingFileError, UserError, printable
+from beit_mm.datasets.image_files import check_image_file
+from beit_mm.progress import Progress
 
 ENDINGS = {'.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp', '.webp'}
 
@@ -17,6 +18,10 @@ ENDINGS = {'.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp', '.webp'}
 def read(path: Path) -> np.ndarray:
     if not path.is_file():
         raise MissingFileError(f'There is no {path}; --masks needs one for each image')
+    try:
+        check_image_file(path)
+    except UserError as error:
+        raise UserError(f'{path} {error}') from None
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise UserError(f'{path} is not an image that OpenCV can read')
@@ -90,4 +95,5 @@ def main(arguments: list[str] | None = None) -> None:
             progress.step()
     print(f'{number} tiles of {len(files)} images in {args.out}')
     if small:
-        print(f'{len(small)} images are smaller than a tile and gave none, such as {small[0]}')
+        rest = f'{len(small)} images are smaller than a tile and gave none, such as {small[0]}'
+        print(printable(rest))

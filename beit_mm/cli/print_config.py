@@ -4,7 +4,7 @@ from pathlib import Path
 
 from beit_mm.cli.arguments import config_parser
 from beit_mm.cli.config_loading import load_config
-from beit_mm.contracts import UserError
+from beit_mm.contracts import UserError, printable
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -14,6 +14,6 @@ def main(arguments: list[str] | None = None) -> None:
     if args.save_path and Path(args.save_path).exists():
         raise UserError(f'--save-path: {args.save_path} exists already; name a new file')
     config = load_config(args.config, args.cfg_options)
-    print(config.pretty_text)
+    print(printable(config.pretty_text))
     if args.save_path:
         config.dump(args.save_path)

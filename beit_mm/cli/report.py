@@ -1,37 +1,23 @@
-"""Show the results of the quickstart as a table, pictures and a page (tools/make_report.py)."""
+"""Report on trainings as one page, words and a table in the terminal (tools/report.py)."""
 
 import argparse
-import json
-import random
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
-from mmengine.registry import MODELS
-from mmengine.runner import load_checkpoint
 
-from beit_mm.cli.quickstart import config_of, last_checkpoint
-from beit_mm.contracts import MissingFileError
-from beit_mm.datasets.transforms import BlockwiseMask
-from beit_mm.visualization import (
-    draw_curves,
-    grid,
-    grid_figure,
-    mask_patches,
-    paste_patches,
-    read_scalars,
-    render_page,
-    segmentation_overlay,
-    to_rgb,
-    to_svg,
-)
+from beit_mm.apis.reports import Report, find_runs, pictures, read_run
+from beit_mm.apis.reports.report import default_device
+from beit_mm.contracts import MissingFileError, UserError
+from beit_mm.visualization import grid_figure, to_svg
 
-PREDICTION_TITLES = ['image', 'masked', 'predicted', 'true tokens']
-SEGMENTATION_TITLES = ['image', 'truth', 'pre-trained', 'scratch']
-ROWS = [  # stage, key of its metrics.json, what it is
+MARKS = dict(good='+', unsure='?', bad='!', note='-')
+ROWS = [  # stage of a chain, its figure, what it is
     ('tokenizer', 'tokenizer/codes_used_percent', 'tokenizer: codes used (%)'),
-    ('tokenizer', 'tokenizer/perplexity', 'tokenizer: perplexity (of 256)'),
+    ('tokenizer', 'tokenizer/perplexity', 'tokenizer: perplexity'),
     ('tokenizer', 'tokenizer/psnr', 'tokenizer: PSNR (dB)'),
     ('pretrain', 'mim/accuracy', 'pre-training: masked-token accuracy (%)'),
     ('pretrain', 'mim/loss', 'pre-training: loss (nats)'),
@@ -42,28 +28,39 @@ ROWS = [  # stage, key of its metrics.json, what it is
     ('seg_beit', 'mIoU', 'segmentation, pre-trained: mIoU (%)'),
     ('seg_scratch', 'mIoU', 'segmentation, from scratch: mIoU (%)'),
 ]
-Images = list[np.ndarray]
 
 
-def read_metrics(run: Path) -> list[float]:
-    """Return the figures of ROWS, as tools/test.py wrote them."""
-    figures = []
-    for stage, key, _ in ROWS:
-        path = run / stage / 'metrics.json'
-        if not path.is_file():
-            raise MissingFileError(f'{path} is missing; run tools/quickstart.sh to its end')
-        figures.append(json.loads(path.read_text())[key])
-    return figures
+def make_table(chains: Sequence[Path], is_complete: bool = True) -> list[list[str]]:
+    """Return a row for each of ROWS: what it is, its mean and, over several chains, its range.
 
+    The figures are those of tools/test.py, else of the last validation. Stages that no chain has
+    are left out.
 
-def make_table(runs: list[Path]) -> list[list[str]]:
-    """Return a row for each figure: what it is, its mean and, over several runs, its range."""
-    figures = np.array([read_metrics(run) for run in runs])
+    Args:
+        is_complete: A stage that one chain has and another one lacks is an error; else it is left
+            out.
+
+    Raises:
+        MissingFileError: One chain has a stage that another one lacks.
+    """
     rows = []
-    for (_, _, title), values in zip(ROWS, figures.T, strict=True):
-        rows.append([title, f'{values.mean():.2f}'])
-        if len(runs) > 1:
-            rows[-1].append(f'{values.min():.2f} to {values.max():.2f} over {len(runs)} runs')
+    stages = {stage for stage, _, _ in ROWS}
+    runs = [{stage: read_run(chain / stage, stage) for stage in stages} for chain in chains]
+    for stage, key, title in ROWS:
+        values = [stage_runs[stage].metric(key) for stage_runs in runs]
+        if all(value is None for value in values):
+            continue
+        if None in values and not is_complete:
+            continue
+        if None in values:
+            path = chains[values.index(None)] / stage / 'metrics.json'
+            raise MissingFileError(
+                f'{path} is missing; run tools/quickstart.sh or the chain to its end'
+            )
+        size = runs[0][stage].vocab_size if key == 'tokenizer/perplexity' else None
+        rows.append([title + (f' (of {size})' if size else ''), f'{np.mean(values):.2f}'])
+        if len(chains) > 1:
+            rows[-1].append(f'{min(values):.2f} to {max(values):.2f} over {len(chains)} runs')
     return rows
 
 
@@ -72,142 +69,84 @@ def as_text(table: list[list[str]]) -> str:
     return '\n'.join(line.rstrip() for line in lines)
 
 
-def build(run: Path, stage: str) -> torch.nn.Module:
-    """Return the trained model of a stage in eval mode."""
-    config = config_of(stage)
-    for part in (config.model.get('backbone'), config.model.get('tokenizer')):
-        if part and part.get('init_cfg'):
-            part.init_cfg = None
-    parts = dict(data_preprocessor=config.data_preprocessor, _scope_=config.default_scope)
-    model = MODELS.build(dict(config.model, **parts))
-    load_checkpoint(model, str(last_checkpoint(run / stage)), map_location='cpu', strict=True)
-    return model.eval()
+def write_figure(report: Report, path: Path) -> None:
+    """Draw masked predictions beside segmentations with and without pre-training as an SVG.
+
+    Raises:
+        UserError: The runs are others, or they have no images.
+    """
+    found = {
+        name: next((run for run in report.runs if run.task == task and rule(run)), None)
+        for name, task, rule in (
+            ('masked', 'pretraining', lambda run: True),
+            ('pre-trained', 'segmentation', lambda run: run.is_pretrained),
+            ('scratch', 'segmentation', lambda run: not run.is_pretrained),
+        )
+    }
+    models = {name: run and report.models[run.name] for name, run in found.items()}
+    if None in models.values():
+        raise UserError(
+            f'--figure={path} needs a pre-training and two segmentations, one of them from '
+            'scratch, each with a checkpoint'
+        )
+    masked = models.pop('masked')
+    images, places = report.images(found['scratch'], models['scratch'])
+    if not images:
+        raise UserError(f'--figure={path}: there are no images; give some by --images')
+    truths = report.truths(found['scratch'], places)
+    predicted = pictures.masked_predictions(masked, images)
+    segmented = pictures.segmentations(models, images, truths)
+    rows = [a + b for a, b in zip(predicted.rows, segmented.rows, strict=True)]
+    titles = [*predicted.titles, *segmented.titles]
+    drawn = grid_figure(rows, titles=titles, zoom=2, breaks=[len(predicted.titles)])
+    path.write_text(to_svg(drawn), encoding='utf-8')
 
 
-def normalized(images: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
-    preprocessor = model.data_preprocessor
-    return (images.float() - preprocessor.mean) / preprocessor.std
-
-
-def read_val(data: Path, count: int) -> tuple[torch.Tensor, list[Path]]:
-    """Return images (count, 3, H, W), uint8 RGB, and their files: some of each class in turn."""
-    folders = [sorted(folder.glob('*.png')) for folder in sorted((data / 'val').iterdir())]
-    turns = range(max(map(len, folders)))
-    paths = [folder[turn] for turn in turns for folder in folders if turn < len(folder)][:count]
-    images = [cv2.imread(str(path))[..., ::-1].transpose(2, 0, 1) for path in paths]
-    return torch.from_numpy(np.stack(images)), paths
-
-
-@torch.no_grad()
-def draw_reconstructions(run: Path, data: Path) -> np.ndarray:
-    """Draw images, each beside what its tokens say of it."""
-    images, _ = read_val(data, 20)
-    samples = build(run, 'tokenizer').predict(images.float() / 255)
-    pairs = torch.stack([sample[key] for sample in samples for key in ('image', 'recon')])
-    pictures = list(to_rgb(pairs.numpy()))
-    rows = [pictures[start : start + 8] for start in range(0, len(pictures), 8)]
-    return grid(rows, titles=['image', 'tokens'] * 4, zoom=3)
-
-
-@torch.no_grad()
-def predict_tokens(run: Path, data: Path) -> list[Images]:
-    """Return rows of PREDICTION_TITLES: masked patches are drawn from their predicted tokens."""
-    images, _ = read_val(data, 10)
-    model = build(run, 'pretrain')
-    view = images.float() / 255
-    ids = model.encode(view)
-    random.seed(0)
-    transform = BlockwiseMask(grid=tuple(ids.shape[1:]), num_masked=6, min_block=2)
-    mask = torch.stack([torch.as_tensor(transform.transform({})['mask']) for _ in images])
-    features = model.features(normalized(images, model), mask, mask)
-    predicted = ids.clone()
-    predicted[mask] = model.head.predict(features).argmax(-1)
-    columns = (view, model.tokenizer.decode(predicted), model.tokenizer.decode(ids))
-    columns = [to_rgb(column.numpy()) for column in columns]
-    return [
-        [image, mask_patches(image, hidden), paste_patches(image, guess, hidden), tokens]
-        for image, guess, tokens, hidden in zip(*columns, mask.numpy(), strict=True)
-    ]
-
-
-@torch.no_grad()
-def predict_classes(run: Path, data: Path) -> list[Images]:
-    """Return rows of SEGMENTATION_TITLES."""
-    images, paths = read_val(data, 10)
-    answers = [
-        [cv2.imread(str(data / 'masks' / p.relative_to(data)), cv2.IMREAD_UNCHANGED) for p in paths]
-    ]
-    for stage in ('seg_beit', 'seg_scratch'):
-        model = build(run, stage)
-        metas = [dict(ori_shape=i.shape[1:], img_shape=i.shape[1:]) for i in images]
-        answers.append(model.encode_decode(normalized(images, model), metas).argmax(1).numpy())
-    palette = config_of('seg_beit').metainfo['palette']
-    return [
-        [image, *(segmentation_overlay(image, ids, palette) for ids in masks)]
-        for image, *masks in zip(images.permute(0, 2, 3, 1).numpy(), *answers, strict=True)
-    ]
-
-
-def two_abreast(rows: list[Images], titles: list[str]) -> np.ndarray:
-    pairs = [a + b for a, b in zip(rows[::2], rows[1::2], strict=True)]
-    return grid(pairs, titles=titles * 2, zoom=3)
-
-
-def draw_training(run: Path) -> np.ndarray:
-    return draw_curves(
-        {
-            'tokenizer: MSE': {'': read_scalars(run / 'tokenizer', 'loss_recon')},
-            'tokenizer: codes used': {'': read_scalars(run / 'tokenizer', 'codes_used')},
-            'pre-training: loss (nats)': {'': read_scalars(run / 'pretrain')},
-            'classification: training loss': {
-                'pre-trained': read_scalars(run / 'cls_beit'),
-                'scratch': read_scalars(run / 'cls_scratch'),
-            },
-        },
-        columns=2,
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Report on trainings: one page with all of them')
+    parser.add_argument(
+        'runs', type=Path, nargs='+', help='work dirs, or folders whose subfolders are work dirs'
     )
-
-
-def write_report(run: Path, data: Path, table: list[list[str]], figure: Path | None) -> Path:
-    """Write the pictures and report.html to ``run``, and some pictures to the SVG ``figure``."""
-    predicted, segmented = predict_tokens(run, data), predict_classes(run, data)
-    pictures = dict(
-        reconstructions=draw_reconstructions(run, data),
-        predictions=two_abreast(predicted, PREDICTION_TITLES),
-        segmentations=two_abreast(segmented, SEGMENTATION_TITLES),
-        curves=draw_training(run),
+    parser.add_argument(
+        '--out', type=Path, help='the page (default: report.html in the folder, or here if several)'
     )
-    headings = [
-        'Images and what their tokens say, in turn',
-        'Tokens predicted for masked patches',
-        'Segmentation with 500 masks',
-        'Curves',
-    ]
-    encoded = {}
-    for heading, (name, picture) in zip(headings, pictures.items(), strict=True):
-        encoded[heading] = cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
-        (run / f'{name}.png').write_bytes(encoded[heading])
-    page = run / 'report.html'
-    page.write_text(render_page('BEiT on digit scenes', table, encoded), encoding='utf-8')
-    if figure is not None:
-        rows = [a + b for a, b in zip(predicted, segmented, strict=True)][2:8]
-        titles = PREDICTION_TITLES + SEGMENTATION_TITLES
-        drawn = grid_figure(rows, titles=titles, zoom=2, breaks=[len(PREDICTION_TITLES)])
-        figure.write_text(to_svg(drawn), encoding='utf-8')
-    return page
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description='Report the results of tools/quickstart.py')
-    parser.add_argument('runs', type=Path, nargs='+', help='work dirs of tools/quickstart.py')
-    parser.add_argument('--data', type=Path, default=Path('data/digit_scenes'))
-    parser.add_argument('--table', action='store_true', help='only print the table')
+    parser.add_argument('--images', nargs='+', help="for the pictures, instead of the runs' own")
+    parser.add_argument('--device', default=default_device())
+    parser.add_argument('--table', action='store_true', help='only print the table of chains')
     parser.add_argument('--figure', type=Path, help='write predictions and masks to this SVG too')
-    args = parser.parse_args()
-    table = make_table(args.runs)
-    page = None
-    if not args.table:
-        page = write_report(args.runs[0], args.data, table, args.figure)
-    print(f'\n{as_text(table)}\n')
-    if page is not None:
-        print(f'Pictures and curves: {page} (open it in a browser)')
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse_args(arguments)
+    if args.table:
+        print(f'\n{as_text(make_table(args.runs))}\n')
+        return
+    is_one = len(args.runs) == 1
+    page = args.out or (args.runs[0] if is_one else Path()) / 'report.html'
+    title = args.runs[0].resolve().name if is_one else 'Trainings side by side'
+    with _quiet():
+        report = Report(find_runs(args.runs), title, args.images, args.device)
+        report.write(page)
+        if args.figure:
+            write_figure(report, args.figure)
+    for verdict in report.sentences():
+        print(f'{MARKS[verdict.mark]} {verdict.text}')
+    for name, notes in report.notes.items():
+        print(''.join(f'  {name}: {note}\n' for note in notes), end='')
+    table = make_table(args.runs, is_complete=False)
+    print(f'\n{as_text(table)}\n' if table else '')
+    print(f'Pictures and curves: {page} (open it in a browser)')
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what loading of models and data sets logs, and warnings of libraries, to itself."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(before)

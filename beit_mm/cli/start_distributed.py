@@ -15,6 +15,7 @@ LAUNCHERS = dict(
         LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
     ),
 )
+NOT_CONNECTED = (torch.distributed.DistNetworkError, torch.distributed.DistStoreError)
 STARTED_BY = dict(pytorch='tools/dist_train.sh', slurm='tools/slurm_train.sh', mpi='mpirun')
 
 
@@ -26,7 +27,7 @@ def start_distributed(config: Config, launcher: str) -> None:
 
     Raises:
         UserError: Several processes run on CPUs, but the config does not say ``device_ids=None``,
-            or the launcher has not started this process.
+            or the launcher has not started this process. The processes do not find each other.
     """
     if launcher == 'none' or torch.cuda.is_available():
         return
@@ -50,4 +51,22 @@ def start_distributed(config: Config, launcher: str) -> None:
             raise UserError('MASTER_ADDR is not set; name the machine of the first process in it')
         os.environ['MASTER_ADDR'] = '127.0.0.1'
     os.environ.setdefault('MASTER_PORT', '29500')
-    torch.distributed.init_process_group('gloo')
+    try:
+        torch.distributed.init_process_group('gloo')
+    except NOT_CONNECTED as error:
+        raise UserError(why_not_connected(error)) from error
+
+
+def why_not_connected(error: Exception) -> str:
+    """Say in words why the processes of a training did not find each other."""
+    address, port = (os.environ.get(f'MASTER_{name}', 'unset') for name in ('ADDR', 'PORT'))
+    if 'EADDRINUSE' in str(error) or 'ddress already in use' in str(error):
+        return (
+            f'port {port} is taken, perhaps by another training on this machine; choose another '
+            'one, such as PORT=29511 bash tools/dist_train.sh ... (the variable MASTER_PORT)'
+        )
+    first = str(error).strip().split('\n')[0]
+    return (
+        f'the processes of the training did not meet at MASTER_ADDR={address}, MASTER_PORT={port}: '
+        f'{first}. Look whether the first of them runs, and whether the machines reach each other'
+    )

@@ -1,7 +1,9 @@
 """Train the model of a config (tools/train.py)."""
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,10 +13,23 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from beit_mm.checkpoints.store import POINTER, retired
-from beit_mm.cli.arguments import choose_work_dir, config_parser, parse_with_launcher
+from beit_mm.cli.arguments import (
+    choose_work_dir,
+    config_parser,
+    parse_with_launcher,
+    positive_int,
+)
 from beit_mm.cli.config_loading import load_config
+from beit_mm.cli.loggers import LOGGERS, add_loggers
 from beit_mm.cli.start_distributed import start_distributed
+from beit_mm.cli.test import evaluate
+from beit_mm.cli.test_outputs import plan_outputs
+from beit_mm.cli.training_length import set_length
 from beit_mm.contracts import Finding, UserError
+from beit_mm.contracts.config_walk import class_name
+from beit_mm.datasets.ignore_interrupt import STOP_SIGNALS
+from beit_mm.eager_optimizers import spare_compiler
+from beit_mm.engine.runners import QuietRunner
 from beit_mm.preflight.config import check_config
 
 REPLACEABLE = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper')
@@ -36,10 +51,33 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='mixed precision: bfloat16 on CPUs, float16 on GPUs unless the config says dtype',
     )
+    for unit in ('iters', 'epochs'):
+        parser.add_argument(
+            f'--max-{unit}',
+            type=positive_int,
+            metavar='N',
+            help=f'train for N {unit}; schedules, validation and checkpoints keep their proportion',
+        )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate by the total batch over auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument(
+        '--test-out',
+        type=Path,
+        action='append',
+        default=[],
+        metavar='FILE',
+        help='test the trained model at the end, and write what tools/test.py --out FILE does',
+    )
+    parser.add_argument(
+        '--log-to',
+        nargs='+',
+        choices=LOGGERS,
+        default=[],
+        metavar='LOGGER',
+        help=f'also send the curves to {", ".join(LOGGERS)} (each needs its package)',
     )
     parser.add_argument(
         '--no-config-check', action='store_true', help='start whatever tools/check_config.py says'
@@ -49,8 +87,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def merge_args(config: Config, args: argparse.Namespace) -> Config:
     """Write what the command line says into ``config`` and return it."""
+    set_length(config, max_iters=args.max_iters, max_epochs=args.max_epochs)
+    if args.test_out and config.get('test_dataloader') is None:
+        raise UserError(f'--test-out: {args.config} has no test_dataloader')
     config.launcher = args.launcher
     config.work_dir = choose_work_dir(config, args)
+    add_loggers(config, args.log_to)
     if args.resume == 'auto':
         # AtomicCheckpointHook chooses the checkpoint; without one, training starts from load_from.
         config.resume = has_checkpoint(Path(config.work_dir)) or not config.get('load_from')
@@ -62,7 +104,7 @@ def merge_args(config: Config, args: argparse.Namespace) -> Config:
         config.resume = True
         config.load_from = args.resume
     if args.amp:
-        use_autocast(config.optim_wrapper)
+        use_autocast(config.get('optim_wrapper'))
     if args.auto_scale_lr:
         if not (config.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
@@ -86,16 +128,24 @@ def count_accumulated(runner: Runner) -> None:
     The config stays as it is: the work dir keeps it, and a run that starts from it would count them
     twice.
     """
-    scale = getattr(runner, 'auto_scale_lr', None) or {}  # not all runners of MMEngine have it
+    own = vars(runner)
+    # Runner scales the rate itself, the strategy of a FlexibleRunner does it there.
+    owner, name = (
+        (own['strategy'], '_auto_scale_lr') if 'strategy' in own else (runner, 'auto_scale_lr')
+    )
+    scale = vars(owner).get(name) or {}
     if scale.get('enable') and scale.get('base_batch_size'):
         accumulated = runner.cfg.optim_wrapper.get('accumulative_counts', 1)
-        runner.auto_scale_lr = dict(scale, base_batch_size=scale['base_batch_size'] / accumulated)
+        base = scale['base_batch_size'] / accumulated
+        vars(owner)[name] = dict(scale, base_batch_size=base)
 
 
 def use_autocast(optim_wrapper: dict) -> None:
     """Replace an optimizer wrapper of MMEngine by one with mixed precision."""
-    given = optim_wrapper.get('type', 'OptimWrapper')
-    if given.split('.')[-1] not in REPLACEABLE:
+    if not isinstance(optim_wrapper, dict):
+        raise UserError(f'--amp: optim_wrapper is {optim_wrapper!r}; expected a dict')
+    given = class_name(optim_wrapper) if 'type' in optim_wrapper else 'OptimWrapper'
+    if given not in REPLACEABLE:
         raise UserError(f'--amp: optim_wrapper.type is {given}, which cannot be replaced')
     optim_wrapper.pop('loss_scale', None)  # of AmpOptimWrapper
     optim_wrapper['type'] = 'beit_mm.AutocastOptimWrapper'
@@ -117,13 +167,30 @@ def report(path: str, found: list[Finding]) -> None:
         raise UserError(f'{path} (--no-config-check goes on all the same):{lines}')
 
 
+def leave_early(number: int, frame) -> None:
+    """Answer a stop signal where no step is under way: nothing is lost, and --resume goes on."""
+    name = signal.Signals(number).name
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        os.write(2, f'\n{name} outside of the training steps: exiting with status 75\n'.encode())
+    raise SystemExit(75)
+
+
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
+    outputs = plan_outputs(args.test_out, None)
+    for number in STOP_SIGNALS:  # GracefulStopHook answers them while there is something to save
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, leave_early)
     config = merge_args(load_config(args.config, args.cfg_options), args)
+    if not config.get('compile'):
+        spare_compiler()
     if not args.no_config_check:
-        report(args.config, check_config(config, int(os.environ.get('WORLD_SIZE', 1))))
+        processes = int(os.environ.get('WORLD_SIZE', 1))
+        report(args.config, check_config(config, processes, files=True))
     start_distributed(config, args.launcher)
     runner_type = config.get('runner_type')
-    runner = Runner.from_cfg(config) if runner_type is None else RUNNERS.build(config)
+    runner = QuietRunner.from_cfg(config) if runner_type is None else RUNNERS.build(config)
     count_accumulated(runner)
     runner.train()
+    if outputs:
+        evaluate(runner, outputs)

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Subset
 
 from beit_mm.cli.arguments import config_parser, positive_float, positive_int
 from beit_mm.cli.config_loading import load_config
-from beit_mm.cli.spread import spread
 from beit_mm.contracts import Tokenizer, UserError
+from beit_mm.datasets.spread import spread
 from beit_mm.models import MaskedImageModel
 from beit_mm.registry import DATASETS, MODELS
 from beit_mm.visualization import (

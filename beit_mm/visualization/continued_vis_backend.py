@@ -6,7 +6,7 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.visualization import LocalVisBackend
 from mmengine.visualization.vis_backend import force_init_env
 
-from beit_mm.checkpoints.store import write_atomically
+from beit_mm.checkpoints.store import append, write_atomically
 from beit_mm.registry import VISBACKENDS
 
 
@@ -47,7 +47,7 @@ class ContinuedVisBackend(LocalVisBackend):
                 first = json.loads(self._pending[0])
                 _drop_from(path, first['iter'], first['kind'])
                 self._continued = True
-            _append(path, ''.join(self._pending).encode())
+            append(path, ''.join(self._pending).encode())
             self._pending = []
         except OSError as error:
             print_log(
@@ -68,23 +68,11 @@ def _drop_from(path: Path, iteration: int, kind: str) -> None:
         write_atomically(path, kept)
 
 
-def _append(path: Path, content: bytes) -> None:
-    """Write all of ``content`` to the end of the file, or nothing."""
-    with path.open('ab', buffering=0) as file:
-        size = file.tell()
-        try:
-            while content:
-                content = content[file.write(content) :]
-        except OSError:
-            file.truncate(size)
-            raise
-
-
 def _is_before(line: bytes, iteration: int, kind: str) -> bool:
     try:
         entry = json.loads(line)
         if entry['iter'] == iteration:  # the step comes before its validation
             return (entry['kind'], kind) == ('train', 'val')
         return entry['iter'] < iteration
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False

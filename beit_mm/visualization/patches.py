@@ -15,9 +15,9 @@ def to_rgb(images: np.ndarray, white: float = 1.0) -> np.ndarray:
     return ((channels / white).clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def mask_patches(image: np.ndarray, mask: np.ndarray, value: int = 128) -> np.ndarray:
+def mask_patches(image: np.ndarray, mask: np.ndarray, value: float = 128) -> np.ndarray:
     """Return ``image`` with the patches of ``mask`` (h, w), True = masked, painted gray."""
-    return np.where(_pixels(mask, image), np.uint8(value), image)
+    return np.where(_pixels(mask, image), image.dtype.type(value), image)
 
 
 def paste_patches(image: np.ndarray, other: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -26,10 +26,14 @@ def paste_patches(image: np.ndarray, other: np.ndarray, mask: np.ndarray) -> np.
 
 
 def segmentation_overlay(
-    image: np.ndarray, ids: np.ndarray, palette: Sequence[Sequence[int]], opacity: float = 0.6
+    image: np.ndarray,
+    ids: np.ndarray,
+    palette: Sequence[Sequence[int]],
+    opacity: float = 0.6,
+    first: int = 1,
 ) -> np.ndarray:
-    """Return ``image`` under the colors of ``ids`` (H, W); id 0 and unknown ids are clear."""
-    visible = (ids > 0) & (ids < len(palette))
+    """Return ``image`` under the colors of ``ids`` (H, W); below ``first`` and unknown is clear."""
+    visible = (ids >= first) & (ids < len(palette))
     colors = np.asarray(palette, np.float32)[np.where(visible, ids, 0)]
     mixed = (1 - opacity) * image + opacity * colors
     return np.where(visible[..., None], mixed.round(), image).astype(np.uint8)

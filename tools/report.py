@@ -1,9 +1,10 @@
-"""Show the results of tools/quickstart.py as a table, pictures and one self-contained page.
+"""Report on trainings: a page with words, curves and pictures, and a table in the terminal.
 
-python tools/make_report.py work_dirs/quickstart [--data data/digit_scenes] [--figure FILE.svg]
-python tools/make_report.py --table work_dirs/quickstart work_dirs/quickstart_seed1 ...
+python tools/report.py WORK_DIR [WORK_DIR ...] [--out PAGE.html] [--images FOLDER]
+python tools/report.py --table work_dirs/quickstart work_dirs/quickstart_seed1 ...
 
-The second form prints mean and range over several runs.
+A folder of work dirs, as the quickstart makes it, is as good. The second form prints mean and range
+over several of them.
 """
 
 import sys

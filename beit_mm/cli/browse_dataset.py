@@ -1,0 +1,111 @@
+"""Draw what the model sees of a data set (tools/analysis_tools/browse_dataset.py)."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+from torch import Tensor
+
+from beit_mm.apis.results.picture_names import write_png
+from beit_mm.apis.results.segmentations import distinct_colors
+from beit_mm.cli.arguments import config_parser, positive_int
+from beit_mm.cli.config_loading import load_config
+from beit_mm.contracts import UserError
+from beit_mm.contracts.config_walk import find_transform, leaf_dataset_configs
+from beit_mm.datasets.random_state import kept_random_state
+from beit_mm.datasets.samplers import SeededIndex
+from beit_mm.datasets.spread import spread
+from beit_mm.visualization import grid, mask_patches, segmentation_overlay, to_rgb
+
+SIDE = 160  # pixels of a tile
+LONGEST = 15  # letters beside a row
+
+
+class Browser:
+    """Draws samples of one data set of a config.
+
+    Raises:
+        UserError: The config has no such data set.
+    """
+
+    def __init__(self, config: Config, part: str):
+        loader = config.get(f'{part}_dataloader')
+        if loader is None:
+            raise UserError(f'The config has no {part}_dataloader; take another --part')
+        init_default_scope(config.get('default_scope') or 'mmengine')
+        self.dataset = DATASETS.build(loader.dataset)
+        leaves = [*leaf_dataset_configs(config, [f'{part}_dataloader'])]
+        found = find_transform(leaves[0].config.get('pipeline', []), 'LoadImageFromFile')
+        self.is_bgr = found is not None  # as OpenCV loads colors
+        self.meta = self.dataset.metainfo
+
+    def sheet(self, number: int, seed: int) -> np.ndarray:
+        """Return a picture with a row for each of ``number`` samples: what enters, what is seen."""
+        rows, labels = [], []
+        for place in spread(len(self.dataset), number):
+            with kept_random_state(seed + place):
+                sample = self.dataset[SeededIndex(place, seed + place, 0)]
+            views, label = self.views(sample, self.dataset.get_data_info(place))
+            rows.append([tile(view) for view in views.values()])
+            labels.append(label[:LONGEST])
+        return grid(rows, titles=[*views], labels=labels if any(labels) else ())
+
+    def views(self, sample: Mapping, info: Mapping) -> tuple[dict[str, np.ndarray], str]:
+        """Return the pictures of a sample by their titles, and the names of its classes."""
+        views = {'input': self.picture(sample['inputs'])}
+        image = cv2.imread(str(info['img_path'])) if info.get('img_path') else None
+        if image is not None:  # as OpenCV shows it, else without it
+            views = {'file': image[..., ::-1]} | views
+        if 'token_inputs' in sample:
+            views['tokenizer'] = self.picture(sample['token_inputs'])
+        if 'mask' in sample:
+            views['masked'] = mask_patches(views['input'], sample['mask'].numpy())
+        names = self.meta.get('classes') or ()
+        labels = np.atleast_1d(info.get('gt_label', ()))
+        truth = sample.get('data_samples')
+        if truth is not None and 'gt_sem_seg' in truth:
+            ids = truth.gt_sem_seg.data[0].numpy()
+            palette = self.meta.get('palette') or distinct_colors(len(names))
+            first = 0 if any(palette[0]) else 1  # a black background is clear
+            views['classes'] = segmentation_overlay(views['input'], ids, palette, first=first)
+            labels = [number for number in np.unique(ids) if number < len(names)]
+        shown = [str(names[number] if number < len(names) else number) for number in labels]
+        return views, ', '.join(shown)
+
+    def picture(self, inputs: Tensor) -> np.ndarray:
+        """Return an image (C, H, W) as uint8 RGB."""
+        planes = inputs.numpy()
+        planes = planes[::-1] if self.is_bgr and len(planes) == 3 else planes
+        white = 255 if planes.dtype == np.uint8 or planes.max() <= 255 else float(planes.max())
+        return to_rgb(planes[None].astype(np.float32), white)[0]
+
+
+def tile(image: np.ndarray) -> np.ndarray:
+    """Fit an image into a white square."""
+    scale = SIDE / max(image.shape[:2])
+    size = [max(round(side * scale), 1) for side in image.shape[1::-1]]
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    small = cv2.resize(np.ascontiguousarray(image), size, interpolation=method)
+    square = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    square[: size[1], : size[0]] = small
+    return square
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = config_parser('What the model sees of a data set')
+    parser.add_argument('--part', choices=['train', 'val', 'test'], default='train')
+    parser.add_argument('--number', type=positive_int, default=8, help='samples')
+    parser.add_argument('--seed', type=int, default=0, help='of crops, flips and masks')
+    parser.add_argument('--out', type=Path, default=Path('dataset.png'))
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse_args(arguments)
+    config = load_config(args.config, args.cfg_options)
+    write_png(args.out, Browser(config, args.part).sheet(args.number, args.seed), overwrite=True)
+    print(args.out)

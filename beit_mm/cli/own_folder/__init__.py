@@ -1,0 +1,1 @@
+"""The parts of ``beit-mm chain``: look at a folder, plan, write configs, run them."""

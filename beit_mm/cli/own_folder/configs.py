@@ -1,0 +1,221 @@
+"""The configs of a chain: shipped ones, fitted to images, labels and a plan."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+
+from beit_mm.cli.config_loading import load_config
+from beit_mm.cli.own_folder.config_file import write_config
+from beit_mm.cli.own_folder.plan import Plan
+from beit_mm.cli.own_folder.survey import EXTENSIONS, Survey
+from beit_mm.named_configs import PACKAGE
+
+LEAVES = dict(
+    micro=dict(
+        tokenizer='tokenizer/dvae_light-v256_folder-64.py',
+        pretrain='pretrain/beit_beit-micro-p8_folder-64.py',
+        cls='classification/beit-micro-p8_beit_ft_folder-64.py',
+        seg='segmentation/beit-micro-p8_beit_setr-naive_folder-64.py',
+    ),
+    small=dict(
+        tokenizer='tokenizer/dvae_light-v1024_folder.py',
+        pretrain='pretrain/beit_beit-small-p16_folder.py',
+        cls='classification/beit-small-p16_beit_ft_folder.py',
+        seg='segmentation/beit-small-p16_beit_setr-naive_folder.py',
+    ),
+)
+ABOUT = dict(
+    tokenizer='The visual tokenizer.',
+    pretrain='The pre-training: the encoder learns to predict the tokens of masked patches.',
+    cls_beit='Classification with the pre-trained encoder.',
+    cls_scratch='The same classification from random weights, to compare with.',
+    seg_beit='Segmentation with the pre-trained encoder.',
+    seg_scratch='The same segmentation from random weights, to compare with.',
+)
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+@dataclass
+class Labels:
+    """What is known of some images.
+
+    Attributes:
+        dataset: Arguments of LabelledImageFolder or SegmentationFolder.
+        classes: Their names.
+        count: Labelled images.
+    """
+
+    dataset: dict
+    classes: list[str]
+    count: int
+
+
+class ChainConfigs:
+    """Makes the configs of one chain.
+
+    Args:
+        folder: Gets ``configs/`` and a work dir for each training.
+        images: Folder of the images.
+    """
+
+    def __init__(self, folder: Path, images: str, survey: Survey, plan: Plan, seed: int):
+        self.folder, self.images = folder.resolve(), str(Path(images).expanduser().resolve())
+        self.survey, self.plan, self.seed = survey, plan, seed
+        start = Path(images).expanduser()
+        self.broken = [Path(self.images, Path(p).relative_to(start)) for p in survey.broken]
+        self.loader = None  # that of the shipped configs: 8 bits and three channels
+        self.channels = 3
+        if not survey.is_8_bit:
+            self.channels = next(iter(survey.channels))
+            self.loader = dict(type='beit_mm.LoadMultiBandImage', channels=self.channels)
+
+    def make(self, stage: str, labels: Labels | None) -> Config:
+        """Return the config of a stage, such as 'pretrain' or 'cls_scratch'."""
+        kind, _, start = stage.partition('_')
+        config = self.base(stage)
+        config.work_dir = str(self.folder / stage)
+        config.randomness.seed = self.seed
+        for name in LOADERS:
+            if config.get(name):
+                self._set_data(config[name], kind, labels)
+        dict(tokenizer=self._tokenizer, pretrain=self._pretrain).get(kind, self._task)(
+            config, kind, labels
+        )
+        if start == 'scratch':
+            config.model.backbone.init_cfg = None
+            config.optim_wrapper.paramwise_cfg.layer_decay_rate = 1.0
+        return config
+
+    def base(self, stage: str) -> Config:
+        """Return the shipped config of a stage as it is."""
+        return load_config(PACKAGE / '.mim' / 'configs' / self._leaf(stage))
+
+    def write(self, stage: str, config: Config) -> Path:
+        """Write a config as a child of the shipped one."""
+        path = self.folder / 'configs' / f'{stage}.py'
+        write_config(path, self._leaf(stage), self.base(stage), config, ABOUT[stage])
+        return path
+
+    def _leaf(self, stage: str) -> str:
+        return LEAVES[self.plan.family][stage.partition('_')[0]]
+
+    def _set_data(self, loader: Mapping, kind: str, labels: Labels | None) -> None:
+        dataset = loader['dataset']
+        if labels is None:
+            dataset.update(data_root=self.images)
+            count = len(self.survey.paths)
+        else:
+            dataset.update(labels.dataset)
+            count = labels.count
+        if self.loader:
+            dataset['extensions'] = EXTENSIONS
+        loader['batch_size'] = max(min(loader['batch_size'], self.plan.batch, count // 2), 1)
+        loader['num_workers'] = min(loader.get('num_workers', 0), os.cpu_count() or 1)
+        dataset['pipeline'] = self._fit(dataset['pipeline'], kind)
+        root = Path(dataset['data_root'])
+        if broken := self.broken_in(root):
+            dataset['exclude'] = broken
+        is_known = self.survey.is_complete and root.is_relative_to(self.images)
+        if dataset.get('part') == 'train' and not is_known:
+            loader['dataset'] = dict(type='beit_mm.SkipBadSamples', dataset=dataset)
+
+    def broken_in(self, root: Path) -> list[str]:
+        """Return the images below a folder that the survey could not read."""
+        found = [path for path in self.broken if path.is_relative_to(root)]
+        return [path.relative_to(root).as_posix() for path in found]
+
+    def _fit(self, pipeline: list[Mapping], kind: str) -> list[dict]:
+        """Return the transforms for the sizes of the plan and the loader of the images."""
+        size = self.plan.token_size if kind == 'tokenizer' else self.plan.size
+        steps = []
+        for step in map(dict, pipeline):
+            name = step['type'].split('.')[-1]
+            if name == 'LoadImageFromFile' and self.loader:
+                step = dict(self.loader)
+            elif name == 'TwoViewResizedCrop':
+                step['size'] = size
+                if 'token_size' in step:
+                    step['token_size'] = self.plan.token_size
+                if self.loader:  # other filters pass the largest value at edges
+                    views = ['interpolation', *['token_interpolation'] * ('token_size' in step)]
+                    step.update(dict.fromkeys(views, 'bilinear'))
+            elif name == 'BlockwiseMask':
+                step.update(self.plan.masks)
+            elif name == 'ResizeEdge' and self.loader:  # Pillow has no images of many bands
+                step = dict(type='beit_mm.TwoViewResizedCrop', size=size)
+                step.update(scale=(1.0, 1.0), ratio=(1.0, 1.0))
+            elif name == 'ResizeEdge':
+                step['scale'] = size
+            elif name == 'CenterCrop':
+                step['crop_size'] = size
+            elif name in ('RandomResize', 'Resize'):
+                step['scale'] = (step['scale'][0], size)
+            elif name == 'RandomCrop':
+                step['crop_size'] = (size, size)
+            elif name == 'PackSegInputs' and self.loader:  # mmseg's preprocessor has 1 or 3 means
+                steps.append(dict(type='Normalize', **self._moments(), to_rgb=False))
+            steps.append(step)
+        return steps
+
+    def _tokenizer(self, config: Config, kind: str, labels: None) -> None:
+        config.model.vocab_size = self.plan.vocab_size
+        if self.channels != 3:
+            config.model.in_channels = self.channels
+        if self.loader:
+            config.data_preprocessor.update(std=[self.survey.high], bgr_to_rgb=False)
+        for name in ('val_evaluator', 'test_evaluator'):
+            if config.get(name):
+                config[name].vocab_size = self.plan.vocab_size
+
+    def _pretrain(self, config: Config, kind: str, labels: None) -> None:
+        model = config.model
+        model.tokenizer.vocab_size = self.plan.vocab_size
+        model.tokenizer.init_cfg.checkpoint = str(self.folder / 'tokenizer')
+        self._encoder(model.backbone)
+        if self.plan.init:
+            checkpoint = str(Path(self.plan.init).expanduser().resolve())
+            init = dict(type='Pretrained', checkpoint=checkpoint)
+            init |= dict(prefix=self.plan.init_prefix) if self.plan.init_prefix else {}
+            model.backbone.init_cfg = init
+            config.optim_wrapper.optimizer.lr = config.optim_wrapper.optimizer.lr / 5
+        if self.channels != 3:
+            model.tokenizer.in_channels = self.channels
+        if self.loader:
+            config.data_preprocessor.update(self._moments(), bgr_to_rgb=False)
+            config.data_preprocessor.token_scale = self.survey.high
+
+    def _task(self, config: Config, kind: str, labels: Labels) -> None:
+        model = config.model
+        self._encoder(model.backbone)
+        model.backbone.init_cfg.checkpoint = str(self.folder / 'pretrain')
+        head = model.head if kind == 'cls' else model.decode_head
+        head.num_classes = len(labels.classes)
+        dims = self.plan.backbone.get('arch', {}).get('embed_dims')
+        if dims and kind == 'cls':
+            model.neck.dims = head.in_channels = dims
+        elif dims:
+            head.in_channels = head.channels = dims
+        preprocessor = config.data_preprocessor if kind == 'cls' else model.data_preprocessor
+        if kind == 'cls':
+            preprocessor.num_classes = len(labels.classes)
+        else:
+            preprocessor['size'] = (self.plan.size, self.plan.size)
+            stride = max(self.plan.size * 2 // 3, 1)
+            model.test_cfg.update(
+                crop_size=(self.plan.size, self.plan.size), stride=(stride, stride)
+            )
+        if self.loader and kind == 'cls':
+            preprocessor.update(self._moments(), to_rgb=False)
+        elif self.loader:
+            preprocessor.update(mean=None, std=None, bgr_to_rgb=False)
+
+    def _encoder(self, backbone: Mapping) -> None:
+        backbone.update(self.plan.backbone, img_size=self.plan.size)
+        if self.channels != 3:
+            backbone['in_channels'] = self.channels
+
+    def _moments(self) -> dict:
+        return dict(mean=self.survey.mean, std=self.survey.std)

@@ -1,0 +1,155 @@
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from beit_mm.contracts import UserError
+from beit_mm.datasets.image_folder import IMAGE_EXTENSIONS, find_images
+from beit_mm.datasets.spread import spread
+from beit_mm.datasets.transforms import LoadMultiBandImage
+from beit_mm.progress import Progress
+from beit_mm.visualization import grid, to_rgb
+
+EXTENSIONS = (*IMAGE_EXTENSIONS, '.npy')
+SHOWN = 24  # on the contact sheet
+LEAST = 10
+
+
+@dataclass
+class Survey:
+    """What a folder of images looks like.
+
+    Attributes:
+        paths: All images.
+        broken: Images among those that were read that cannot be, and why.
+        sizes: (H, W) of the images that were read.
+        channels, dtypes: How many of them have which.
+        low, high: Least and largest value.
+        mean, std: Of each channel; empty where channels differ.
+        duplicates: Images with the content of another one.
+        thumbnails: Some images, uint8 RGB.
+    """
+
+    paths: list[str]
+    broken: dict[str, str] = field(default_factory=dict)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    channels: Counter = field(default_factory=Counter)
+    dtypes: Counter = field(default_factory=Counter)
+    low: float = np.inf
+    high: float = -np.inf
+    mean: list[float] = field(default_factory=list)
+    std: list[float] = field(default_factory=list)
+    duplicates: int = 0
+    thumbnails: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def is_8_bit(self) -> bool:
+        """Return whether MMEngine's loader reads them as they are: 8 bits, gray or color."""
+        return set(self.dtypes) == {'uint8'} and set(self.channels) <= {1, 3, 4}
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether all images were read, or found to be broken."""
+        return len(self.sizes) + len(self.broken) == len(self.paths)
+
+    def table(self) -> list[tuple[str, str]]:
+        """Return names and values for a terminal or a page."""
+        heights, widths = np.array(self.sizes).T
+        rows = [
+            ('images', f'{len(self.paths)}, {len(self.sizes)} of them read'),
+            ('height', _span(heights)),
+            ('width', _span(widths)),
+            ('channels', _counts(self.channels)),
+            ('values', f'{_counts(self.dtypes)}; {self.low:g} to {self.high:g}'),
+        ]
+        if self.duplicates:
+            rows.append(('duplicates', f'{self.duplicates} have the content of another'))
+        for path, why in [*self.broken.items()][:5]:
+            rows.append(('cannot be read', why if path in why else f'{path}: {why}'))
+        return rows
+
+
+def look_at(folder: str, limit: int = 500) -> Survey:
+    """Read up to ``limit`` images, spread over a folder.
+
+    Raises:
+        UserError: There are no images, none can be read, or they differ in their channels or types.
+    """
+    survey = Survey(find_images(folder, EXTENSIONS))
+    load = LoadMultiBandImage()
+    moments: list[np.ndarray] = []
+    seen, first = Counter(), {}
+    chosen = [survey.paths[i] for i in spread(len(survey.paths), limit)]
+    shown = {chosen[i] for i in spread(len(chosen), SHOWN)}
+    with Progress('looking at images', len(chosen)) as progress:
+        for path in chosen:
+            progress.step()
+            seen[hashlib.sha256(Path(path).read_bytes()).digest()] += 1
+            try:
+                image = load.transform(dict(img_path=path))['img']
+            except Exception as error:  # whatever a decoder raises
+                survey.broken[path] = str(error)
+                continue
+            survey.sizes.append(image.shape[:2])
+            survey.channels[image.shape[2]] += 1
+            survey.dtypes[image.dtype.name] += 1
+            first.setdefault(image.dtype.name, path)
+            values = image.reshape(-1, image.shape[2]).astype(np.float64)
+            survey.low = min(survey.low, float(values.min()))
+            survey.high = max(survey.high, float(values.max()))
+            moments.append(np.stack([values.mean(0), (values**2).mean(0)]))
+            if path in shown:
+                survey.thumbnails.append(image)
+    if not survey.sizes:
+        raise UserError(f'None of the images can be read. The first one: {survey.broken.popitem()}')
+    if len(survey.sizes) < LEAST:
+        raise UserError(
+            f'{folder} has {len(survey.sizes)} images that can be read; a training and its '
+            f'validation need {LEAST} at least, and learn from thousands'
+        )
+    survey.duplicates = sum(count - 1 for count in seen.values())
+    if len(survey.channels) == 1:
+        mean, square = np.mean(moments, axis=0)
+        survey.mean = mean.tolist()
+        survey.std = np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
+    elif not survey.is_8_bit:
+        raise UserError(
+            f'Images have different numbers of channels ({_counts(survey.channels)}); keep those '
+            'of one kind in a folder'
+        )
+    if len(survey.dtypes) > 1:
+        raise UserError(
+            f'{folder}: images have different types ({_counts(survey.dtypes)}), '
+            f'{", ".join(first.values())} for example; convert them to one, or keep them apart'
+        )
+    return survey
+
+
+def contact_sheet(survey: Survey) -> np.ndarray:
+    """Return a picture (H, W, 3) of some images, black where the values are least."""
+    span = max(survey.high - min(survey.low, 0), 1e-9)
+    tiles = []
+    for image in survey.thumbnails:
+        step = max(max(image.shape[:2]) // 96, 1)
+        small = (image[::step, ::step].astype(np.float32) - min(survey.low, 0)) / span
+        small = to_rgb(small.clip(0, 1).transpose(2, 0, 1)[None])[0]
+        tile = np.full((112, 112, 3), 255, np.uint8)
+        small = small[:112, :112]
+        tile[: small.shape[0], : small.shape[1]] = small
+        tiles.append(tile)
+    columns = min(len(tiles), 6)
+    tiles += [np.full((112, 112, 3), 255, np.uint8)] * (-len(tiles) % columns)
+    return grid([tiles[start : start + columns] for start in range(0, len(tiles), columns)])
+
+
+def _span(values: np.ndarray) -> str:
+    low, middle, high = int(values.min()), int(np.median(values)), int(values.max())
+    return f'{low}' if low == high else f'{low} to {high}, half of them up to {middle}'
+
+
+def _counts(counter: Counter) -> str:
+    if len(counter) == 1:
+        return str(next(iter(counter)))
+    return ', '.join(f'{key} ({count})' for key, count in counter.most_common())

@@ -1,0 +1,85 @@
+"""What labels and masks there are for the images of a chain, and whether they can be learned."""
+
+from pathlib import Path
+
+import numpy as np
+
+from beit_mm.cli.own_folder.configs import Labels
+from beit_mm.cli.own_folder.survey import EXTENSIONS
+from beit_mm.contracts import UserError
+from beit_mm.datasets import LabelledImageFolder, SegmentationFolder
+from beit_mm.datasets.image_files import open_image
+from beit_mm.datasets.label_table import read_label_table
+from beit_mm.datasets.transforms import LoadSegmentationMask
+from beit_mm.datasets.transforms.check_segmentation import describe_size_difference
+from beit_mm.preflight.files.image_file import orientation_of
+
+IGNORED = 255  # in masks
+
+
+def read_labels(images: str, labels: str | None) -> Labels | None:
+    """Return what is known of labelled images, None without labels."""
+    if labels is None:
+        return None
+    path = Path(labels).expanduser().resolve()
+    if path.is_dir():
+        arguments = dict(data_root=str(path))
+    else:
+        arguments = dict(data_root=str(Path(images).expanduser().resolve()), labels=str(path))
+        names = set(read_label_table(path).values())
+        is_numbered = all(name.isdecimal() for name in names)
+        if is_numbered and names != {str(number) for number in range(len(names))}:
+            arguments['classes'] = sorted(names, key=int)  # not all up to the largest one
+    dataset = LabelledImageFolder(**arguments, extensions=EXTENSIONS)
+    LabelledImageFolder(**arguments, extensions=EXTENSIONS, part='val')  # has some for each part
+    return Labels(arguments, [*dataset.metainfo['classes']], len(dataset))
+
+
+def read_masks(images: str, masks: str | None, classes: list[str] | None) -> Labels | None:
+    """Return what is known of images with masks, None without masks.
+
+    Raises:
+        UserError: A mask has another size than its image, or a class that ``classes`` does not
+            name, or there is one class alone.
+    """
+    if masks is None:
+        return None
+    arguments = dict(
+        data_root=str(Path(images).expanduser().resolve()),
+        mask_root=str(Path(masks).expanduser().resolve()),
+        missing='skip',
+    )
+    dataset = SegmentationFolder(**arguments, extensions=EXTENSIONS)
+    SegmentationFolder(**arguments, extensions=EXTENSIONS, part='val')
+    load, highest, has_ignored = LoadSegmentationMask(), 0, False
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        mask = load.transform(dict(info))['gt_seg_map']
+        size = find_size(info['img_path'])
+        if wrong := size and describe_size_difference(mask.shape, size):
+            raise UserError(f'{info["seg_map_path"]}: {wrong} ({info["img_path"]})')
+        known = mask[mask != IGNORED]
+        highest = max(highest, int(known.max(initial=0)))
+        has_ignored |= known.size < mask.size
+    names = classes or [str(number) for number in range(highest + 1)]
+    if len(names) <= highest or highest == 0:
+        advice = f'. If {IGNORED} is a class here, save it as 1' if highest == 0 else ''
+        raise UserError(
+            f'--masks {masks}: masks have classes up to {highest}, and {len(names)} have names: '
+            f'{names}. Two or more are expected; {IGNORED} is ignored{advice * has_ignored}'
+        )
+    return Labels(dict(arguments, classes=names), names, len(dataset))
+
+
+def find_size(path: str) -> tuple[int, int] | None:
+    """Return (H, W) of an image as it is loaded, from its header, or None if that does not tell."""
+    try:
+        if path.lower().endswith('.npy'):
+            return np.load(path, mmap_mode='r').shape[:2]
+        with open_image(path) as image:
+            turn = orientation_of(image)
+            if image.format == 'TIFF' and turn > 1:
+                return None  # loaders differ
+            return (image.width, image.height) if turn >= 5 else (image.height, image.width)
+    except Exception:  # the loader of the training says what is wrong
+        return None
