@@ -2,7 +2,7 @@
 
 Train configs/pretrain/beit_beit-micro-p8_digit-scenes.py first, then
     python tools/train.py configs/classification/beit-micro-p8_beit_ft_digit-scenes-500.py
-Results and hardware are in the README's table. About half a minute on two CPU cores.
+Results and hardware are in docs/evidence.md. About half a minute on two CPU cores.
 """
 
 _base_ = [

@@ -1,7 +1,7 @@
 """A linear classifier on the frozen pre-trained encoder, 500 labels.
 
     python tools/train.py configs/classification/beit-micro-p8_beit_linear-probe_digit-scenes-500.py
-Results and hardware are in the README's table. Less than half a minute on two CPU cores.
+Results and hardware are in docs/evidence.md. Less than half a minute on two CPU cores.
 """
 
 _base_ = './beit-micro-p8_beit_ft_digit-scenes-500.py'

@@ -2,7 +2,7 @@
 
     python tools/train.py configs/classification/beit-micro-p8_scratch_ft_digit-scenes-500.py
 Layer-wise decay makes sense only for pre-trained layers, so it is off.
-Results and hardware are in the README's table. About half a minute on two CPU cores.
+Results and hardware are in docs/evidence.md. About half a minute on two CPU cores.
 """
 
 _base_ = './beit-micro-p8_beit_ft_digit-scenes-500.py'

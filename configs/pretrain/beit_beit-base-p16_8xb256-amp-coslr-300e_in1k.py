@@ -11,5 +11,11 @@ _base_ = [
     '../_base_/datasets/in1k_pretrain-224.py',
     '../_base_/schedules/beit-base_300e.py',
 ]
-default_hooks = dict(logger=dict(interval=100), checkpoint=dict(by_epoch=True, interval=1))
+default_hooks = dict(
+    logger=dict(interval=100),
+    checkpoint=dict(by_epoch=True, interval=1),
+    probe=dict(
+        type='beit_mm.ProbeHook', dataset=dict(type='LabelledImageFolder'), num_images=1_000
+    ),
+)
 log_processor = dict(by_epoch=True, window_size=10)

@@ -19,5 +19,9 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=4e-5, by_epoch=False, begin=800),
 ]
 train_cfg = dict(max_iters=10_000, val_interval=2_000)
-default_hooks = dict(logger=dict(interval=100), checkpoint=dict(max_keep_ckpts=2))
+default_hooks = dict(
+    logger=dict(interval=100),
+    checkpoint=dict(max_keep_ckpts=2),
+    probe=dict(type='beit_mm.ProbeHook', dataset=dict(type='LabelledImageFolder')),
+)
 log_processor = dict(window_size=100)

@@ -20,4 +20,4 @@ model = dict(
     ),
     backbone=dict(in_channels=4),
 )
-default_hooks = dict(checkpoint=dict(interval=5_000))
+default_hooks = dict(checkpoint=dict(interval=5_000), probe=dict(type='beit_mm.ProbeHook'))

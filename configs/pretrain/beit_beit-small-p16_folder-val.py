@@ -17,15 +17,15 @@ val_pipeline = [
     dict(type='mmpretrain.ResizeEdge', scale=256, backend='pillow', interpolation='bicubic'),
     dict(type='mmpretrain.CenterCrop', crop_size=224),
     dict(
-        type='TwoViewResizedCrop',
+        type='beit_mm.TwoViewResizedCrop',
         size=224,
         token_size=112,
         scale=(1.0, 1.0),
         ratio=(1.0, 1.0),
         token_interpolation='lanczos',
     ),
-    dict(type='BlockwiseMask', grid=14, num_masked=75, min_block=16),
-    dict(type='PackMIMInputs'),
+    dict(type='beit_mm.BlockwiseMask', grid=14, num_masked=75, min_block=16),
+    dict(type='beit_mm.PackMIMInputs'),
 ]
 val_dataloader = test_dataloader = dict(
     batch_size=64,

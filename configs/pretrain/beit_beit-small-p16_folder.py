@@ -18,4 +18,4 @@ _base_ = [
     '../_base_/datasets/folder_pretrain-224.py',
     '../_base_/schedules/folder_pretrain-100000i.py',
 ]
-default_hooks = dict(checkpoint=dict(interval=5_000))
+default_hooks = dict(checkpoint=dict(interval=5_000), probe=dict(type='beit_mm.ProbeHook'))

@@ -14,5 +14,9 @@ _base_ = [
 auto_scale_lr = dict(base_batch_size=256)
 train_cfg = dict(val_interval=10_000)
 val_cfg = test_cfg = dict()
-default_hooks = dict(logger=dict(interval=100), checkpoint=dict(interval=5_000))
+default_hooks = dict(
+    logger=dict(interval=100),
+    checkpoint=dict(interval=5_000),
+    probe=dict(type='beit_mm.ProbeHook', dataset=dict(type='LabelledImageFolder')),
+)
 log_processor = dict(window_size=100)

@@ -12,5 +12,11 @@ _base_ = [
     '../_base_/schedules/beit-base_300e.py',
 ]
 optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.98)))
-default_hooks = dict(logger=dict(interval=100), checkpoint=dict(by_epoch=True, interval=1))
+default_hooks = dict(
+    logger=dict(interval=100),
+    checkpoint=dict(by_epoch=True, interval=1),
+    probe=dict(
+        type='beit_mm.ProbeHook', dataset=dict(type='LabelledImageFolder'), num_images=1_000
+    ),
+)
 log_processor = dict(by_epoch=True, window_size=10)

@@ -12,6 +12,7 @@ _base_ = [
     '../_base_/schedules/ade20k_160k.py',
 ]
 model = dict(
+    data_preprocessor=dict(size=(640, 640)),
     backbone=dict(
         img_size=640,
         init_cfg=dict(

@@ -1,13 +1,4 @@
 # ADE20K in data/ade/ADEChallengeData2016, crops of 512 pixels.
-data_preprocessor = dict(
-    type='SegDataPreProcessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    bgr_to_rgb=True,
-    pad_val=0,
-    seg_pad_val=255,
-    size=(512, 512),
-)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='beit_mm.LoadSegmentationMask', reduce_zero_label=True),
@@ -18,12 +9,29 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
-val_pipeline = [
+test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
     dict(type='beit_mm.LoadSegmentationMask', reduce_zero_label=True),  # keeps its own size
     dict(type='beit_mm.CheckSegmentation', num_classes=150),
     dict(type='PackSegInputs'),
+]
+# For tools/test.py --tta: six sizes of each image and of its mirror image, as unilm's ms+flip.
+tta_model = dict(type='mmseg.SegTTAModel')
+tta_pipeline = [
+    test_pipeline[0],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(type='Resize', scale=(4 * edge, edge), keep_ratio=True)
+                for edge in (256, 384, 512, 640, 768, 896)
+            ],
+            [dict(type='ResizeToMultiple', size_divisor=16)],
+            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
+            *[[step] for step in test_pipeline[2:]],  # load the mask, check, pack
+        ],
+    ),
 ]
 
 train_dataloader = dict(
@@ -31,7 +39,6 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='beit_mm.ResumableSampler', shuffle=True),
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='ADE20KDataset',
         data_root='data/ade/ADEChallengeData2016',
@@ -44,12 +51,11 @@ val_dataloader = test_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='ADE20KDataset',
         data_root='data/ade/ADEChallengeData2016',
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        pipeline=val_pipeline,
+        pipeline=test_pipeline,
     ),
 )
 val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

@@ -8,7 +8,24 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
-val_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=32, backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=32),  # neither changes the images of this data set
+    dict(type='PackInputs'),
+]
+# For tools/test.py --tta: the mean of the scores of each image and of its mirror image.
+tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
+tta_pipeline = [
+    *test_pipeline[:-1],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
+            [test_pipeline[-1]],
+        ],
+    ),
+]
 
 train_dataloader = dict(
     batch_size=128,
@@ -27,7 +44,7 @@ val_dataloader = test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset', data_root='data/cifar10', data_prefix='test', pipeline=val_pipeline
+        type='CustomDataset', data_root='data/cifar10', data_prefix='test', pipeline=test_pipeline
     ),
 )
 val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1,))

@@ -21,9 +21,9 @@ train_pipeline = [
 ]
 val_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='TwoViewResizedCrop', size=32, token_size=32, scale=(1.0, 1.0), ratio=(1, 1)),
-    dict(type='BlockwiseMask', grid=8, num_masked=25, min_block=4),
-    dict(type='PackMIMInputs'),
+    dict(type='beit_mm.TwoViewResizedCrop', size=32, token_size=32, scale=(1.0, 1.0), ratio=(1, 1)),
+    dict(type='beit_mm.BlockwiseMask', grid=8, num_masked=25, min_block=4),
+    dict(type='beit_mm.PackMIMInputs'),
 ]
 
 train_dataloader = dict(

@@ -8,7 +8,27 @@ train_pipeline = [
     dict(type='beit_mm.TwoViewResizedCrop', size=32, scale=(0.6, 1.0)),
     dict(type='PackInputs'),
 ]
-val_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=32, backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=32),  # neither changes the images of this data set
+    dict(type='PackInputs'),
+]
+# For tools/test.py --tta: the mean of the scores of three sizes. Mirror images are no digits.
+tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
+tta_pipeline = [
+    *test_pipeline[:-1],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(type='ResizeEdge', scale=edge, backend='pillow', interpolation='bicubic')
+                for edge in (32, 40, 48)
+            ],
+            [test_pipeline[-1]],
+        ],
+    ),
+]
 
 train_dataloader = dict(
     batch_size=64,
@@ -35,7 +55,7 @@ val_dataloader = test_dataloader = dict(
         data_root='data/digit_scenes',
         data_prefix='val',
         metainfo=dict(classes=classes),
-        pipeline=val_pipeline,
+        pipeline=test_pipeline,
     ),
 )
 val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1,))

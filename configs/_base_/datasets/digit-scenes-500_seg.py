@@ -15,16 +15,6 @@ metainfo = dict(
         [250, 190, 212],
     ],
 )
-data_preprocessor = dict(
-    type='SegDataPreProcessor',
-    mean=[127.5, 127.5, 127.5],
-    std=[63.75, 63.75, 63.75],
-    bgr_to_rgb=True,
-    pad_val=0,
-    seg_pad_val=255,
-    size=(32, 32),
-    test_cfg=dict(size_divisor=8),
-)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='beit_mm.LoadSegmentationMask'),
@@ -40,11 +30,23 @@ train_pipeline = [
     dict(type='RandomCrop', crop_size=(32, 32)),
     dict(type='PackSegInputs'),
 ]
-val_pipeline = [
+test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='beit_mm.LoadSegmentationMask'),
     dict(type='beit_mm.CheckSegmentation', num_classes=11),
     dict(type='PackSegInputs'),
+]
+# For tools/test.py --tta: the mean of three sizes. Mirror images are no digits.
+tta_model = dict(type='mmseg.SegTTAModel')
+tta_pipeline = [
+    test_pipeline[0],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(edge, edge), keep_ratio=True) for edge in (32, 40, 48)],
+            *[[step] for step in test_pipeline[1:]],
+        ],
+    ),
 ]
 
 train_dataloader = dict(
@@ -52,7 +54,6 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='beit_mm.ResumableSampler', shuffle=True),
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='BaseSegDataset',
         data_root='data/digit_scenes',
@@ -68,7 +69,6 @@ val_dataloader = test_dataloader = dict(
     batch_size=100,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='BaseSegDataset',
         data_root='data/digit_scenes',
@@ -76,7 +76,7 @@ val_dataloader = test_dataloader = dict(
         img_suffix='.png',
         seg_map_suffix='.png',
         metainfo=metainfo,
-        pipeline=val_pipeline,
+        pipeline=test_pipeline,
     ),
 )
 val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

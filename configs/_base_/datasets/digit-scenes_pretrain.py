@@ -22,15 +22,15 @@ train_pipeline = [
 val_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
-        type='TwoViewResizedCrop',
+        type='beit_mm.TwoViewResizedCrop',
         size=32,
         token_size=32,
         scale=(1.0, 1.0),
         ratio=(1.0, 1.0),
         token_interpolation='bicubic',
     ),
-    dict(type='BlockwiseMask', grid=4, num_masked=6, min_block=2),
-    dict(type='PackMIMInputs'),
+    dict(type='beit_mm.BlockwiseMask', grid=4, num_masked=6, min_block=2),
+    dict(type='beit_mm.PackMIMInputs'),
 ]
 
 train_dataloader = dict(

@@ -30,11 +30,23 @@ train_pipeline = [
     ),
     dict(type='PackInputs'),
 ]
-val_pipeline = [
+test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='ResizeEdge', scale=256, backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
+]
+# For tools/test.py --tta: the mean of the scores of each image and of its mirror image.
+tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
+tta_pipeline = [
+    *test_pipeline[:-1],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
+            [test_pipeline[-1]],
+        ],
+    ),
 ]
 
 train_dataloader = dict(
@@ -54,6 +66,6 @@ val_dataloader = test_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(type='ImageNet', data_root='data/imagenet', split='val', pipeline=val_pipeline),
+    dataset=dict(type='ImageNet', data_root='data/imagenet', split='val', pipeline=test_pipeline),
 )
 val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1, 5))

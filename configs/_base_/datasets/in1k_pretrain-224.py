@@ -8,7 +8,7 @@ data_preprocessor = dict(
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='mmpretrain.ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.0),
+    dict(type='RGBJitter', brightness=0.4, contrast=0.4, saturation=0.4),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(
         type='TwoViewResizedCrop',
@@ -25,9 +25,15 @@ val_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='mmpretrain.ResizeEdge', scale=256, backend='pillow', interpolation='bicubic'),
     dict(type='mmpretrain.CenterCrop', crop_size=224),
-    dict(type='TwoViewResizedCrop', size=224, token_size=112, scale=(1.0, 1.0), ratio=(1.0, 1.0)),
-    dict(type='BlockwiseMask', grid=14, num_masked=75, min_block=16),
-    dict(type='PackMIMInputs'),
+    dict(
+        type='beit_mm.TwoViewResizedCrop',
+        size=224,
+        token_size=112,
+        scale=(1.0, 1.0),
+        ratio=(1.0, 1.0),
+    ),
+    dict(type='beit_mm.BlockwiseMask', grid=14, num_masked=75, min_block=16),
+    dict(type='beit_mm.PackMIMInputs'),
 ]
 
 train_dataloader = dict(

@@ -16,9 +16,15 @@ train_pipeline = [
 ]
 val_pipeline = [
     *_base_.val_pipeline[:3],  # load, resize, crop
-    dict(type='TwoViewResizedCrop', size=224, token_size=224, scale=(1.0, 1.0), ratio=(1.0, 1.0)),
-    dict(type='BlockwiseMask', grid=14, num_masked=75, min_block=16, mode='exactly'),
-    dict(type='PackMIMInputs'),
+    dict(
+        type='beit_mm.TwoViewResizedCrop',
+        size=224,
+        token_size=224,
+        scale=(1.0, 1.0),
+        ratio=(1.0, 1.0),
+    ),
+    dict(type='beit_mm.BlockwiseMask', grid=14, num_masked=75, min_block=16, mode='exactly'),
+    dict(type='beit_mm.PackMIMInputs'),
 ]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,6 +1,7 @@
 # Mean of the patch tokens, LayerNorm, linear classifier (unilm beit/modeling_finetune.py).
 _base_ = './beit-base-p16.py'
 model = dict(
+    _scope_='mmpretrain',
     type='ImageClassifier',
     backbone=dict(drop_path_rate=0.1),
     neck=dict(type='beit_mm.PatchMeanNeck', dims=768),

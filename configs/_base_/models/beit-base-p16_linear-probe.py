@@ -2,6 +2,7 @@
 # unilm's run_linear_eval.py puts the class token beside the mean and probes every layer at once.
 _base_ = './beit-base-p16.py'
 model = dict(
+    _scope_='mmpretrain',
     type='ImageClassifier',
     backbone=dict(out_indices=8, out_type='featmap', frozen=True),  # layers are counted from 0
     neck=dict(type='GlobalAveragePooling'),

@@ -2,10 +2,8 @@
 # each followed by a doubling of the resolution. The sizes are SETR's; its auxiliary decoders are not
 # named in BEiT's paper and are left out. SyncBN needs a process group: on one GPU or a CPU set
 # model.decode_head.norm_cfg.type=BN.
-_base_ = './beit-base-p16.py'
+_base_ = './beit-base-p16_seg.py'
 model = dict(
-    type='EncoderDecoder',
-    backbone=dict(img_size=512, out_type='featmap', drop_path_rate=0.1),
     decode_head=dict(
         type='SETRUPHead',
         in_channels=768,
@@ -21,6 +19,4 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
     ),
-    train_cfg=dict(),
-    test_cfg=dict(mode='slide', crop_size=(512, 512), stride=(341, 341)),
 )

@@ -1,10 +1,9 @@
 # UPerNet on four layers of BEiT (unilm beit/semantic_segmentation). SyncBN needs a process group:
 # on one GPU or a CPU set the four norm_cfg.type to BN.
-_base_ = './beit-base-p16.py'
+_base_ = './beit-base-p16_seg.py'
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
-    type='EncoderDecoder',
-    backbone=dict(img_size=512, out_type='featmap', out_indices=(3, 5, 7, 11), drop_path_rate=0.1),
+    backbone=dict(out_indices=(3, 5, 7, 11)),
     neck=dict(type='Feature2Pyramid', embed_dim=768, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg),
     decode_head=dict(
         type='UPerHead',
@@ -31,6 +30,4 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4),
     ),
-    train_cfg=dict(),
-    test_cfg=dict(mode='slide', crop_size=(512, 512), stride=(341, 341)),
 )

@@ -1,6 +1,7 @@
 # BEiT-micro/8 for the ten classes of digit scenes: no drop path and no mixing.
 _base_ = './beit-micro-p8.py'
 model = dict(
+    _scope_='mmpretrain',
     type='ImageClassifier',
     neck=dict(type='beit_mm.PatchMeanNeck', dims=128),
     head=dict(

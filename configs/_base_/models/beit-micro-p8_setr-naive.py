@@ -4,7 +4,18 @@
 # convolution and up_scale=8, at a fraction of its cost.
 _base_ = './beit-micro-p8.py'
 model = dict(
+    _scope_='mmseg',
     type='EncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[127.5, 127.5, 127.5],
+        std=[63.75, 63.75, 63.75],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size=(32, 32),
+        test_cfg=dict(size_divisor=8),
+    ),
     backbone=dict(out_type='featmap', final_norm=True),
     decode_head=dict(
         type='FCNHead',

@@ -1,5 +1,6 @@
 # BEiT-B/16 as released: shared relative position bias and LayerScale 0.1; 91,965,776 parameters.
 model = dict(
+    _scope_='beit_mm',
     type='MaskedImageModel',
     tokenizer=dict(
         type='DALLETokenizer',

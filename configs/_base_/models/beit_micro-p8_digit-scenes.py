@@ -1,5 +1,6 @@
 # BEiT on 32-pixel images: 4 x 4 patches of 8 pixels, and a token of the light dVAE for each.
 model = dict(
+    _scope_='beit_mm',
     type='MaskedImageModel',
     tokenizer=dict(
         type='DVAETokenizer',

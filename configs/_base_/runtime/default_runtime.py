@@ -1,7 +1,7 @@
 # What all runtimes share: hooks, processes, logs and the seed, for trainings that count iterations.
 default_hooks = dict(
     timer=dict(type='beit_mm.EtaTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),  # by step
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
         type='beit_mm.AtomicCheckpointHook', by_epoch=False, interval=1_000, max_keep_ckpts=3
@@ -25,7 +25,11 @@ env_cfg = dict(
 model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
 vis_backends = [dict(type='beit_mm.ContinuedVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)
-log_processor = dict(by_epoch=False, window_size=50)
+# Losses and times of steps are means over the window; a metric with one of these words in its name,
+# such as mim/loss, is that of its validation.
+log_processor = dict(
+    by_epoch=False, window_size=50, mean_pattern='^[^/]*(loss|time|grad_norm)[^/]*$'
+)
 log_level = 'INFO'
 load_from = None
 resume = False

@@ -3,7 +3,9 @@
 optim_wrapper = dict(
     type='AutocastOptimWrapper',
     dtype='float16',
-    optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
+    optimizer=dict(
+        type='AdamW', lr=1.5e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05, fused=True
+    ),
     constructor='BEiTOptimWrapperConstructor',
     clip_grad=dict(max_norm=3.0),
 )

@@ -2,7 +2,9 @@
 optim_wrapper = dict(
     type='beit_mm.AutocastOptimWrapper',
     dtype='float16',
-    optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
+    optimizer=dict(
+        type='AdamW', lr=4e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05, fused=True
+    ),
     constructor='beit_mm.BEiTOptimWrapperConstructor',
     paramwise_cfg=dict(layer_decay_rate=0.65),
 )

@@ -1,7 +1,7 @@
 # Fine-tuning on digit scenes: as many steps for a pre-trained backbone as for one from scratch.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     constructor='beit_mm.BEiTOptimWrapperConstructor',
     paramwise_cfg=dict(layer_decay_rate=0.75),
 )

@@ -1,7 +1,7 @@
 # Pre-training of small encoders, on digit scenes and CIFAR-10.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.98), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True),
     constructor='BEiTOptimWrapperConstructor',
     clip_grad=dict(max_norm=3.0),
 )

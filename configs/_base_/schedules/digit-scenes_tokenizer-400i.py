@@ -1,7 +1,7 @@
 # Tokenizers on digit scenes.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.999), weight_decay=1e-4),
+    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.999), weight_decay=1e-4, fused=True),
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [

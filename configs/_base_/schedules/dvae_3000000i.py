@@ -2,7 +2,9 @@
 optim_wrapper = dict(
     type='AutocastOptimWrapper',
     dtype='float16',  # the first and the last convolutions stay in float32
-    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4),
+    optimizer=dict(
+        type='AdamW', lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4, fused=True
+    ),
 )
 param_scheduler = [dict(type='CosineAnnealingLR', eta_min=1.25e-6, by_epoch=False, end=1_200_000)]
 custom_hooks = [

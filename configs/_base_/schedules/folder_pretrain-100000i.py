@@ -1,7 +1,7 @@
 # Pre-training on folders of images (batch 64) and on CIFAR-10 (batch 256).
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.98), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.98), weight_decay=0.05, fused=True),
     constructor='BEiTOptimWrapperConstructor',
     clip_grad=dict(max_norm=3.0),
 )

@@ -3,7 +3,9 @@
 optim_wrapper = dict(
     type='beit_mm.AutocastOptimWrapper',
     dtype='float16',
-    optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4),
+    optimizer=dict(
+        type='AdamW', lr=4e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4, fused=True
+    ),
     constructor='beit_mm.BEiTOptimWrapperConstructor',
 )
 param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0.0)]

@@ -3,7 +3,9 @@
 optim_wrapper = dict(
     type='AutocastOptimWrapper',
     dtype='float16',
-    optimizer=dict(type='AdamW', lr=2e-4, betas=(0.9, 0.99), eps=1e-8, weight_decay=1e-4),
+    optimizer=dict(
+        type='AdamW', lr=2e-4, betas=(0.9, 0.99), eps=1e-8, weight_decay=1e-4, fused=True
+    ),
     constructor='BEiTOptimWrapperConstructor',
 )
 param_scheduler = [

@@ -1,0 +1,24 @@
+"""Fine-tuning of BEiT-S/16 on labelled images of your own: class folders, or a table of labels.
+
+A config of three lines; labels='labels.csv' beside data_root names a table:
+    _base_ = 'beit_mm::classification/beit-small-p16_beit_ft_folder.py'
+    train_dataloader = dict(dataset=dict(data_root='/path/to/classes'))
+    val_dataloader = test_dataloader = train_dataloader
+    model = dict(head=dict(num_classes=5), backbone=dict(init_cfg=dict(checkpoint='WORK_DIR')))
+
+WORK_DIR is that of the pre-training. A fifth of each class validates. Without a file of your own:
+    python tools/train.py configs/classification/beit-small-p16_beit_ft_folder.py
+Made for one GPU. Results depend on the images, and none are published.
+"""
+
+_base_ = [
+    '../_base_/runtime/mmpretrain_runtime.py',
+    '../_base_/models/beit-small-p16_cls.py',
+    '../_base_/datasets/folder_cls-224.py',
+    '../_base_/schedules/folder-64_finetune-500i.py',
+]
+default_hooks = dict(
+    logger=dict(interval=50),
+    checkpoint=dict(by_epoch=False, interval=250, max_keep_ckpts=1, save_best='accuracy/top1'),
+)
+log_processor = dict(by_epoch=False, window_size=50)
