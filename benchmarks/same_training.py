@@ -131,7 +131,8 @@ class Recording:
         values.setdefault('val_cfg', {})
         values.setdefault('test_cfg', {})
         # A few steps can be too few for a vocabulary.
-        values['default_hooks'].setdefault('codebook_guard', {})['action'] = 'warn'
+        if guard := values['default_hooks'].get('codebook_guard'):
+            guard['action'] = 'warn'
         for loader in LOADERS:
             values[loader].update(num_workers=0, persistent_workers=False)
 

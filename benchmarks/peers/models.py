@@ -47,8 +47,8 @@ def build_hf(name: str, size: Size, **options) -> nn.Module:
         return getattr(transformers, name)(config)
 
 
-def classifier(size: Size) -> Ours:
-    backbone = encoder(size, rel_pos='per_layer')
+def classifier(size: Size, **options) -> Ours:
+    backbone = encoder(size, rel_pos='per_layer', **options)
     return Ours(backbone, PatchMeanNeck(size.dims), nn.Linear(size.dims, CLASSES))
 
 

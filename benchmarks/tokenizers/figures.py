@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from beit_mm.cli.config_loading import load_config
 from beit_mm.engine import CodebookGuardHook
-from beit_mm.evaluation.frozen_probes import accuracy, knn, labelled_features, linear_probe
+from beit_mm.evaluation.frozen_probes import accuracy, knn, linear_probe
 from beit_mm.registry import METRICS, MODELS
+from benchmarks.tokenizers.labelled_features import labelled_features
 from benchmarks.tokenizers.probe_images import TRAIN, Labelled, ProbeImages
 
 

@@ -1,0 +1,310 @@
+"""The tables and the plot of docs/results.md, made of the records of all cells."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import fmean
+
+from beit_mm.contracts import UserError
+from benchmarks.evidence.cifar10 import FINETUNE_STEPS, SHORT_STEPS
+
+DOCS = Path(__file__).resolve().parents[2] / 'docs'
+PAGE, RUNS, PLOT = DOCS / 'results.md', DOCS / 'evidence/runs.json', DOCS / 'images/results.svg'
+KEPT = (
+    *('name', 'kind', 'method', 'variant', 'start', 'labels', 'share', 'rate', 'seed', 'steps'),
+    *('metrics', 'layers', 'wall_seconds', 'cpu_seconds', 'resumed', 'machine', 'torch'),
+)
+NAMES = dict(beit='BEiT', scratch='random weights', mae='MAE', simmim='SimMIM', hog='HOG')
+BLOCK = re.compile(r'(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
+
+
+def collect(out: Path, earlier: Iterable[dict] = ()) -> list[dict]:
+    """Return the finished records of a folder, and those of ``earlier`` that it lacks."""
+    found = [json.loads(path.read_text()) for path in sorted((out / 'records').rglob('*.json'))]
+    runs = [record for record in found if 'cpu_seconds' in record and not record['quick']]
+    kept = [{key: run[key] for key in KEPT if key in run} for run in runs]
+    names = {run['name'] for run in kept}
+    both = kept + [run for run in earlier if run['name'] not in names]
+    return sorted(both, key=lambda run: run['name'])
+
+
+def read_runs() -> list[dict]:
+    """Return the records that the page is made of."""
+    return json.loads(RUNS.read_text()) if RUNS.is_file() else []
+
+
+def write_page(runs: list[dict]) -> None:
+    """Write the records, and the tables and the plot of them."""
+    RUNS.parent.mkdir(exist_ok=True)
+    RUNS.write_text('[\n' + ',\n'.join(json.dumps(run) for run in runs) + '\n]\n')
+    PAGE.write_text(fill(PAGE.read_text(), runs))
+    draw(runs, PLOT)
+
+
+def fill(text: str, runs: list[dict]) -> str:
+    """Return a page with the tables in it made again."""
+
+    def replace(match: re.Match) -> str:
+        if match[2] not in TABLES:
+            raise UserError(f'{PAGE}: there is no table {match[2]!r}, but {sorted(TABLES)}')
+        return f'{match[1]}{TABLES[match[2]](runs)}\n{match[3]}'
+
+    return BLOCK.sub(replace, text)
+
+
+# ---- tables ----
+
+
+def few_labels(runs: list[dict]) -> str:
+    """Accuracy by amount of labels, start and length."""
+    groups = grouped(runs, 'cls', ('labels', 'start', 'steps', 'rate'), 'cifar10')
+    shown = main_starts(runs)
+    rows = []
+    for (labels, start, steps, rate), group in sorted(groups.items(), key=str):
+        if start in shown and not any(run['variant'] for run in group):
+            values = [run['metrics']['accuracy/top1'] for run in group]
+            rows.append([labels, title(start), steps, f'{rate:g}', spread(values), len(values)])
+    rows.sort(key=lambda row: (row[0], row[1], row[2]))
+    return markdown(('labels', 'start', 'steps', 'learning rate', 'accuracy, %', 'seeds'), rows)
+
+
+def rates(runs: list[dict]) -> str:
+    """Held-out accuracy by learning rate."""
+    groups = grouped(runs, 'select', ('start', 'labels', 'steps'), 'cifar10')
+    names = sorted({run['rate'] for group in groups.values() for run in group})
+    rows = []
+    for (start, labels, steps), group in sorted(groups.items()):
+        values = {run['rate']: run['metrics']['accuracy/top1'] for run in group}
+        cells = [f'{values[rate]:.1f}' if rate in values else 'not run' for rate in names]
+        rows.append([title(start), labels, steps, *cells])
+    return markdown(('start', 'labels', 'steps', *(f'{rate:g}' for rate in names)), rows)
+
+
+def layers(runs: list[dict]) -> str:
+    """Probes of each layer of the pre-training of the first table."""
+    shown = main_starts(runs)
+    rows = [
+        [title(run['start']), number, f'{layer["knn"]:.1f}', f'{layer["linear"]:.1f}']
+        for run in runs
+        if run['kind'] == 'probes' and run['start'] in shown
+        for number, layer in enumerate(run['layers'], 1)
+    ]
+    return markdown(('start', 'layer', 'kNN, %', 'linear, %'), rows)
+
+
+def compared(runs: list[dict], is_shown: Callable[[dict], bool]) -> str:
+    """Pre-trainings of equal length: probes of the last layer, and accuracy with few labels."""
+    short = [
+        run
+        for run in runs
+        if run['kind'] == 'pretrain'
+        and run['name'].startswith('cifar10/')
+        and is_shown(run)
+        and run['steps'] == SHORT_STEPS
+    ]
+    rows = []
+    for name in dict.fromkeys((run['method'], run['variant']) for run in short):
+        same = [run for run in short if (run['method'], run['variant']) == name]
+        starts = {run['name'].removeprefix('cifar10/pretrain-') for run in same}
+        time = [1000 * run['cpu_seconds'] / run['steps'] for run in same if not run['resumed']]
+        last = [r['layers'][-1] for r in runs if r['kind'] == 'probes' and r['start'] in starts]
+        row = [NAMES.get(name[0], name[0]), name[1].replace('-', ' ')]
+        row += [len(same), same[0]['steps'], f'{fmean(time):.0f}' if time else '']
+        row += [spread([layer[probe] for layer in last]) for probe in ('knn', 'linear')]
+        for labels in (400, 4_000):
+            found = [
+                run['metrics']['accuracy/top1']
+                for run in runs
+                if run['kind'] == 'cls' and run['start'] in starts and run['labels'] == labels
+            ]
+            row.append(spread(found))
+        rows.append(row)
+    heads = ('pre-training', 'change', 'seeds', 'steps', 'CPU ms a step', 'kNN, %', 'linear, %')
+    return markdown((*heads, '400 labels, %', '4,000 labels, %'), rows)
+
+
+def recipe(runs: list[dict]) -> str:
+    """Accuracy by changes of the fine-tuning."""
+    groups = grouped(runs, 'cls', ('labels', 'start', 'variant', 'steps', 'rate'), 'cifar10')
+    rows = []
+    for (labels, start, variant, steps, rate), group in sorted(groups.items(), key=str):
+        if start not in main_starts(runs) or start == 'scratch' or rate != 1e-3:
+            continue
+        values = [run['metrics']['accuracy/top1'] for run in group]
+        rows.append([labels, variant or 'as it is', steps, spread(values), len(values)])
+    return markdown(('labels', 'change', 'steps', 'accuracy, %', 'seeds'), rows)
+
+
+def masks(runs: list[dict]) -> str:
+    """Segmentation of CamVid by share of the masks."""
+    groups = grouped(runs, 'seg', ('share', 'start', 'steps', 'rate'), 'camvid')
+    rows = []
+    for (share, start, steps, rate), group in sorted(groups.items()):
+        values = [run['metrics']['mIoU'] for run in group]
+        rows.append([f'{share} %', title(start), steps, f'{rate:g}', spread(values), len(values)])
+    return markdown(('masks', 'start', 'steps', 'learning rate', 'mIoU', 'seeds'), rows)
+
+
+def gains(runs: list[dict]) -> str:
+    """Gain of BEiT over random weights, seed by seed: with the same labels and steps."""
+    rows = []
+    for kind, metric, amount in (('cls', 'accuracy/top1', 'labels'), ('seg', 'mIoU', 'share')):
+        shown = [
+            run
+            for run in runs
+            if run['kind'] == kind and not run.get('variant') and run['start'] in first_starts(runs)
+        ]
+        for size, steps in sorted({(run[amount], run['steps']) for run in shown}):
+            same = [run for run in shown if (run[amount], run['steps']) == (size, steps)]
+            scratch = {
+                run['seed']: run['metrics'][metric] for run in same if run['start'] == 'scratch'
+            }
+            values = [
+                run['metrics'][metric] - scratch[run['seed']]
+                for run in same
+                if run['start'] != 'scratch' and run['seed'] in scratch
+            ]
+            if values:
+                what = f'CIFAR-10, {size} labels' if kind == 'cls' else f'CamVid, {size} % of masks'
+                rows.append([what, steps, spread(values), len(values)])
+    return markdown(('task', 'steps of both', 'gain of BEiT, points', 'seeds'), rows)
+
+
+def first_starts(runs: list[dict]) -> set[str]:
+    """Return the starts of the first tables, on CIFAR-10 and on CamVid."""
+    return main_starts(runs) | {'beit', 'scratch'}
+
+
+def classes(runs: list[dict]) -> str:
+    """IoU of each class of CamVid, by share of the masks and start."""
+    groups = grouped(runs, 'seg', ('share', 'start', 'steps'), 'camvid')
+    names = sorted(
+        {
+            name
+            for group in groups.values()
+            for run in group
+            for name in run['metrics']
+            if name.startswith('IoU/')
+        }
+    )
+    rows = []
+    for (share, start, steps), group in sorted(groups.items()):
+        values = [[run['metrics'].get(name, 0.0) for run in group] for name in names]
+        rows.append([f'{share} %', title(start), steps, *(f'{fmean(v):.1f}' for v in values)])
+    heads = [name.removeprefix('IoU/') for name in names]
+    return markdown(('masks', 'start', 'steps', *heads), rows)
+
+
+def tokens(runs: list[dict]) -> str:
+    """What the tokenizers and pre-trainings say of themselves."""
+    rows = []
+    for run in runs:
+        if run['kind'] not in ('tokenizer', 'pretrain'):
+            continue
+        metrics = run['metrics']
+        quality = [
+            f'{label} {metrics[name]:.{digits}f}'
+            for name, label, digits in FIGURES
+            if name in metrics
+        ]
+        minutes = run['cpu_seconds'] / 60
+        time = f'{minutes:.1f}' + (' since it was resumed' if run['resumed'] else '')
+        rows.append([run['name'], run['steps'], run['seed'], ', '.join(quality), time])
+    return markdown(('training', 'steps', 'seed', 'validation', 'CPU minutes'), rows)
+
+
+FIGURES = (
+    ('tokenizer/codes_used_percent', 'codes used, %:', 1),
+    ('tokenizer/perplexity', 'perplexity', 0),
+    ('tokenizer/psnr', 'PSNR, dB:', 1),
+    ('mim/gain_over_unigram', 'share of the entropy predicted:', 2),
+    ('mim/accuracy', 'accuracy, %:', 1),
+)
+TABLES = {
+    'few-labels': few_labels,
+    'gains': gains,
+    'rates': rates,
+    'layers': layers,
+    'peers': lambda runs: compared(runs, lambda run: not run['variant']),
+    'ablations': lambda runs: compared(runs, lambda run: run['method'] == 'beit'),
+    'recipe': recipe,
+    'camvid': masks,
+    'camvid-classes': classes,
+    'tokens': tokens,
+}
+
+
+def main_starts(runs: list[dict]) -> set[str]:
+    """Return the starts whose learning rate was chosen: those of the first table."""
+    return {run['start'] for run in runs if run['kind'] == 'select'}
+
+
+def grouped(
+    runs: Iterable[dict], kind: str, keys: tuple[str, ...], data: str
+) -> dict[tuple, list[dict]]:
+    groups = defaultdict(list)
+    for run in runs:
+        if run['kind'] == kind and run['name'].startswith(f'{data}/'):
+            groups[tuple(run[key] for key in keys)].append(run)
+    return groups
+
+
+def title(start: str) -> str:
+    """Return how a start is named in the tables: its method, and the steps of its training."""
+    method, _, rest = start.partition('-')
+    steps = f', {int(rest.split("-")[0]):,} steps' if rest else ''
+    return NAMES.get(method, method) + steps
+
+
+def spread(values: list[float]) -> str:
+    """Return the mean, and the range of several values."""
+    if not values:
+        return 'not run'
+    mean = f'{fmean(values):.1f}'
+    return mean if len(values) == 1 else f'{mean} ({min(values):.1f} to {max(values):.1f})'
+
+
+def markdown(heads: tuple[str, ...], rows: list[list]) -> str:
+    if not rows:
+        return 'Not run yet.'
+    lines = [heads, ['---'] * len(heads), *rows]
+    return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
+
+
+# ---- the plot ----
+
+
+def draw(runs: list[dict], path: Path) -> None:
+    """Draw the accuracy over the number of labels, a line for each start and length."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    matplotlib.rcParams.update({'svg.hashsalt': 'results', 'svg.fonttype': 'none'})
+    from matplotlib import pyplot
+
+    groups = grouped(runs, 'cls', ('start', 'steps', 'rate', 'variant'), 'cifar10')
+    figure, axes = pyplot.subplots(figsize=(6, 4.4), layout='constrained')
+    for (start, steps, _, variant), group in sorted(groups.items(), key=str):
+        is_main = start in main_starts(runs) and steps % FINETUNE_STEPS == 0
+        if not is_main or variant:  # shorter fine-tunings are in the tables alone
+            continue
+        labels = sorted({run['labels'] for run in group})
+        values = [
+            [run['metrics']['accuracy/top1'] for run in group if run['labels'] == amount]
+            for amount in labels
+        ]
+        means = [fmean(value) for value in values]
+        down = [mean - min(value) for mean, value in zip(means, values, strict=True)]
+        up = [max(value) - mean for mean, value in zip(means, values, strict=True)]
+        name = f'{title(start)}; {steps:,} steps of fine-tuning'
+        axes.errorbar(labels, means, yerr=[down, up], marker='o', capsize=3, label=name)
+    axes.set(xscale='log', xlabel='labelled images', ylabel='accuracy on CIFAR-10, %')
+    amounts = sorted({run['labels'] for run in runs if run['kind'] == 'cls'})
+    axes.set_xticks(amounts, [f'{amount:,}' for amount in amounts])
+    axes.minorticks_off()
+    figure.legend(frameon=False, loc='outside lower center')
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, metadata=dict(Date=None, Creator=None))
+    pyplot.close(figure)
