@@ -12,8 +12,10 @@ import beit_mm
 ROOT = Path(beit_mm.__file__).parent
 # From the ground up: a room imports itself and those before it.
 ROOMS = (
-    *('torchvision_cpu', 'registry', 'contracts', 'checkpoints', 'datasets', 'evaluation'),
-    *('visualization', 'models', 'preflight', 'engine', 'cli'),
+    *('import_hooks', 'late_classes', 'eager_optimizers', 'torchvision_cpu', 'named_configs'),
+    *('opencv_limit', 'registry', 'contracts', 'progress', 'checkpoints', 'safe_loading'),
+    *('datasets', 'evaluation', 'visualization', 'models', 'preflight', 'engine', 'apis', 'cli'),
+    'utils',
 )
 # Kinds of plugins: they meet in a config, and share layers.
 KINDS = (
@@ -26,7 +28,7 @@ KINDS = (
     'quantizers',
     'tokenizers',
 )
-MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_THE_PACKAGE = 300, 60, 20_500
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_THE_PACKAGE = 300, 60, 36_000
 MOST_SNIFFING = 39  # getattr and hasattr, for objects of other libraries
 FILES = sorted(ROOT.rglob('*.py'))
 files = pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT)))

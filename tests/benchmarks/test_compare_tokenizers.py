@@ -17,7 +17,7 @@ from beit_mm.engine import AttributeScheduleHook
 from beit_mm.evaluation import frozen_probes
 from benchmarks import compare_tokenizers as tool
 from benchmarks.tokenizers import comparison as comparisons
-from benchmarks.tokenizers import figures
+from benchmarks.tokenizers import figures, labelled_features
 from benchmarks.tokenizers.comparison import Comparison
 from benchmarks.tokenizers.probe_images import ProbeImages
 from benchmarks.tokenizers.shorten import shorten
@@ -338,8 +338,8 @@ def test_stride_and_folders__of_the_images_at_hand(comparison):
 
 def test_patch_labels__the_commonest_class_without_void():
     mask = torch.tensor([[0, 0, 1, 2], [0, 1, 2, 9], [9, 9, 9, 9], [9, 1, 3, 3]])
-    assert frozen_probes.patch_labels(mask, (2, 2), num_classes=4).tolist() == [0, 2, -1, -1]
-    assert frozen_probes.patch_labels(mask, (1, 2), num_classes=4).tolist() == [0, 2]
+    assert labelled_features.patch_labels(mask, (2, 2), num_classes=4).tolist() == [0, 2, -1, -1]
+    assert labelled_features.patch_labels(mask, (1, 2), num_classes=4).tolist() == [0, 2]
 
 
 class SumsOfPatches(torch.nn.Module):
@@ -365,7 +365,7 @@ def test_labelled_features__rows_and_labels_belong_together(tmp_path, dense):
         cv2.imwrite(str(tmp_path / f'{i}_mask.png'), mask)
         rows.append(tmp_path / f'{i}_mask.png' if dense else i)
     inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    feats, labels = frozen_probes.labelled_features(
+    feats, labels = labelled_features.labelled_features(
         SumsOfPatches(), inputs.split(2), rows, num_classes=5 if dense else None
     )
     sums = images.astype(float).reshape(3, 2, 2, 2, 2, 3).sum((2, 4, 5)).reshape(3, 4)
@@ -385,7 +385,7 @@ def test_labelled_features__rows_and_labels_belong_together(tmp_path, dense):
 def test_labelled_features__a_mask_that_does_not_fit(tmp_path, shape, message):
     cv2.imwrite(str(tmp_path / '0.png'), np.zeros(shape, np.uint8))
     with pytest.raises(ValueError, match=message):
-        frozen_probes.labelled_features(
+        labelled_features.labelled_features(
             SumsOfPatches(), [torch.zeros(1, 3, 4, 4)], [tmp_path / '0.png'], num_classes=5
         )
 
@@ -393,7 +393,7 @@ def test_labelled_features__a_mask_that_does_not_fit(tmp_path, shape, message):
 def test_labelled_features__patches_of_images_that_are_not_square(tmp_path):
     cv2.imwrite(str(tmp_path / '0.png'), np.kron([[0, 1, 2]], np.ones((2, 2))).astype(np.uint8))
     images = torch.arange(6.0).expand(1, 1, 2, 6)
-    feats, labels = frozen_probes.labelled_features(
+    feats, labels = labelled_features.labelled_features(
         SumsOfPatches(), [images], [tmp_path / '0.png'], num_classes=3
     )
     assert sorted(zip(feats[:, 0].tolist(), labels.tolist(), strict=True)) == [

@@ -18,6 +18,14 @@ def results():
     for kind in CHAOS:
         result = dict(rows=[row, row], found=[], seconds=0, machine=machine)
         found[f'chaos-{kind}'] = result
+    shared = dict(seconds=0, machine=machine)
+    report = dict(thread='a/b#7', kind='It fails', now='warning', words='x | y')
+    found['reports_of_runs'] = dict(reports=[report], failed=[], **shared)
+    found['hand-masks'] = dict(tried={}, tests=9, skipped=2, failed=[], **shared)
+    counts = {'configs': 30, 'with errors': 2, 'with errors, where MMEngine fails too': 2}
+    found['configs'] = dict(libraries=dict(mmseg=counts), found=[], **shared)
+    stop = dict(reached=9, last=9, statuses=[75], saved=True)
+    found['stops'] = dict(stops=[stop, dict(stop, saved=False)], found=['stop at 9'], **shared)
     return found
 
 
@@ -27,12 +35,16 @@ def rows_of(page, heading):
 
 
 def test_page__sums_of_inputs_faults_and_kills(results):
-    page = write_page(results, [])
+    page = write_page(results, [], 'run it')
     *rows, total = rows_of(page, '| Area |')
     faults = 1000 * (NAMES.index('disk_faults') + 1)
     inputs = 1000 * sum(range(1, len(NAMES) + 1)) - faults
-    assert total == ['all', f'{inputs:,}', f'{faults:,}', '6', '0']
-    assert len(rows) == 1 + 1 + len(NAMES) + 3  # the rest of the heading
+    assert total == ['all', f'{inputs + 1 + 7 + 30:,}', f'{faults:,}', '8', '1']
+    assert len(rows) == 1 + 1 + len(NAMES) + 3 + 4  # the rest of the heading
+    link = '[a/b 7](https://github.com/a/b/issues/7)'
+    assert f'| It fails | {link} | warning: x \\| y |' in page
+    assert '| mmseg | 30 | 0 | 2 | 2 | 0 | 0 |' in page
+    assert '9 (9), 9 (9); 1 of 2 saved.' in page and '\nrun it\n' in page
     assert f'({len(NAMES) / 2:.1f} hours' in page
     assert f'| {NAMES[0].replace("_", " ")}: holds | 1,000 |' in page
     kills = 'Killed in iteration (last checkpoint): 7 (5), 7 (5); 2 of them'
@@ -45,10 +57,10 @@ def test_page__names_what_did_not_survive_or_was_not_tried(results):
     results[NAMES[0]]['failed'] = ['test_one', 'test_two']
     results['chaos-two']['found'] = ['checkpoint.state_dict.a']
     del results['chaos-iter']
-    page = write_page(results, ['chaos-iter'])
+    page = write_page(results, ['chaos-iter'], 'run it')
     assert 'Failed: test_one, test_two.' in page
     assert 'Not tried for this page: chaos-iter.' in page
-    assert rows_of(page, '| Area |')[-1][-1] == '3'
+    assert rows_of(page, '| Area |')[-1][-1] == '4'
     assert 'left alone: 1.' in ' '.join(page.split())
 
 

@@ -11,6 +11,7 @@ from beit_mm.cli.arguments import (
     positive_float,
     positive_int,
 )
+from beit_mm.contracts import UserError
 
 
 def test_work_dir__named_after_the_config_unless_one_is_given():
@@ -40,3 +41,12 @@ def test_numbers__are_positive(kind, good, bad):
     for text in (bad, '-1'):
         with pytest.raises(ArgumentTypeError, match=f'{text}: expected'):
             kind(text)
+
+
+def test_work_dir__whose_copy_of_the_config_leads_elsewhere(tmp_path):
+    (tmp_path / 'victim').write_text('precious')
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'b.py').symlink_to(tmp_path / 'victim')
+    args = Namespace(config='a/b.py', work_dir=str(tmp_path / 'run'))
+    with pytest.raises(UserError, match='b.py is a link'):
+        choose_work_dir(Config(), args)

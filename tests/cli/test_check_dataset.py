@@ -158,6 +158,12 @@ def test_images_that_are_passed_over(root):
     assert found(config(root, 'beit_mm')) == []  # it reads them
 
 
+def test_images_of_another_part__are_not_passed_over(root):
+    cfg = config(root, 'beit_mm')
+    cfg.train_dataloader.dataset.update(part='train', val_share=0.5)
+    assert not [finding for finding in found(cfg) if finding.kind == 'passed-over']
+
+
 @pytest.mark.parametrize(
     'text, message',
     [

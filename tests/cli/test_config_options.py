@@ -55,3 +55,12 @@ def test_options__that_cannot_be_read(text, message, capsys):
     assert message in capsys.readouterr().err
     read = parser.parse_args(['--cfg-options', 'b=[1,2]', 'c.d=x=y', '--cfg-options', 'e=1e-4'])
     assert read.cfg_options == {'b': [1, 2], 'c.d': 'x=y', 'e': 1e-4}
+
+
+@pytest.mark.parametrize('text, meant', [('no', False), ('off', False), ('Yes', True)])
+@pytest.mark.parametrize('key', ['resume', 'a.b.flag', 'a.steps.0.flag'])
+def test_text_for_true_or_false__is_refused(text, meant, key):
+    config = Config(dict(resume=False, a=dict(b=dict(flag=True), steps=[dict(flag=False)])))
+    with pytest.raises(UserError, match=f'which counts as True; write {key}={meant}'):
+        merge_options(config, {key: text})
+    merge_options(config, {key: meant})

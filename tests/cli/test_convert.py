@@ -14,9 +14,9 @@ from transformers import (
     BeitForSemanticSegmentation,
 )
 
+from beit_mm.apis.export.sizes import Sizes
 from beit_mm.checkpoints import read_checkpoint, read_description, weights_of
 from beit_mm.cli import convert
-from beit_mm.cli.convert_sizes import Sizes
 from beit_mm.contracts import UserError
 from beit_mm.models import BEiTEncoder, MaskedPatchNeck, PatchMeanNeck
 
@@ -496,7 +496,25 @@ def test_description__stays_true_of_what_is_written(tmp_path, capsys, suffix):
 def test_description__hostile_text_in_safetensors_is_none(tmp_path):
     from safetensors.torch import save_file
 
-    for text in ('[' * 100_000, '{', '7', '{"format": 3}'):
+    for text in ('[' * 100_000, '{', '7', '{"format": 4}'):
         path = tmp_path / f'{len(text)}.safetensors'
         save_file(dict(a=torch.zeros(1)), path, metadata=dict(beit_mm=text))
         assert read_description(path) is None
+
+
+@pytest.mark.parametrize('form', ['dataset_meta', 'before 1.0', 'description'])
+@pytest.mark.parametrize('target', ['mmpretrain', 'beit_mm'])
+def test_class_names__are_carried_along(tmp_path, form, target):
+    """mmpretrain's and mmseg's inferencers look for them in meta.dataset_meta."""
+    names = dict(classes=['ant', 'bee', 'cow', 'dog', 'eel'], palette=[[i, 0, 9] for i in range(5)])
+    meta = {
+        'dataset_meta': dict(dataset_meta=names),
+        'before 1.0': dict(CLASSES=names['classes'], PALETTE=names['palette']),
+        'description': dict(beit_mm=dict(format=3, **names)),
+    }[form]
+    source = str(tmp_path / 'ours.pth')
+    torch.save(dict(state_dict=classifier(), meta=meta), source)
+    convert.main([source, str(tmp_path / 'theirs.pth'), '--to', target])
+    assert read_checkpoint(tmp_path / 'theirs.pth')['meta']['dataset_meta'] == names
+    convert.main([source, str(tmp_path / 'b.pth'), '--to', target, '--task', 'backbone'])
+    assert 'dataset_meta' not in read_checkpoint(tmp_path / 'b.pth')['meta']

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from beit_mm.cli import quickstart
+from beit_mm.cli import quickstart, stages
+from beit_mm.cli.hardware import HARDWARE
 
 COUNT = "import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.write_text(p.read_text() + 'x')"
 CONFIG = 'pretrain/beit_beit-micro-p8_digit-scenes.py'
@@ -24,15 +25,18 @@ def runs(tmp_path):
 
 
 def start(tmp_path):
+    path = tmp_path / 'work' / HARDWARE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dict(threads=3, amp=True)))
     return quickstart.Quickstart(tmp_path / 'work', tmp_path / 'data', seed=0, smoke=True)
 
 
 def test_stage__finished_is_skipped_and_changed_is_repeated(tmp_path, runs, capsys):
     for _ in range(2):
-        start(tmp_path).stage('one', ['-c', COUNT, str(runs)], seconds=1)
+        start(tmp_path).run('one', ['-c', COUNT, str(runs)], seconds=1)
     assert runs.read_text() == 'x'
     assert 'one: done before' in capsys.readouterr().out
-    start(tmp_path).stage('one', ['-c', COUNT, str(runs), 'more'], seconds=1)
+    start(tmp_path).run('one', ['-c', COUNT, str(runs), 'more'], seconds=1)
     assert runs.read_text() == 'xx'
 
 
@@ -41,7 +45,7 @@ def test_stage__a_new_checkpoint_under_the_same_name_repeats_it(tmp_path, runs):
     command = ['-c', COUNT, str(runs), f'model.init_cfg.checkpoint={checkpoint}']
     for content in ('first', 'first', 'second'):
         checkpoint.write_text(content)
-        start(tmp_path).stage('one', command, seconds=1)
+        start(tmp_path).run('one', command, seconds=1)
     assert runs.read_text() == 'xx'
 
 
@@ -52,9 +56,9 @@ def test_stage__stopped_goes_on_with_resume(tmp_path, capsys):
         "p.write_text(' '.join(sys.argv[2:])); sys.exit('--resume' not in sys.argv)"
     )
     with pytest.raises(SystemExit, match='one failed with exit status 1; whole log: .*one.log'):
-        start(tmp_path).stage('one', ['-c', code, str(words)], 1, resume=True)
+        start(tmp_path).run('one', ['-c', code, str(words)], 1, resume=True)
     assert words.read_text() == ''
-    start(tmp_path).stage('one', ['-c', code, str(words)], 1, resume=True)
+    start(tmp_path).run('one', ['-c', code, str(words)], 1, resume=True)
     assert words.read_text() == '--resume'
 
 
@@ -62,12 +66,11 @@ def test_stage__a_changed_run_does_not_go_on_from_the_checkpoints_of_the_old_one
     out = tmp_path / 'work/one'
     save = 'import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.mkdir(exist_ok=True); '
     save += "(p / 'iter_9.pth').write_text('old'); (p / 'last_checkpoint').write_text('iter_9.pth')"
-    (tmp_path / 'work').mkdir()
-    start(tmp_path).stage('one', ['-c', save, str(out)], 1, resume=True)
+    start(tmp_path).run('one', ['-c', save, str(out)], 1, resume=True)
     assert (out / 'iter_9.pth').is_file()
     killed = ['-c', 'import sys; sys.exit(1)', 'changed']  # before its first checkpoint
     with pytest.raises(SystemExit):
-        start(tmp_path).stage('one', killed, 1, resume=True)
+        start(tmp_path).run('one', killed, 1, resume=True)
     assert not list(out.iterdir())  # nothing that --resume could take
 
 
@@ -81,10 +84,17 @@ def test_paths__typed_anywhere_are_seen_from_the_root(tmp_path, monkeypatch):
 
 def test_stage__progress_is_shown_and_all_output_is_kept(tmp_path, capsys):
     line = 'mmengine - INFO - Iter(train) [  50/400]  lr: 1e-3  eta: 0:00:33  time: 1  loss: 0.08'
-    start(tmp_path).stage('one', ['-c', f'print("quiet"); print("{line}")'], seconds=7)
+    start(tmp_path).run('one', ['-c', f'print("quiet"); print("{line}")'], seconds=7)
     shown = capsys.readouterr().out
     assert 'step 50/400, loss 0.08, ETA 0:00:33' in shown and 'quiet' not in shown
     assert (tmp_path / 'work/stages/one.log').read_text() == f'quiet\n{line}\n'
+
+
+def test_stage__has_the_threads_that_were_measured(tmp_path, monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '9')
+    code = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['MKL_NUM_THREADS'])"
+    start(tmp_path).run('one', ['-c', code], 1)
+    assert (tmp_path / 'work/stages/one.log').read_text() == '3 3\n'
 
 
 def test_options__seed_data_and_checkpoints_of_earlier_stages(tmp_path):
@@ -137,11 +147,11 @@ def test_sigterm__lets_the_stage_save_and_leaves_no_process(tmp_path):
         time.sleep(0.2)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    before = signal.signal(signal.SIGTERM, quickstart.terminate)
+    before = signal.signal(signal.SIGTERM, stages.terminate)
     try:
         threading.Thread(target=when_ready).start()
         with pytest.raises(SystemExit, match='run it again to go on'):
-            start(tmp_path).stage('one', ['-c', code, str(saved), str(ready)], 1)
+            start(tmp_path).run('one', ['-c', code, str(saved), str(ready)], 1)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert saved.read_text() == 'x'

@@ -1,12 +1,10 @@
 import json
 
-import numpy as np
 import pytest
-import torch
+import work_dirs
 
 from beit_mm.cli import report
-from beit_mm.contracts import MissingFileError
-from beit_mm.registry import MODELS
+from beit_mm.contracts import MissingFileError, UserError
 
 
 @pytest.fixture
@@ -41,36 +39,50 @@ def test_table__an_unfinished_run_is_named(runs):
     path.unlink()
     with pytest.raises(MissingFileError, match=f'{path} is missing; run tools/quickstart.sh'):
         report.make_table(runs)
+    rest = report.make_table(runs, is_complete=False)
+    assert [row[0] for row in rest] == [
+        title for stage, _, title in report.ROWS if stage != 'cls_probe'
+    ]
 
 
-def test_report__page_pictures_and_figure(runs, monkeypatch):
-    picture = np.full((4, 4, 3), 9, np.uint8)
-    monkeypatch.setattr(report, 'draw_reconstructions', lambda run, data: picture)
-    for name in ('predict_tokens', 'predict_classes'):
-        monkeypatch.setattr(report, name, lambda run, data: [[picture] * 4] * 10)
-    figure = runs[0] / 'figure.svg'
-    page = report.write_report(runs[0], runs[0], report.make_table(runs[:1]), figure)
-    text = page.read_text()
-    assert text.count('<img') == 4 and text.count('<tr>') == len(report.ROWS)
-    names = {path.stem for path in runs[0].glob('*.png')}
-    assert names == {'reconstructions', 'predictions', 'segmentations', 'curves'}
+def test_report__of_chains_that_differ(runs, tmp_path, capsys):
+    (runs[1] / 'cls_probe/metrics.json').unlink()
+    report.main([*map(str, runs), '--out', str(tmp_path / 'page.html')])
+    assert 'Trainings side by side' in (tmp_path / 'page.html').read_text()
+    assert 'linear probe' not in capsys.readouterr().out
+
+
+def test_table__stages_that_a_chain_does_not_have(tmp_path):
+    """And figures of the last validation, where nothing was tested."""
+    entries = [work_dirs.val(4, mim__accuracy=12.0, mim__loss=3.0)]
+    config = work_dirs.made.pretraining()
+    work_dirs.write_run(tmp_path / 'pretrain', config, entries, weights=False)
+    assert report.make_table([tmp_path]) == [
+        ['pre-training: masked-token accuracy (%)', '12.00'],
+        ['pre-training: loss (nats)', '3.00'],
+    ]
+
+
+@pytest.mark.slow
+def test_report__page_figure_words_and_table(tmp_path, capsys):
+    chain = work_dirs.write_chain(tmp_path / 'chain', tmp_path / 'data')
+    figure = tmp_path / 'figure.svg'
+    report.main([str(chain), '--figure', str(figure)])
+    page = (chain / 'report.html').read_text()
+    assert '<title>chain</title>' in page and page.count('<figure>') > 50
     assert figure.read_text().count('<image') == 6 * 8
+    shown = capsys.readouterr().out
+    assert '+ Pre-training helps. Classification: cls_beit' in shown
+    assert 'tokenizer: perplexity (of 16)' in shown and 'INFO' not in shown
+    assert f'Pictures and curves: {chain / "report.html"}' in shown
+    out = tmp_path / 'new' / 'page.html'
+    report.main([str(chain / 'tokenizer'), str(chain / 'pretrain'), '--out', str(out)])
+    assert 'Trainings side by side' in out.read_text()
+    with pytest.raises(UserError, match='needs a pre-training and two segmentations'):
+        report.main([str(chain / 'tokenizer'), '--figure', str(figure)])
 
 
-def test_predictions__only_masked_patches_differ_from_the_image(tmp_path, monkeypatch):
-    images = torch.randint(0, 256, (10, 3, 32, 32), dtype=torch.uint8)
-    model = report.config_of('pretrain').model
-    model.tokenizer.init_cfg = None
-    preprocessor = report.config_of('pretrain').data_preprocessor
-    built = MODELS.build(dict(model, data_preprocessor=preprocessor)).eval()
-    monkeypatch.setattr(report, 'build', lambda run, stage: built)
-    monkeypatch.setattr(report, 'read_val', lambda data, count: (images, []))
-    rows = report.predict_tokens(tmp_path, tmp_path)
-    assert len(rows) == 10
-    for image, (original, masked, predicted, _) in zip(images, rows, strict=True):
-        assert np.array_equal(original, image.permute(1, 2, 0).numpy())
-        gray = (masked == 128).all(-1)
-        assert gray.sum() >= 4 * 64  # a block of patches at least
-        assert np.array_equal(masked[~gray], original[~gray])
-        assert np.array_equal(predicted[~gray], original[~gray])
-        assert not np.array_equal(predicted, original)
+def test_table_alone__writes_no_page(runs, capsys):
+    report.main(['--table', *map(str, runs)])
+    assert 'over 2 runs' in capsys.readouterr().out
+    assert not list(runs[0].glob('*.html'))

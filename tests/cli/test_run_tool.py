@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 
@@ -153,3 +154,51 @@ def test_end_of_one_process_of_several__nothing_aborts_it(tmp_path, status):
     command = [sys.executable, '-c', ABORTS_AT_EXIT, tmp_path / 'store', str(status)]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()) == (status, ['done', 'left']), done.stderr
+
+
+class OnDisk(Dataset):
+    """Fails as the system does."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise PermissionError(errno.EACCES, 'Permission denied', '/data/a.png')
+
+
+CODES = ['EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG']
+
+
+@pytest.mark.parametrize('code', CODES)
+def test_message__of_a_folder_that_cannot_be_written(code):
+    number = getattr(errno, code)
+    error = OSError(number, 'said by the system', '/runs/\x1b[2Jmine')
+    message = message_of(lambda: raise_error(error))
+    assert message.startswith('error: /runs/\\x1b[2Jmine: said by the system; ')
+
+
+def test_message__of_a_file_that_a_worker_may_not_read():
+    loader = DataLoader(OnDisk(), num_workers=1)
+    assert "Permission denied: '/data/a.png'" in message_of(lambda: next(iter(loader)))
+
+
+def test_message__of_real_files(tmp_path):
+    (tmp_path / 'file').write_text('')
+    assert 'a part of the path is a file' in message_of((tmp_path / 'file' / 'run').mkdir)
+    assert 'choose another name' in message_of((tmp_path / 'file').mkdir)
+    assert 'shorter name' in message_of((tmp_path / ('x' * 300)).mkdir)
+
+
+def test_other_errors__of_the_system_keep_their_traceback():
+    with pytest.raises(OSError):
+        run_tool(lambda: raise_error(OSError(errno.EIO, 'Input/output error', 'a')))
+    for error in (OSError('of a library'), OSError(errno.EACCES, 'of a socket')):
+        with pytest.raises(OSError):
+            run_tool(lambda error=error: raise_error(error))
+    full = OSError(errno.ENOSPC, 'No space left on device')  # as a write says it
+    assert 'the disk: No space left' in message_of(lambda: raise_error(full))
+
+
+def test_message__of_a_worker_that_was_killed():
+    error = RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')
+    assert 'memory' in message_of(lambda: raise_error(error))

@@ -1,9 +1,11 @@
 import os
+import socket
 
 import pytest
+import torch
 from mmengine.config import Config, ConfigDict
 
-from beit_mm.cli.start_distributed import start_distributed
+from beit_mm.cli.start_distributed import start_distributed, why_not_connected
 from beit_mm.contracts import UserError
 
 
@@ -72,3 +74,23 @@ def test_processes_on_cpus_need_a_wrapper_without_devices(no_gpu, config):
 def test_one_process_needs_nothing(no_gpu):
     start_distributed(ConfigDict(), 'none')
     assert no_gpu == []
+
+
+def test_taken_port__is_said(no_gpu, monkeypatch):
+    monkeypatch.undo()  # the real process group
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    with socket.socket() as taken:
+        taken.bind(('0.0.0.0', 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for name, value in dict(RANK='0', WORLD_SIZE='2', MASTER_ADDR='127.0.0.1').items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv('MASTER_PORT', port)
+        with pytest.raises(UserError, match=f'port {port} is taken.*PORT='):
+            start_distributed(ONE_DEVICE, 'pytorch')
+
+
+def test_processes_that_do_not_meet__are_said():
+    error = torch.distributed.DistStoreError('wait timeout after 300000ms\nmore')
+    message = why_not_connected(error)
+    assert 'did not meet at MASTER_ADDR=' in message and message.count('\n') == 0

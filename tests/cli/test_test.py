@@ -5,7 +5,8 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from beit_mm.cli.test import drop_pretrained, to_json
+from beit_mm.cli.test import drop_pretrained
+from beit_mm.cli.test_outputs import to_json
 
 
 def test_evaluation_does_not_read_what_training_started_from():

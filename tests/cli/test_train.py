@@ -3,7 +3,10 @@ import os
 from types import SimpleNamespace
 
 import pytest
+import small_runs  # noqa: F401  registers Points and PointClassifier
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import RUNNERS
 
 from beit_mm.checkpoints.store import retire
 from beit_mm.cli.train import count_accumulated, merge_args
@@ -12,6 +15,7 @@ from beit_mm.contracts import UserError
 
 def arguments(**given):
     nothing = dict(work_dir=None, resume=None, amp=False, auto_scale_lr=False, launcher='none')
+    nothing |= dict(max_iters=None, max_epochs=None, test_out=[], log_to=[])
     return argparse.Namespace(config='configs/a/b.py', **{**nothing, **given})
 
 
@@ -83,6 +87,16 @@ def test_amp__takes_the_place_of_each_wrapper(config, given, monkeypatch):
         assert merged.dtype == (dtype if gpu else 'bfloat16')
 
 
+def test_amp__takes_a_class_of_a_pure_python_config(config):
+    config.optim_wrapper.type = OptimWrapper
+    assert merge_args(config, arguments(amp=True)).optim_wrapper.type == (
+        'beit_mm.AutocastOptimWrapper'
+    )
+    config.optim_wrapper = 5
+    with pytest.raises(UserError, match='--amp: optim_wrapper is 5; expected a dict'):
+        merge_args(config, arguments(amp=True))
+
+
 def test_amp__does_not_replace_a_wrapper_that_it_does_not_know(config):
     config.optim_wrapper.type = 'GaLoreWrapper'
     with pytest.raises(UserError, match='--amp: optim_wrapper.type is GaLoreWrapper'):
@@ -107,3 +121,35 @@ def test_auto_scale_lr__of_the_config_counts_them_too(enable):
     assert runner.auto_scale_lr == dict(base_batch_size=4 if enable else 16, enable=enable)
     assert config.auto_scale_lr.base_batch_size == 16
     count_accumulated(SimpleNamespace(cfg=config, auto_scale_lr=None))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('runner_type', ['Runner', 'FlexibleRunner'])
+def test_auto_scale_lr__accumulated_batches_change_the_rate(tmp_path, runner_type):
+    """By either runner of MMEngine: 8 x 4 accumulated are twice the base of 16."""
+    config = Config(
+        dict(
+            runner_type=runner_type,
+            work_dir=str(tmp_path),
+            model=dict(type='PointClassifier'),
+            train_dataloader=dict(
+                batch_size=8,
+                sampler=dict(type='DefaultSampler'),
+                dataset=dict(type='Points'),
+                collate_fn=dict(type='default_collate'),
+            ),
+            train_cfg=dict(by_epoch=False, max_iters=4),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=4),
+            auto_scale_lr=dict(base_batch_size=16, enable=True),
+            visualizer=dict(type='Visualizer', vis_backends=[]),
+            experiment_name=f'scaled{runner_type}',
+            log_level='ERROR',
+            launcher='none',
+            env_cfg=dict(dist_cfg=dict(backend='gloo')),
+            randomness=dict(seed=0),
+        )
+    )
+    runner = RUNNERS.build(config)
+    count_accumulated(runner)
+    runner.train()
+    assert runner.optim_wrapper.get_lr()['lr'][0] == pytest.approx(0.2)

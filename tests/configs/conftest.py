@@ -90,6 +90,10 @@ def tree(tmp_path_factory):
         image(data / 'my_images' / str(number) / f'holiday.{suffix}', 40 + 8 * number, 56)
     for number in range(2):
         image(data / 'my_images_val' / f'{number}.png', 40, 56 + 8 * number)
+    for number in range(10):
+        name = f'{number % 2}/{number}.png'
+        image(data / 'my_labelled_images' / name, 60, 70)
+        mask(data / 'my_masks' / name, 60, 70, classes=2)
     (data / 'my_bands').mkdir()
     for number in range(3):
         bands = rng.integers(0, 65536, (40 + 8 * number, 56, 4), dtype=np.uint16)

@@ -43,6 +43,13 @@ def test_guards_are_on(leaf):
     assert hooks.update_guard.get('ignore') == (None if masked else ['backbone.mask_token'])
 
 
+@pytest.mark.parametrize('leaf', [leaf for leaf in LEAVES if leaf.parts[0] == 'pretrain'], ids=str)
+def test_probe_is_on__with_labels_where_there_are_some(leaf):
+    probe = loaded(leaf).default_hooks.probe
+    assert probe.type == 'beit_mm.ProbeHook'
+    assert ('dataset' in probe) == ('folder' not in leaf.stem)
+
+
 def warnings_of(leaf, work_dir) -> list[str]:
     config = copy.deepcopy(loaded(leaf))
     options = options_of(config, work_dir) | {'log_level': 'WARNING'}

@@ -118,10 +118,9 @@ ROWS = [
     (PRETRAINS, 'transforms.TwoViewResizedCrop.interpolation', 'bicubic'),
     (PRETRAINS, 'transforms.TwoViewResizedCrop.token_interpolation', 'lanczos'),
     (PRETRAINS, 'transforms.TwoViewResizedCrop.scale', (0.08, 1.0)),
-    (PRETRAINS, 'transforms.ColorJitter.brightness', 0.4),
-    (PRETRAINS, 'transforms.ColorJitter.contrast', 0.4),
-    (PRETRAINS, 'transforms.ColorJitter.saturation', 0.4),
-    (PRETRAINS, 'transforms.ColorJitter.hue', 0.0),
+    (PRETRAINS, 'transforms.RGBJitter.brightness', 0.4),
+    (PRETRAINS, 'transforms.RGBJitter.contrast', 0.4),
+    (PRETRAINS, 'transforms.RGBJitter.saturation', 0.4),
     (PRETRAINS, 'transforms.RandomFlip.prob', 0.5),
     # Fine-tuning: get_started_for_image_classification.md:57-69, run_class_finetuning.py:78-118
     (FINE_TUNES, f'{ADAMW}.lr', {FT_L800: 1e-3, None: 4e-3}),
@@ -241,7 +240,8 @@ def test_value(path):
 
 @pytest.mark.parametrize('name', [*PRETRAINS, *FINE_TUNES, PROBE_B, PROBE_L, *SEGMENTATIONS])
 def test_pixels_are_normalized_alike_in_every_stage(name):
-    preprocessor = config(name).data_preprocessor
+    whole = config(name)
+    preprocessor = whole.get('data_preprocessor') or whole.model.data_preprocessor
     assert preprocessor.mean == IN1K_MEAN
     assert preprocessor.std == IN1K_STD
     assert preprocessor.get('bgr_to_rgb') or preprocessor.get('to_rgb')
@@ -254,7 +254,7 @@ def test_no_clipping_in_fine_tuning():
 def test_order_of_the_pretraining_pipeline():
     """datasets.py:33-40: jitter, flip, then the crop, so that both views have all of it."""
     types = [step.type.split('.')[-1] for step in config(B300).train_dataloader.dataset.pipeline]
-    expected = 'LoadImageFromFile ColorJitter RandomFlip TwoViewResizedCrop BlockwiseMask'
+    expected = 'LoadImageFromFile RGBJitter RandomFlip TwoViewResizedCrop BlockwiseMask'
     assert types == [*expected.split(), 'PackMIMInputs']
 
 

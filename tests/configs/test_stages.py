@@ -13,6 +13,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
+from beit_mm import load_model
 from beit_mm.checkpoints import description_of, read_checkpoint, read_description
 from beit_mm.checkpoints.description import StageMismatchError, differences, here_of
 from beit_mm.cli.config_loading import load_config
@@ -153,6 +154,26 @@ def test_description__is_plain_and_true(chain):
         assert ('tokenizer' in found) == (name in ('token', 'pretrain'))
 
 
+def test_load_model__answers_from_each_stage(chain, tree):
+    """What a Runner has written, without any config."""
+    images = sorted((tree / 'data/digit_scenes/val').rglob('*.png'))[:3]
+    verbs = dict(token='tokenize', pretrain='embed', classify='classify', segment='segment')
+    for name, verb in verbs.items():
+        path, _ = chain[name]
+        for source in (path, path.parent):  # the file, and the work dir
+            model = load_model(source)
+            assert model.source == str(path)
+        result = model.predict(images)
+        assert result.files == [*map(str, images)] and not result.failed
+        assert [*result[0]] == [*getattr(model, verb)(images)[0]]
+        weights = read_checkpoint(path)['state_dict']
+        found = model.module.state_dict()
+        assert all(torch.equal(found[key], weights[key]) for key in found)
+        classes = dict(classify=[*'0123456789'], segment=['background', *'0123456789'])
+        assert model.classes == classes.get(name)
+    assert model.palette[1] == [230, 25, 75] and model.size == (32, 32)
+
+
 def test_description__tokenizer_is_that_of_its_file_and_of_a_token_cache(chain, tree, tmp_path):
     token, pretrain = (
         read_description(chain[name][0])['tokenizer'] for name in ('token', 'pretrain')
@@ -200,8 +221,8 @@ IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
         (
             SEGMENT,
             'pretrain',
-            {f'data_preprocessor__{name}': value for name, value in IMAGENET.items()},
-            'data_preprocessor.mean',
+            {f'model__data_preprocessor__{name}': value for name, value in IMAGENET.items()},
+            'model.data_preprocessor.mean',
             ('[127.5, 127.5, 127.5]', '123.675'),
         ),
         (
@@ -228,8 +249,8 @@ IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
         (
             SEGMENT,
             'pretrain',
-            dict(data_preprocessor__bgr_to_rgb=False),
-            'data_preprocessor.bgr_to_rgb',
+            dict(model__data_preprocessor__bgr_to_rgb=False),
+            'model.data_preprocessor.bgr_to_rgb',
             ('channels RGB, but here they are BGR',),
         ),
         (
@@ -251,8 +272,8 @@ IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 def test_difference__is_warned_of(chain, tree, tmp_path, name, stage, options, key, texts):
     start = str(chain[stage][0])
     config = small(name, tree, tmp_path / 'work', start, **options)
-    if key == 'data_preprocessor.bgr_to_rgb':
-        assert config.data_preprocessor.bgr_to_rgb is False
+    if key == 'model.data_preprocessor.bgr_to_rgb':
+        assert config.model.data_preprocessor.bgr_to_rgb is False
     log = begin(config)
     assert key in warned(log), log
     (line,) = [line for line in log.splitlines() if f'WARNING - {key}: ' in line]
@@ -330,12 +351,12 @@ def test_description_of_format_1__is_read_without_digests_of_the_tokenizer(chain
     """They count names in its state dict that are others now."""
     checkpoint = read_checkpoint(chain['pretrain'][0])
     stored = checkpoint['meta']['beit_mm']
-    assert stored['format'] == 2 and {'sha256', 'weights_sha256'} < set(stored['tokenizer'])
+    assert stored['format'] == 3 and {'sha256', 'weights_sha256'} < set(stored['tokenizer'])
     checkpoint['meta']['beit_mm'] = dict(copy.deepcopy(stored), format=1)
     old = description_of(checkpoint)
     for name in ('sha256', 'weights_sha256'):
         assert stored['tokenizer'].pop(name) and name not in old['tokenizer']
-    assert dict(old, format=2, code=None) == dict(stored, code=None)
+    assert dict(old, format=3, code=None) == dict(stored, code=None)
 
 
 @pytest.mark.parametrize(('kind', 'keys'), [('A', []), ('B', ['model.tokenizer.features'])])
@@ -436,7 +457,13 @@ def test_check_config__agrees_with_the_hook_on_the_shipped_chain(chain, tree, tm
     ('name', 'stage', 'options', 'key', 'level'),
     [
         (CLASSIFY, 'pretrain', dict(data_preprocessor__mean=[1.0]), 'data_preprocessor.mean', 'w'),
-        (SEGMENT, 'pretrain', dict(data_preprocessor__mean=[1.0]), 'data_preprocessor.mean', 'w'),
+        (
+            SEGMENT,
+            'pretrain',
+            dict(model__data_preprocessor__mean=[1.0]),
+            'model.data_preprocessor.mean',
+            'w',
+        ),
         (CLASSIFY, 'token', {}, 'model.backbone.init_cfg.checkpoint', 'e'),
         (
             CLASSIFY,

@@ -36,6 +36,7 @@ def config_of(leaf, images, work_dir, options):
     """Return a shipped config with every guard judging within a few steps."""
     config = copy.deepcopy(loaded(leaf))
     config.work_dir = str(work_dir)
+    config.experiment_name = str(work_dir)  # MMEngine's has the second of the start
     config.log_level = 'WARNING'
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         config[name].update(batch_size=4, num_workers=0, persistent_workers=False)

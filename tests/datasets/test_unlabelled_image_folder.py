@@ -165,6 +165,17 @@ def test_file_list__names_order_and_place(tmp_path, make_file):
         assert names(dataset, tmp_path) == ['z.png', 'b/c d.png', 'e.odd']
 
 
+def test_exclude__leaves_out_in_every_part(tmp_path, make_file):
+    for name in ('a.png', 'b/a.png', 'b/c.png', 'd.png'):
+        make_file(name)
+    options = dict(data_root=str(tmp_path), exclude=['b/a.png'], val_share=0.4)
+    parts = [
+        names(UnlabelledImageFolder(part=part, **options), tmp_path)
+        for part in (None, 'train', 'val')
+    ]
+    assert parts[0] == sorted(parts[1] + parts[2]) == ['a.png', 'b/c.png', 'd.png']
+
+
 def test_file_list__mistakes_are_named(tmp_path, make_file):
     make_file('a.png')
     with pytest.raises(MissingFileError, match=r'file_list=.*few\.txt'):

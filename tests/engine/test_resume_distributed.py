@@ -143,7 +143,7 @@ def test_two_processes__leave_a_bad_batch_out_together(two_processes):
 def test_two_processes__stop_together_for_a_signal_to_one(two_processes):
     folder, found = two_processes
     assert [(rank['stopped']['status'], rank['stopped']['iter']) for rank in found] == [(75, 3)] * 2
-    assert (folder / 'stopped/last_checkpoint').read_text() == 'iter_4.pth'
+    assert (folder / 'stopped/last_checkpoint').read_text().endswith('/iter_4.pth')
 
 
 def test_two_processes__guards_judge_both_together(two_processes):

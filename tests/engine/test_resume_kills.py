@@ -1,4 +1,4 @@
-"""SIGKILL at many random points, half of them inside of a checkpoint's writing.
+"""SIGKILL at many random points, half of them inside of a checkpoint's writing, and SIGTERM.
 
 The trainings are forks of one process that has imported everything, so that a kill costs no more
 than the steps that it takes back.
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 KILLS = 15  # in each of two trainings
 STEPS = 45
 SERVER = """
-import os, signal, sys
+import os, signal, sys, traceback
 import torch
 import beit_mm
 from faulty_disk import Disk, storage
@@ -51,7 +51,7 @@ def run(folder, kind, resume, number):
         die_in_call(number)
     steps = STEPS if kind == 'Iter' else STEPS // 6
     changes = dict(optim_wrapper=ACCUMULATED) if kind == 'Iter' else {}
-    train(tiny_config(folder, kind, steps, workers=1, every=2, **changes), resume=resume)
+    train(tiny_config(folder, kind, steps, workers=2, every=2, **changes), resume=resume)
 
 for line in sys.stdin:
     folder, kind, resume, number = line.split()
@@ -61,6 +61,10 @@ for line in sys.stdin:
         try:
             run(folder, kind, resume == 'resume', int(number))
             status = 0
+        except SystemExit as stop:
+            status = stop.code
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(status)
     try:
@@ -145,3 +149,21 @@ def test_thirty_kills__the_same_bits(kind, server, tmp_path):
     assert kills >= KILLS // 2 and writing
     assert_same(tmp_path / 'calm', chaos)
     assert not any(chaos.glob('.*.*.tmp'))  # what killed writers left is swept
+
+
+@pytest.mark.parametrize('number', ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGINT'])
+def test_stops__of_the_whole_group_are_saved(number, server, tmp_path):
+    """As batch systems do: the processes that load data get the signal as well."""
+    chance = random.Random(number)
+    reached = 0
+    for target in (3, 12, 21):  # far from the end, which a busy machine may reach first
+        group = server.start(tmp_path, 'Iter')
+        until = time.monotonic() + 60
+        while (reached := chaos_resume.read_logged_iteration(tmp_path)) < target:
+            assert time.monotonic() < until, server.log.read_text()[-3000:]
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.02))
+        os.killpg(group, signal.Signals[number])
+        assert server.status() == 75 << 8, server.log.read_text()[-3000:]
+        saved = chaos_resume.read_last_iteration(tmp_path)
+        assert saved >= reached and saved % 2 == 0  # an update is two iterations

@@ -1,6 +1,7 @@
 """Token caches, curves and lists of bad samples that were damaged or cut off."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -10,7 +11,13 @@ from hypothesis import strategies as st
 from mmengine.logging import MessageHub
 
 from beit_mm.datasets import TokenCache, TokenCacheError, TokenCacheWriter
-from beit_mm.datasets.token_cache.cache_files import describe, row_type
+from beit_mm.datasets.token_cache.cache_files import (
+    describe,
+    file_sha256,
+    read_plan,
+    row_type,
+    write_plan,
+)
 from beit_mm.visualization import ContinuedVisBackend
 
 NAMES = [f'{i}.png' for i in range(5)]
@@ -137,3 +144,62 @@ def test_curve__damaged_lines_are_dropped(tmp_path_factory, file):
     steps = [json.loads(line)['iter'] for line in lines]
     assert steps[-5:] == [9, 10, 11, 12, 12] and max(steps) == 12
     shutil.rmtree(folder)
+
+
+def relist(folder, **changes):
+    """Change the index of a cache, with a digest that fits."""
+    plan = read_plan(folder / 'index.json')
+    shards = changes.pop('shard', {})
+    plan.update(changes)
+    plan['shards'][1].update(shards)
+    write_plan(folder / 'index.json', plan)
+
+
+def exchange(folder, **changes):
+    path = folder / 'tokens-00001.npy'
+    made = rows(4) if 'number' not in changes else rows(changes['number'])
+    if 'ids' in changes:
+        made['ids'][2, 0, 1] = changes['ids']
+    np.save(path, changes.get('array', made))
+    if changes.get('listed', True):
+        relist(folder, shard=dict(sha256=file_sha256(path)))
+
+
+FOREIGN = {
+    'missing shard': lambda folder: (folder / 'tokens-00001.npy').unlink(),
+    'empty shard': lambda folder: (folder / 'tokens-00001.npy').write_bytes(b''),
+    'cut shard': lambda folder: os.truncate(folder / 'tokens-00001.npy', 150),
+    'text': lambda folder: (folder / 'tokens-00001.npy').write_text('tokens'),
+    'folder': lambda folder: [
+        (folder / 'tokens-00001.npy').unlink(),
+        (folder / 'tokens-00001.npy').mkdir(),
+    ],
+    'fewer rows': lambda folder: exchange(folder, number=3),
+    'more rows': lambda folder: exchange(folder, number=5),
+    'plain array': lambda folder: exchange(folder, array=np.zeros((4, 2, 2), int)),
+    'objects': lambda folder: exchange(folder, array=np.array([{}] * 4, object)),
+    'another grid': lambda folder: exchange(folder, array=np.zeros(4, row_type(16, (3, 3)))),
+    'wider tokens': lambda folder: exchange(folder, array=np.zeros(4, row_type(2**20, (2, 2)))),
+    'beyond the vocabulary': lambda folder: exchange(folder, ids=16),
+    'far beyond the vocabulary': lambda folder: exchange(folder, ids=65535),
+    'name outside': lambda folder: relist(folder, shard=dict(file='../tokens-00001.npy')),
+    'name of a number': lambda folder: relist(folder, shard=dict(file=7)),
+    'rows of text': lambda folder: relist(folder, shard=dict(rows='4')),
+    'no shards': lambda folder: relist(folder, shards=[{}, {}]),
+    'fewer listed': lambda folder: relist(folder, samples=6),
+    'vocabulary of text': lambda folder: relist(folder, vocab_size='16'),
+}
+
+
+@pytest.mark.parametrize('what', FOREIGN)
+@pytest.mark.parametrize('verify', [True, False])
+def test_token_cache__of_foreign_or_missing_parts_is_an_error_in_words(
+    what, verify, cache, tmp_path
+):
+    folder = tmp_path / 'cache'
+    shutil.copytree(cache, folder)
+    FOREIGN[what](folder)
+    with pytest.raises(TokenCacheError, match='make the cache again|goes on from the damaged'):
+        found = TokenCache(folder, verify)
+        for row in range(len(found)):
+            found[row]

@@ -111,7 +111,7 @@ def options_of(config, work_dir) -> dict:
     if config.optim_wrapper.get('dtype') == 'float16':
         options['optim_wrapper.dtype'] = 'bfloat16'  # slow on CPUs, and its first steps overflow
     if config.default_scope == 'mmseg':
-        options |= smaller(config, config.data_preprocessor.size[0])
+        options |= smaller(config, config.model.data_preprocessor.size[0])
     elif config.model.type == 'DALLETokenizer':
         options |= smaller(config, 256)
     return options | cut_down(config.model)
@@ -131,8 +131,8 @@ def ends_of(config) -> dict:
 
 
 def smaller(config, crop: int) -> dict:
-    """Crops of 64 pixels in the place of ``crop``, all other sizes in proportion."""
-    divisor = max(crop // 64, 1)
+    """Crops of 64 to 127 pixels in the place of ``crop``, all other sizes in proportion."""
+    divisor = 2 ** max((crop // 64).bit_length() - 1, 0)  # patches still divide the result
     keys = ('scale', 'size', 'crop_size', 'stride', 'img_size')
     options = {}
 
@@ -146,6 +146,7 @@ def smaller(config, crop: int) -> dict:
             elif isinstance(node, tuple) and all(isinstance(side, int) for side in node):
                 options[path] = tuple(side // divisor for side in node)
 
-    for name in ('data_preprocessor', 'model', 'train_dataloader', 'val_dataloader'):
-        walk(config[name], name)
+    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    for name in ('data_preprocessor', 'model', *loaders, 'test_pipeline', 'tta_pipeline'):
+        walk(config.get(name), name)
     return options

@@ -22,7 +22,7 @@ FOREIGN = dict(type='mmpretrain.BEiTViT', arch='deit-tiny', img_size=32, patch_s
 PREPROCESSOR = dict(type='TwoViewDataPreprocessor', mean=[127.5], std=[127.5])
 
 
-def config(vocab_size=16, arch=TINY, tokenizer=(), backbone=(), neck=(), head=()) -> dict:
+def config(vocab_size=16, arch=TINY, tokenizer=(), backbone=(), neck=(), head=(), **own) -> dict:
     """Patches of 8 pixels in a 32-pixel view, tokens of 4 pixels in a 16-pixel view."""
     dims = arch['embed_dims']
     parts = dict(
@@ -43,6 +43,7 @@ def config(vocab_size=16, arch=TINY, tokenizer=(), backbone=(), neck=(), head=()
     return dict(
         type='MaskedImageModel',
         data_preprocessor=PREPROCESSOR,
+        **own,
         **{name: dict(part, **dict(changes[name])) for name, part in parts.items()},
     )
 
@@ -351,6 +352,22 @@ def test_encode__same_ids_under_autocast():
         assert torch.equal(model.encode(images), expected)
         lower = model.tokenizer.encode(images)
     assert not torch.equal(lower, expected)  # which is what the full precision prevents
+
+
+def test_tokenizer_dtype__is_that_of_the_tokenizer_alone_and_in_the_key_of_its_tokens():
+    model = build()
+    images = colors(32, (8, 8), pixels=4) / 255
+    with torch.autocast('cpu', torch.bfloat16):
+        expected = model.tokenizer.encode(images)
+    lower = build(tokenizer_dtype='bfloat16')
+    lower.load_state_dict(model.state_dict())
+    assert torch.equal(lower.encode(images), expected)
+    assert not torch.equal(model.encode(images), expected)
+    assert model.backbone(images)[0].dtype == lower.backbone(images)[0].dtype == torch.float32
+    assert model.cached_tokens.sha256() != lower.cached_tokens.sha256()
+    assert build(tokenizer_dtype=None).cached_tokens.config == model.cached_tokens.config
+    with pytest.raises(UserError, match='model.tokenizer_dtype=.bf16.: expected None or one of'):
+        build(tokenizer_dtype='bf16')
 
 
 def test_init_weights__loads_the_tokenizer_of_another_model_or_refuses(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import beit_mm
+from beit_mm.named_configs import link_checkout
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +40,8 @@ def source(tmp_path_factory):
     for leftover in (*leftovers, 'scratch/__init__.py'):
         (source / leftover).parent.mkdir(parents=True, exist_ok=True)
         (source / leftover).touch()
+    link_checkout(source / 'beit_mm')  # as an import of it does
+    assert (source / 'beit_mm/.mim/configs').is_symlink()
     return source
 
 
@@ -69,9 +72,12 @@ def names(folder: Path, *patterns: str) -> set[str]:
 def test_the_wheel_has_the_package_configs_and_tools_and_no_more(source, wheel):
     inside = {name for name in ZipFile(wheel).namelist() if '.dist-info/' not in name}
     expected = {f'beit_mm/{name}' for name in names(source / 'beit_mm', '*.py', '*.jinja')}
-    expected |= {f'beit_mm/.mim/configs/{name}' for name in names(source / 'configs', '*.py')}
+    expected |= {
+        f'beit_mm/.mim/configs/{name}' for name in names(source / 'configs', '*.py', '*.yml')
+    }
+    expected.add('beit_mm/.mim/model-index.yml')
     tools = names(source / 'tools', '*.py', '*.sh')
-    of_a_checkout = {'quickstart.py', 'quickstart.sh', 'make_report.py', 'setup_env.sh'}
+    of_a_checkout = {'quickstart.py', 'quickstart.sh', 'setup_env.sh'}
     assert of_a_checkout <= tools
     expected |= {f'beit_mm/.mim/tools/{name}' for name in tools - of_a_checkout}
     assert inside == expected
@@ -87,7 +93,8 @@ def test_the_source_archive_has_what_setup_reads(source, wheel, tmp_path):
     assert not [n for n in inside if re.match(r'tests|work_dirs|data|docs|\.', n) or '.pyc' in n]
     packed = {name for name in ZipFile(wheel).namelist() if '.dist-info/' not in name}
     assert {name.replace('beit_mm/.mim/', '') for name in packed} <= inside
-    read = {f'requirements/{name}.txt' for name in ('runtime', 'mminstall', 'demo', 'tests')}
+    names = ('runtime', 'mminstall', 'digits', 'docs', 'tests')
+    read = {f'requirements/{name}.txt' for name in names}
     assert read | {'LICENSE', 'setup.py'} <= inside
 
 
@@ -103,6 +110,12 @@ def test_metadata(wheel):
     assert {'torch', 'numpy', 'opencv-python', 'pillow', 'onedl-mmengine', 'onedl-mmcv'} <= set(
         needed
     )
+    assert not {'torchvision', 'onedl-mmpretrain', 'onedl-mmsegmentation'} & set(needed)
+    for extra in ('mmpretrain', 'mmseg'):
+        allowed = dict(extra=extra)
+        needed.update(
+            (r.name, r.specifier) for r in requirements if r.marker and r.marker.evaluate(allowed)
+        )
     # What is pinned as tested is what an installation allows, and what runs here.
     pinned = (ROOT / 'requirements' / 'runtime.txt').read_text()
     pinned += (ROOT / 'requirements' / 'mminstall.txt').read_text()
@@ -123,6 +136,8 @@ def test_installed_package_finds_its_configs_and_tools(installed, tmp_path):
         mim = Path(beit_mm.__file__).parent / '.mim'
         print(mim)
         print(load_config(mim / '{config}').model.decode_head.num_classes)
+        from mmengine.hub import get_config
+        print(get_config('beit_mm::{config}'.replace('configs/', '')).filename)
     """
     script = tmp_path / 'script.py'
     script.write_text('\n'.join(line.strip() for line in code.format(config=CONFIG).splitlines()))
@@ -130,7 +145,8 @@ def test_installed_package_finds_its_configs_and_tools(installed, tmp_path):
     done = subprocess.run(
         [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert done.stdout.split() == [str(installed / 'beit_mm' / '.mim'), '11'], done.stderr
+    mim = installed / 'beit_mm' / '.mim'
+    assert done.stdout.split() == [str(mim), '11', str(mim / CONFIG)], done.stderr
 
 
 @pytest.mark.parametrize(

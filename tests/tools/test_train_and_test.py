@@ -250,8 +250,9 @@ test_dataloader = val_dataloader
 
 def test_testing_draws_the_masks_of_the_validations(folder, trained, tmp_path):
     (folder / 'random_masks.py').write_text(RANDOM_MASKS)
-    python(folder, 'train.py', 'random_masks.py', '--work-dir', tmp_path)
-    out = tmp_path / 'metrics.json'
+    out, again = tmp_path / 'metrics.json', tmp_path / 'in_training.json'
+    python(folder, 'train.py', 'random_masks.py', '--work-dir', tmp_path, '--test-out', again)
+    assert json.loads(again.read_text()) == probe(tmp_path)['metrics']
     arguments = [tmp_path / 'iter_4.pth', '--work-dir', tmp_path / 'test', '--out', out]
     python(folder, 'test.py', 'random_masks.py', *arguments)
     assert json.loads(out.read_text()) == probe(tmp_path)['metrics']
@@ -333,7 +334,7 @@ def test_what_the_user_can_mend_is_a_message_with_status_1(folder, trained, tmp_
             *('test.py', tiny, 'headless.pth', '--work-dir', str(tmp_path / 't')),
         ),
         (
-            "UnlabelledImageFolder.data_root='nowhere' does not exist",
+            'train_dataloader.dataset.data_root: there is no folder nowhere',
             *('train.py', tiny, *scratch, 'train_dataloader.dataset.data_root=nowhere'),
         ),
         (

@@ -174,3 +174,15 @@ def test_mistakes__named(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             load(tmp_path / 'a.npy', **wrong)
+
+
+def test_window__of_signed_values(tmp_path):
+    """Hounsfield units: air at -1024 becomes 0, and what lies outside is clipped."""
+    values = np.array([[[-2000], [-1024]], [[0], [4000]]], np.int16)
+    np.save(tmp_path / 'a.npy', values)
+    img = load(tmp_path / 'a.npy', window=(-1024, 3071))
+    assert img.dtype == np.float32
+    assert img.ravel().tolist() == [0, 0, 1024, 4095]
+    for window in ((5, 5), (5, 1), 7, (1, 2, 3)):
+        with pytest.raises(UserError, match='LoadMultiBandImage.window'):
+            load(tmp_path / 'a.npy', window=window)

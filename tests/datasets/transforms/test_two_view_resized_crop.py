@@ -240,3 +240,49 @@ def test_wrong_config_is_named(config, key):
 def test_wrong_input_is_named(results, message):
     with pytest.raises(UserError, match=message):
         TwoViewResizedCrop(4)(results)
+
+
+@pytest.mark.parametrize('name', ['bicubic', 'bilinear', 'lanczos'])
+@pytest.mark.parametrize('channels', [None, 1, 3, 13])
+def test_torch__differs_from_pillow_by_rounding(name, channels):
+    img = noise(60, 80, *([] if channels is None else [channels]))
+    made = []
+    for resize in ('pillow', 'torch'):
+        random.seed(0)
+        crop = TwoViewResizedCrop(
+            24, 12, interpolation=name, token_interpolation=name, resize=resize
+        )
+        made.append(crop(dict(img=img)))
+    for view in ('img', 'token_img'):
+        assert made[0][view].shape == made[1][view].shape
+        assert np.abs(made[0][view].astype(int) - made[1][view]).max() <= 2
+
+
+def test_torch__leaves_other_types_and_filters_to_pillow():
+    for img, name in (
+        (noise(40, 40, 3, dtype=np.float32), 'bicubic'),
+        (noise(40, 40, 3), 'hamming'),
+    ):
+        made = []
+        for resize in ('pillow', 'torch'):
+            random.seed(0)
+            made.append(TwoViewResizedCrop(16, interpolation=name, resize=resize)(dict(img=img)))
+        assert np.array_equal(made[0]['img'], made[1]['img'])
+
+
+@pytest.mark.parametrize('resize', ['pillow', 'torch'])
+@pytest.mark.parametrize('channels', [1, 3, 5])
+def test_mirrored_image__is_that_of_a_copy(resize, channels):
+    img = noise(40, 50, channels)[:, ::-1]
+    made = []
+    for one in (img, img.copy()):
+        random.seed(0)
+        made.append(TwoViewResizedCrop(16, 8, resize=resize)(dict(img=one)))
+    assert np.array_equal(made[0]['img'], made[1]['img'])
+    assert np.array_equal(made[0]['token_img'], made[1]['token_img'])
+
+
+def test_equal_views__do_not_share_memory():
+    results = TwoViewResizedCrop(16, 16, token_interpolation='bicubic')(dict(img=noise(40, 40, 3)))
+    assert np.array_equal(results['img'], results['token_img'])
+    assert not np.shares_memory(results['img'], results['token_img'])

@@ -1,4 +1,5 @@
 import json
+import math
 import warnings
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from tiny_training import TinyModel, tiny_config
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from beit_mm.engine.guards import NonFiniteError
 
@@ -113,6 +115,27 @@ def test_bad_gradient__of_a_finite_loss(tmp_path, monkeypatch):
     assert_finite(runner.model.state_dict())
 
 
+def test_large_gradient__whose_norm_overflows_is_no_bad_one(tmp_path, monkeypatch):
+    forward = TinyModel.forward
+
+    def scaled(self, *args, mode='tensor', **kwargs):
+        out = forward(self, *args, mode=mode, **kwargs)
+        return {name: value * 1e25 for name, value in out.items()} if mode == 'loss' else out
+
+    norms = []
+
+    def note(optimizer, args, kwargs):
+        gradients = [p.grad for group in optimizer.param_groups for p in group['params']]
+        norms.append([torch.nn.utils.get_total_norm(gradients, n).item() for n in (2, math.inf)])
+
+    monkeypatch.setattr(TinyModel, 'forward', scaled)
+    handle = register_optimizer_step_pre_hook(note)
+    train(tmp_path, steps=3, optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-30)))
+    handle.remove()
+    assert len(norms) == 3  # no update was left out
+    assert all(norm == math.inf and largest < math.inf for norm, largest in norms)
+
+
 def test_overflow__at_a_scale_that_cannot_be_the_cause(tmp_path, monkeypatch):
     trap(monkeypatch, 5)
     optim = dict(type='beit_mm.AutocastOptimWrapper', dtype='float16', init_scale=2.0**-15)
@@ -123,10 +146,13 @@ def test_overflow__at_a_scale_that_cannot_be_the_cause(tmp_path, monkeypatch):
 
 def test_overflow__is_the_scalers_affair(tmp_path):
     optim = dict(type='beit_mm.AutocastOptimWrapper', dtype='float16', init_scale=2.0**40)
-    optim['optimizer'] = dict(type='AdamW', lr=0.01)
-    runner = train(tmp_path, steps=20, optim_wrapper=optim, guard=dict(max_in_a_row=1))
+    optim.update(optimizer=dict(type='AdamW', lr=0.01), clip_grad=dict(max_norm=1.0))
+    runner = train(tmp_path, steps=40, optim_wrapper=optim, guard=dict(max_in_a_row=1))
     assert runner.optim_wrapper.loss_scaler.get_scale() < 2.0**35
     assert not (tmp_path / 'non_finite_batches.jsonl').exists()
+    norms = torch.tensor(runner.message_hub.get_scalar('train/grad_norm').data[0])
+    assert 0 < len(norms) < 40 and norms.isfinite().all()  # of the steps that were made
+    assert runner.optim_wrapper.clip_grad_kwargs == dict(max_norm=1.0)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +209,7 @@ def test_weights__that_the_update_itself_spoiled_are_never_saved(key, tmp_path, 
     monkeypatch.setattr(AtomicCheckpointHook, 'before_save_checkpoint', spoiled)
     with pytest.raises(NonFiniteError, match=f'Iteration 6: head.weight of {key} is not finite'):
         train(tmp_path)
-    assert (tmp_path / 'last_checkpoint').read_text() == 'iter_3.pth'
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'iter_3.pth')
     assert not (tmp_path / 'iter_6.pth').exists()
 
 

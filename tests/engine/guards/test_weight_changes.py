@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -168,3 +170,14 @@ def test_updates__that_change_something_in_another_process(tmp_path, monkeypatch
     """All judge alike, so a shard that stays as it was is no symptom by itself."""
     monkeypatch.setattr(weight_changes, 'over_processes', lambda t, how: t * 0 + 1)
     assert told(train(tmp_path, GUARD, optim_wrapper=optim(lr=1e-12))) == []
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_updates__overflows_of_a_loss_scale_are_none(tmp_path, fused):
+    """A fused optimizer is called for them, too."""
+    half = dict(type='beit_mm.AutocastOptimWrapper', dtype='float16', init_scale=2.0**30)
+    half['optimizer'] = dict(type='AdamW', lr=0.01, fused=fused)
+    run = train(tmp_path, dict(GUARD, interval=100), steps=40, optim_wrapper=half)
+    (guard,) = (hook for hook in run.hooks if isinstance(hook, UpdateGuardHook))
+    left_out = math.log2(2.0**30 / run.optim_wrapper.loss_scaler.get_scale())
+    assert left_out > 3 and guard.changes._updates == 40 - left_out

@@ -50,10 +50,11 @@ def test_accumulation__updates_are_looked_at(tmp_path, monkeypatch):
     assert 'Step 40: ' in message  # ten updates are 30 iterations
 
 
-def test_half_precision__scaled_gradients_and_overflows(tmp_path):
+@pytest.mark.parametrize('fused', [False, True])
+def test_half_precision__scaled_gradients_and_overflows(tmp_path, fused):
     """The first steps overflow and are left out; what is zero without scale is zero with it."""
     optim = dict(type='beit_mm.AutocastOptimWrapper', dtype='float16', init_scale=2.0**30)
-    optim['optimizer'] = dict(type='SGD', lr=0.01)
+    optim['optimizer'] = dict(type='SGD', lr=0.01, fused=fused)
     (message,) = told(train(tmp_path, GUARD, model=model('unused'), optim_wrapper=optim))
     assert 'the gradient of b (2 tensors)' in message
 
@@ -170,3 +171,14 @@ def test_looks__are_the_fewest_of_all_processes(tmp_path, monkeypatch):
     run = train(tmp_path, dict(GUARD, interval=10), steps=20, model=model('unused'))
     (message,) = told(run)
     assert 'Step 20: ' in message  # ten of its own by step 10, nine of the other's
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_is_any__sees_values_whose_squares_are_zero(dtype):
+    smallest = torch.finfo(dtype).smallest_normal
+    for value in (smallest, -smallest, 1.0, float('nan'), float('inf')):
+        gradient = torch.zeros(3, 40, dtype=dtype)
+        assert not zero_gradients._is_any(gradient)
+        gradient[1, 7] = value
+        assert zero_gradients._is_any(gradient)
+        assert zero_gradients._is_any(gradient.to_sparse())

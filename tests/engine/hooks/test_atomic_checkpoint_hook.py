@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 from tiny_training import TinyMetric, tiny_config
 
 from beit_mm.checkpoints.store import (
@@ -60,7 +60,7 @@ def test_rotation__saves_before_it_removes(background, tmp_path, monkeypatch):
     disk = Full(monkeypatch, lambda name: False)
     train(config_of(tmp_path, max_keep_ckpts=1, background=background))
     assert files(tmp_path) == ['iter_6.pth']
-    assert (tmp_path / 'run/last_checkpoint').read_text() == 'iter_6.pth'
+    assert (tmp_path / 'run/last_checkpoint').read_text() == str(tmp_path / 'run/iter_6.pth')
     for name, there in disk.kept[2:]:  # while one is written, the one before it is there
         before = {'iter_4.pth': 'iter_2.pth', 'iter_6.pth': 'iter_4.pth'}
         assert before.get(name, 'iter_2.pth') in there or name == 'last_checkpoint'
@@ -77,7 +77,7 @@ def test_full_disk__the_run_goes_on_and_the_earlier_one_stays(background, tmp_pa
     with pytest.raises(OSError, match='No space left'):
         train(config_of(tmp_path, max_keep_ckpts=1, background=background))
     assert files(tmp_path) == ['iter_2.pth']
-    assert (tmp_path / 'run/last_checkpoint').read_text() == 'iter_2.pth'
+    assert (tmp_path / 'run/last_checkpoint').read_text() == str(tmp_path / 'run/iter_2.pth')
 
 
 def test_full_disk__stops_after_some_in_a_row(tmp_path, monkeypatch):
@@ -142,6 +142,64 @@ def test_best__known_after_the_work_dir_moved(tmp_path, monkeypatch):
     assert runner.iter == 6 and not (tmp_path / 'run').exists()
 
 
+@pytest.mark.parametrize(('kind', 'ends'), [('Iter', (4, 8)), ('Epoch', (1, 2))])
+@pytest.mark.parametrize('background', [False, True])
+def test_best__known_after_a_resume_by_loops_of_mmengine(
+    kind, ends, background, tmp_path, monkeypatch
+):
+    """They do not repeat the validation that follows the checkpoint."""
+    scores(monkeypatch, 0.9, 0.7)
+    config = config_of(tmp_path, save_best='score', rule='greater', background=background)
+    key = 'max_iters' if kind == 'Iter' else 'max_epochs'
+    config['train_cfg'] = dict(type=f'{kind}BasedTrainLoop', val_interval=ends[0])
+    config['train_dataloader']['sampler'] = dict(type='DefaultSampler', shuffle=True)
+    config['default_hooks']['checkpoint'].update(by_epoch=kind == 'Epoch', interval=ends[0])
+    config['train_cfg'][key] = ends[0]
+    train(config)
+    config['train_cfg'][key] = ends[1]
+    runner = train(config, resume=True)
+    name = kind.lower()
+    assert (runner.iter, runner.epoch)[kind == 'Epoch'] == ends[1]
+    assert {p.name for p in (tmp_path / 'run').glob('best*')} == {
+        f'best_score_{name}_{ends[0]}.pth'
+    }
+    assert runner.message_hub.get_info('best_score') == 0.9
+    assert {f'{name}_{end}.pth' for end in ends} <= set(files(tmp_path))
+
+
+@pytest.mark.parametrize('other', [Runner, FlexibleRunner])
+def test_last_checkpoint__is_understood_by_mmengine(other, tmp_path):
+    config = config_of(tmp_path, steps=4)
+    train(config)
+    found = find_latest_checkpoint(str(tmp_path / 'run'))
+    assert found == str(tmp_path / 'run/iter_4.pth') and Path(found).is_file()
+    config['default_hooks'] = dict(
+        checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2, max_keep_ckpts=2)
+    )
+    config['train_cfg'] = dict(type='IterBasedTrainLoop', max_iters=6, val_interval=6)
+    config['train_dataloader']['sampler'] = dict(type='InfiniteSampler')
+    config.update(resume=True, experiment_name=f'hook{next(numbers)}')
+    runner = other(**Config(config))
+    runner.train()
+    assert runner.iter == 6
+    assert find_latest_checkpoint(str(tmp_path / 'run')) == str(tmp_path / 'run/iter_6.pth')
+
+
+@pytest.mark.parametrize('move', [Path.rename, shutil.copytree])
+def test_last_checkpoint__of_a_moved_and_of_a_copied_work_dir(move, tmp_path):
+    """The copy goes on from its own file, though that of the original is still there."""
+    config = config_of(tmp_path, steps=4)
+    train(config)
+    move(tmp_path / 'run', tmp_path / 'there')
+    for file in (tmp_path / 'run').glob('*.pth'):
+        file.write_bytes(b'from here on something else')
+    config['train_cfg']['max_iters'] = 6
+    runner = train(dict(config, work_dir=str(tmp_path / 'there')), resume=True)
+    assert runner.iter == 6
+    pointer = (tmp_path / 'there/last_checkpoint').read_text()
+    assert pointer == str(tmp_path / 'there/iter_6.pth')
+
+
 def test_resume__skips_broken_ones_and_says_which(tmp_path, caplog):
     config = config_of(tmp_path)
     train(config)
@@ -185,7 +243,7 @@ def test_resume__not_from_the_run_before_a_new_one(tmp_path):
     with pytest.raises(Exception, match='in a row'):  # a new run, which ends before it saves
         train(config, custom_hooks=[killed], model=poison)
     assert {name: (tmp_path / 'run' / name).read_bytes() for name in files(tmp_path)} == old
-    assert (tmp_path / 'run/last_checkpoint.old').read_text() == 'iter_4.pth'
+    assert (tmp_path / 'run/last_checkpoint.old').read_text().endswith('/iter_4.pth')
     config['train_cfg']['max_iters'] = 3
     runner = train(config, resume=True)
     assert len(runner.model.seen) == 3

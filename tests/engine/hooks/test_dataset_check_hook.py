@@ -37,10 +37,16 @@ def runner(train=None, val=None, work_dir='.', num_classes=3, part='head'):
     model = torch.nn.Module()
     if num_classes is not None:
         setattr(model, part, SimpleNamespace(num_classes=num_classes))
-    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=val)) if val is not None else None
+    evaluator = SimpleNamespace(metrics=[])
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=val), evaluator=evaluator)
+    loop = loop if val is not None else None
     return SimpleNamespace(
         model=model,
-        train_dataloader=SimpleNamespace(dataset=train),
+        train_dataloader=SimpleNamespace(dataset=train, sampler=None),
+        train_loop=None,
+        optim_wrapper=SimpleNamespace(_accumulative_counts=1),
+        hooks=[],
+        max_iters=1,
         val_loop=loop,
         test_loop=loop,
         work_dir=work_dir,
@@ -127,6 +133,7 @@ def test_some_images__are_read_for_what_trains_in_silence(tmp_path, caplog):
         image = np.full(
             (8, 8, 3), 300 if number >= 15 else 30, np.uint16 if number >= 15 else np.uint8
         )
+        image[0, 0] = 9
         cv2.imwrite(str(tmp_path / f'{number:02d}.png'), image)
     for loader, found in (('LoadImageFromFile', 1), ('beit_mm.LoadMultiBandImage', 0)):
         caplog.clear()

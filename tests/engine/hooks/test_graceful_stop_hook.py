@@ -40,7 +40,7 @@ def test_signal__saves_at_the_next_update_and_exits(number, by_epoch, tmp_path):
         runner.train()
     assert stop.value.code == 75
     assert signal.getsignal(number) == before
-    assert (tmp_path / 'last_checkpoint').read_text() == 'iter_12.pth'  # not 10
+    assert Path((tmp_path / 'last_checkpoint').read_text()).name == 'iter_12.pth'  # not 10
     log = next(Path(runner.log_dir).glob('*.log')).read_text()
     assert f'{number.name} after iteration 12: saved {tmp_path}/iter_12.pth' in log
     again = runner_of(config, optim_wrapper=optim, resume=True)
@@ -66,7 +66,7 @@ def test_signal__that_ended_the_reader_of_the_output_too(tmp_path, monkeypatch):
         os.dup2(before, 2)
         os.close(before)
     assert stop.value.code == 75
-    assert (tmp_path / 'last_checkpoint').read_text() == 'iter_3.pth'
+    assert Path((tmp_path / 'last_checkpoint').read_text()).name == 'iter_3.pth'
 
 
 def test_no_signal__handlers_are_put_back(tmp_path):
@@ -113,5 +113,5 @@ def test_signal__that_ends_the_workers_too(tmp_path):
     runner.model.train_step = signalled
     with pytest.raises(SystemExit):
         runner.train()
-    saved = (tmp_path / 'last_checkpoint').read_text()
+    saved = Path((tmp_path / 'last_checkpoint').read_text()).name
     assert saved == 'iter_5.pth'

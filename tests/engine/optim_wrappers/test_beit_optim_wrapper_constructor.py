@@ -1,3 +1,4 @@
+import copy
 import math
 from pathlib import Path
 
@@ -209,3 +210,41 @@ def test_layer_decay_needs_a_backbone_that_knows_depths():
 def test_no_lr__says_what_to_add():
     with pytest.raises(ValueError, match='optimizer has no lr'):
         BEiTOptimWrapperConstructor(dict(optimizer=dict(type='AdamW')))(nn.Linear(2, 2))
+
+
+def adamw(fused: bool | None) -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8))
+    with torch.no_grad():
+        for number, weight in enumerate(model.parameters()):
+            weight.copy_(torch.linspace(-1, 1, weight.numel()).view_as(weight) + number)
+    optimizer = dict(Config.fromfile(BASES / 'schedules/beit-base_300e.py').optim_wrapper.optimizer)
+    assert optimizer.pop('fused')
+    if fused is not None:
+        optimizer['fused'] = fused
+    return model, BEiTOptimWrapperConstructor(dict(optimizer=optimizer))(model).optimizer
+
+
+def update(model: nn.Module, optimizer, steps: range) -> list:
+    for step in steps:
+        for weight in model.parameters():
+            weight.grad = torch.sin(torch.arange(weight.numel()) + step).view_as(weight) / 100
+        optimizer.step()
+    return [weight.detach().clone() for weight in model.parameters()]
+
+
+def test_fused__updates_are_those_of_the_plain_optimizer():
+    """The terms of an update are added in another order: one rounding of float32 for each."""
+    for a, b in zip(update(*adamw(True), range(50)), update(*adamw(False), range(50)), strict=True):
+        torch.testing.assert_close(a, b, rtol=50 * 2**-24, atol=0)
+
+
+def test_fused__a_run_that_began_without_it_goes_on_bit_identically():
+    model, optimizer = adamw(None)
+    update(model, optimizer, range(5))
+    resumed, other = adamw(True)
+    resumed.load_state_dict(model.state_dict())
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for a, b in zip(
+        update(model, optimizer, range(5, 9)), update(resumed, other, range(5, 9)), strict=True
+    ):
+        assert torch.equal(a, b)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from beit_mm.contracts import UserError
 from beit_mm.models import VisualTokenHead
 
 
@@ -63,3 +64,35 @@ def test_init__truncated_at_one_sigma():
     assert weight.abs().max() <= 0.1
     assert weight.std().item() == pytest.approx(0.054, rel=0.02)
     assert not head.proj.bias.any()
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('max_logits', [1, 23, 40, 10**6])
+def test_max_logits__same_numbers_and_no_more_of_them_at_a_time(max_logits, dtype):
+    """Of 9 patches and 11 tokens: 1, 2 or 3 patches at a time, or all."""
+    whole = VisualTokenHead(vocab_size=11, dims=4)
+    parts = VisualTokenHead(vocab_size=11, dims=4, max_logits=max_logits)
+    parts.load_state_dict(whole.state_dict())
+    targets = torch.randint(11, (9,))
+    found, kept = [], []
+    for head in (whole, parts):
+        feats = torch.arange(36.0).view(9, 4).sin().requires_grad_()
+        sizes = []
+        pack = lambda tensor: (sizes.append(tensor.numel()), tensor)[1]  # noqa: E731, B023
+        with (
+            torch.autocast('cpu', dtype, enabled=dtype != torch.float32),
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        ):
+            out = head.loss(feats, targets)
+        out['loss'].backward()
+        found.append([out['loss'].detach(), out['acc'], feats.grad, head.proj.weight.grad])
+        kept.append(max(sizes))
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-2 if dtype != torch.float32 else 1e-5,
+                                   atol=1e-3 if dtype != torch.float32 else 1e-6)  # fmt: skip
+    assert kept[0] == 99 and (kept[1] < 99) == (max_logits < 99)
+
+
+def test_max_logits__expects_a_number():
+    with pytest.raises(UserError, match='VisualTokenHead.max_logits=0: expected an integer >= 1'):
+        VisualTokenHead(vocab_size=11, dims=4, max_logits=0)

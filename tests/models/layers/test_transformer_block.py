@@ -2,7 +2,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from beit_mm.models.layers.transformer_block import MLP, Attention, DropPath, TransformerBlock
+from beit_mm.models.layers import transformer_block
+from beit_mm.models.layers.transformer_block import (
+    MLP,
+    Attention,
+    DropPath,
+    TransformerBlock,
+    attend,
+)
+
+
+@pytest.fixture(autouse=True)
+def fast_halves(monkeypatch):
+    """Test the steps of attention on any CPU."""
+    halves = frozenset({torch.bfloat16, torch.float16})
+    monkeypatch.setattr(transformer_block, 'FAST_HALVES', halves)
 
 
 def randomised(module):
@@ -71,6 +85,53 @@ def test_attention__accepts_a_float_bias_under_autocast():
     with torch.autocast('cpu', torch.bfloat16):
         out = layer(torch.randn(2, 4, 8), torch.randn(1, 2, 4, 4))
     assert out.dtype == torch.bfloat16 and out.isfinite().all()
+
+
+def attended(function, tensors, dtype, **kwargs):
+    """Return the output and the gradients of q, k, v and, where there is one, the bias."""
+    tensors = [tensor.to(dtype).requires_grad_() for tensor in tensors]
+    q, k, v, *bias = tensors
+    out = function(q, k, v, bias[0] if bias else None, **kwargs)
+    weight = torch.linspace(-1, 1, out.numel()).view_as(out).to(dtype)
+    return [out, *torch.autograd.grad(out, tensors, weight)]
+
+
+@pytest.mark.parametrize('with_bias', [True, False])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_attend__half_precision_on_a_cpu_equals_the_kernel(dtype, with_bias):
+    """Logits and weights are rounded to 8 (11) bits, so that values differ by some 2^-8 (2^-11)."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(2, 3, 29, 16)] * 3 + [(1, 3, 29, 29)] * with_bias
+    tensors = [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
+    wanted = attended(F.scaled_dot_product_attention, tensors, torch.float64)
+    with pytest.MonkeyPatch.context() as patch:  # the kernel is not called
+        patch.delattr(F, 'scaled_dot_product_attention')
+        found = attended(attend, tensors, dtype)
+    for a, b in zip(found, wanted, strict=True):
+        assert a.dtype == dtype
+        error = (a.double() - b).norm() / b.norm()
+        assert error < 4 * torch.finfo(dtype).eps
+
+
+def test_attend__float32_and_inference_are_those_of_the_kernel_bit_by_bit():
+    tensors = [torch.randn(2, 3, 9, 8) for _ in range(3)] + [torch.randn(1, 3, 9, 9)]
+    for a, b in zip(
+        attended(attend, tensors, torch.float32),
+        attended(F.scaled_dot_product_attention, tensors, torch.float32),
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+    half = [tensor.bfloat16() for tensor in tensors]
+    with torch.no_grad():
+        assert torch.equal(attend(*half), F.scaled_dot_product_attention(*half))
+
+
+def test_attend__dropout_of_the_weights_keeps_their_mean():
+    q, k = torch.randn(2, 1, 1, 400, 8).bfloat16()
+    torch.manual_seed(0)
+    out = attend(q.requires_grad_(), k, torch.ones_like(k), None, 0.5).float()
+    assert out[0, 0, :, 0].std() > 0.02  # what is left of the weights of each query
+    assert out.mean().item() == pytest.approx(1, abs=0.02)
 
 
 def test_mlp__formula_and_dropout_after_the_last_layer_only():

@@ -8,6 +8,8 @@ from mmengine.registry import init_default_scope
 from mmpretrain.models import BEiTV2Neck
 from torch import Tensor
 
+from beit_mm.checkpoints.layouts import LAYOUTS
+from beit_mm.contracts import UserError
 from beit_mm.models import BEiTEncoder, MaskedImageModel, PatchAggregationNeck
 
 ARCH = dict(embed_dims=32, num_layers=4, num_heads=2)
@@ -51,7 +53,7 @@ def outputs():
     return tokens, torch.rand(2, 4, 4) < 0.5, torch.randn(1, 2, 17, 17)
 
 
-def reference(state: dict, early, last, mask, bias):
+def reference(state: dict, early, last, mask, bias, second='norm'):
     """The same from the paper's figure, on explicit softmax attention."""
 
     def linear(x, name):
@@ -76,7 +78,7 @@ def reference(state: dict, early, last, mask, bias):
         hidden = F.gelu(linear(norm(x, f'{block}.norm2'), f'{block}.mlp.fc1'))
         x = x + state[f'{block}.gamma_2'] * linear(hidden, f'{block}.mlp.fc2')
     where = mask.flatten(1)
-    return norm(last[:, 1:], 'norm')[where], norm(x[:, 1:], 'norm')[where]
+    return norm(last[:, 1:], 'norm')[where], norm(x[:, 1:], second)[where]
 
 
 def test_equals_an_independent_computation():
@@ -86,6 +88,54 @@ def test_equals_an_independent_computation():
     main, aggregation = reference(module.state_dict(), early, last, mask, bias)
     torch.testing.assert_close(feats['main'], main, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(feats['aggregation'], aggregation, atol=1e-4, rtol=1e-4)
+
+
+def own_head() -> MaskedImageModel:
+    return model(shared_head=False)
+
+
+@torch.no_grad()
+def test_own_head__equals_the_original_with_shared_lm_head_false():
+    source, data = randomised(own_head()), batch()
+    theirs = LAYOUTS['unilm'].from_ours(source.state_dict(), 'pretrain').result
+    assert {'cls_pt_norm.weight', 'cls_pt_lm_head.weight', 'cls_pt_lm_head.bias'} <= set(theirs)
+
+    # the original's forward_features and forward, from its own names
+    (early, last), bias = source.backbone(data['inputs'], data['mask'], return_bias=True)
+    blocks = {n.replace('cls_pt_layers', 'blocks'): t for n, t in theirs.items() if 'cls_pt' in n}
+    state = theirs | blocks
+    features = reference(state, early, last, data['mask'], bias, second='cls_pt_norm')
+    targets = source.targets(data['token_inputs'], data['mask'])
+    wanted = [
+        F.cross_entropy(rows @ theirs[f'{head}.weight'].T + theirs[f'{head}.bias'], targets)
+        for rows, head in zip(features, ('lm_head', 'cls_pt_lm_head'), strict=True)
+    ]
+
+    read = own_head().eval()
+    state = LAYOUTS['unilm'].to_ours(theirs).result
+    lost = read.load_state_dict(state, strict=False)
+    assert not lost.unexpected_keys and all(n.startswith('tokenizer.') for n in lost.missing_keys)
+    read.tokenizer.load_state_dict(source.tokenizer.state_dict())
+    losses = read(**data, mode='loss')
+    for name, value in zip(('loss_main', 'loss_aggregation'), wanted, strict=True):
+        torch.testing.assert_close(losses[name], value, atol=1e-4, rtol=1e-4)
+
+
+def test_own_head__the_other_kind_of_checkpoint_is_refused():
+    for make, other, said in ((model, own_head, 'False'), (own_head, model, 'True')):
+        with pytest.raises(UserError, match=f'shared_head={said}'):
+            make().load_state_dict(other().state_dict(), strict=False)
+        encoder = {n: t for n, t in other().state_dict().items() if n.startswith('backbone.')}
+        make().load_state_dict(encoder, strict=False)  # another start of a training
+
+
+def test_own_head__gradients_and_weights_of_each_term_alone():
+    trained = own_head().train()
+    trained.init_weights()
+    losses = trained(**batch(), mode='loss')
+    losses['loss_aggregation'].backward()
+    assert trained.term_heads['aggregation'].proj.weight.grad.any()
+    assert trained.head.proj.weight.grad is None and trained.neck.norm.weight.grad is None
 
 
 def test_equals_mmpretrain():

@@ -138,6 +138,15 @@ def test_one_pixel(files, size):
     assert kinds(files.image(pixels=np.zeros((*size, 3), np.uint8))) == ['error:one-pixel']
 
 
+@pytest.mark.parametrize('value', [0, 255, (7, 8, 9)])
+def test_constant(files, value):
+    pixels = np.zeros((40, 30, 3), np.uint8)
+    pixels[:] = value
+    assert kinds(files.image(pixels=pixels)) == ['warning:constant']
+    pixels[5, 5, 1] = 99
+    assert kinds(files.image(pixels=pixels)) == []
+
+
 def test_smaller_than_patch_and_crop(files):
     assert kinds(files.image(pixels=PIXELS[:7])) == ['warning:smaller-than-patch']
     assert kinds(files.image(pixels=PIXELS[:15])) == ['note:smaller-than-crop']
@@ -171,6 +180,8 @@ def test_decompression_bomb(files):
 def test_bands(tmp_path):
     loader = Loader(LoadMultiBandImage(channels=4))
     np.save(tmp_path / 'a.npy', np.zeros((9, 9, 4), np.float32))
+    assert kinds(tmp_path / 'a.npy', loader=loader) == ['warning:constant']
+    np.save(tmp_path / 'a.npy', np.linspace(0, 1, 324, dtype=np.float32).reshape(9, 9, 4))
     assert kinds(tmp_path / 'a.npy', loader=loader) == []
     np.save(tmp_path / 'a.npy', np.full((9, 9, 4), np.nan, np.float32))
     assert kinds(tmp_path / 'a.npy', loader=loader) == ['error:undecodable']

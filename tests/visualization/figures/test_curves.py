@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 
@@ -79,3 +81,29 @@ def test_a_value_that_is_not_finite_is_a_gap(bad):
 def test_nothing_to_draw_is_an_empty_frame():
     for points in ({}, {'a': ([], [])}, {'a': ([1, 2], [np.nan] * 2)}):
         assert not len(where(draw_curves({'loss': points})))
+
+
+def test_levels_are_dashed_lines_with_names(monkeypatch):
+    panels = {'loss': {'a': ([0, 10], [1.0, 2.0])}, 'other': {'a': ([0, 10], [1.0, 2.0])}}
+    first, second = axes_of(monkeypatch, panels, levels={'loss': {'chance': 3.0}})
+    line = first.get_lines()[-1]
+    assert line.get_linestyle() == '--' and set(line.get_ydata()) == {3.0}
+    assert [text.get_text() for text in first.get_legend().get_texts()] == ['a', 'chance']
+    assert len(second.get_lines()) == 1 and second.get_legend() is None
+
+
+@pytest.mark.parametrize('number', [2, 20])
+def test_names_are_text_and_many_stand_outside_of_the_axes(number):
+    names = [f'run_{n} $\\frac$ <b>' for n in range(number)]
+    curves_of_names = {name: ([0, 1], [0.0, n]) for n, name in enumerate(names)}
+    figure = curves.curves_figure({'$loss_{$': curves_of_names})
+    figure.savefig(io.BytesIO())
+    (axes,) = figure.axes
+    legend = axes.get_legend() or figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == names
+    legend, frame = legend.get_window_extent(), axes.get_window_extent()
+    assert frame.overlaps(legend) == (number == 2) and frame.height > 40
+    assert axes.xaxis.label.get_window_extent().y0 > legend.y1 or number == 2
+    assert figure.bbox.containsx(legend.x0) and figure.bbox.containsx(legend.x1)
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
+    assert len(looks) == min(number, 20)

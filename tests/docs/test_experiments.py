@@ -1,4 +1,4 @@
-"""The code of the README runs as it stands there."""
+"""The configs of docs/experiments.md run as they stand there."""
 
 import re
 import subprocess
@@ -7,20 +7,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pages
 import pytest
 from mmengine.config import Config
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / 'README.md').read_text(encoding='utf-8')
+ROOT = pages.ROOT
+PAGE = pages.read('experiments.md')
 SHORT = ['train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
 
 
 def block(name: str) -> str:
     """The code block that begins with the comment `# name`."""
-    found = re.search(rf'```python\n# {re.escape(name)}\n(.*?)```', README, re.S)
-    assert found, f'README has no code block {name}'
+    found = re.search(rf'```python\n# {re.escape(name)}\n(.*?)```', PAGE, re.S)
+    assert found, f'docs/experiments.md has no code block {name}'
     return found[1]
 
 
@@ -40,7 +41,7 @@ def train(config: Path, work_dir: Path | None, *options: str) -> str:
 
 
 def child(folder: Path, name: str) -> Path:
-    """The README's config, with its base in this checkout."""
+    """The config of the page, with its base in this checkout."""
     text = block(name).replace("'./", f"'{(ROOT / name).parent}/")
     path = folder / Path(name).name
     path.write_text(text)
@@ -56,23 +57,6 @@ def images(tmp_path_factory) -> Path:
         picture = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), size[::-1])
         cv2.imwrite(str(folder / str(number % 2) / f'{number}.png'), picture)
     return folder
-
-
-def test_plugin_from_outside__trains(tmp_path, images):
-    (tmp_path / 'brightness_tokenizer.py').write_text(block('brightness_tokenizer.py'))
-    config = child(tmp_path, 'configs/pretrain/my_brightness.py')
-    printed = train(
-        config,
-        tmp_path / 'work',
-        f'train_dataloader.dataset.data_root={images}',
-        f'val_dataloader.dataset.data_root={images}',
-        'train_dataloader.batch_size=2',
-        'train_cfg.max_iters=2',
-        'param_scheduler.1.begin=1',
-        'train_cfg.val_interval=2',
-    )
-    assert 'mim/accuracy' in printed and 'mim/target_codes' in printed
-    assert (tmp_path / 'work/iter_2.pth').is_file()
 
 
 def test_own_folder__tokenizer_then_pretraining(tmp_path, images):
@@ -101,10 +85,3 @@ def test_first_experiment__is_the_papers_encoder(tmp_path):
     config = Config.fromfile(child(tmp_path, 'configs/pretrain/my_paper-encoder.py'))
     backbone = config.model.backbone
     assert (backbone.abs_pos, backbone.rel_pos, backbone.layer_scale_init) == (True, None, None)
-
-
-def test_links_and_paths__exist():
-    for target in re.findall(r'\]\((?!http)([^)#]+)\)', README):
-        assert (ROOT / target).exists(), target
-    for path in re.findall(r'`((?:tools|configs|beit_mm|docs|tests)/[\w./-]+\.\w+)`', README):
-        assert (ROOT / path).exists() or 'my' in path, path

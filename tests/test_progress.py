@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from beit_mm.cli import progress
-from beit_mm.cli.progress import Progress
+from beit_mm import progress
+from beit_mm.progress import Progress
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+import checkpoints_of_models as made
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from beit_mm.cli.browse_dataset import SIDE, Browser, main, tile
+from beit_mm.contracts import UserError
+
+
+def config_of(tmp_path, config):
+    made.write_images(tmp_path / 'images', sizes=[(40, 48)] * 3)
+    config.train_dataloader.dataset.data_root = str(tmp_path / 'images')
+    return config
+
+
+def test_pretraining__views_and_the_mask_of_one_crop(tmp_path):
+    browser = Browser(config_of(tmp_path, made.pretraining()), 'train')
+    state = torch.get_rng_state()
+    sheet = browser.sheet(2, seed=0)
+    assert torch.equal(torch.get_rng_state(), state)
+    np.testing.assert_array_equal(sheet, browser.sheet(2, seed=0))
+    assert (sheet != browser.sheet(2, seed=1)).any()
+    sample, info = browser.dataset[0], browser.dataset.get_data_info(0)
+    views, label = browser.views(sample, info)
+    assert [*views] == ['file', 'input', 'tokenizer', 'masked'] and label == ''
+    red = cv2.imread(info['img_path'])[..., 2]
+    assert (views['file'][..., 0] == red).all()
+    assert (views['input'] == sample['inputs'].numpy()[::-1].transpose(1, 2, 0)).all()
+    hidden = np.kron(sample['mask'].numpy(), np.ones((8, 8), bool))
+    assert (views['masked'][hidden] == 128).all()
+    assert (views['masked'][~hidden] == views['input'][~hidden]).all()
+
+
+def test_segmentation__classes_over_the_input(tmp_path):
+    config = made.segmentor()
+    config.train_dataloader = config.test_dataloader
+    made.write_images(tmp_path / 'images')
+    for path in (tmp_path / 'images').glob('*.png'):
+        mask = np.zeros(cv2.imread(str(path)).shape[:2], np.uint8)
+        mask[:10] = 1
+        (tmp_path / 'masks').mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / 'masks' / path.name), mask)
+    config.train_dataloader.dataset.update(
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='images', seg_map_path='masks'),
+        img_suffix='.png',
+        seg_map_suffix='.png',
+    )
+    config.train_dataloader.dataset.pipeline.pop(1)  # the resize
+    browser = Browser(config, 'train')
+    views, label = browser.views(browser.dataset[0], browser.dataset.get_data_info(0))
+    assert label == 'ground, tree'
+    changed = (views['classes'] != views['input']).any(2)
+    assert changed[:10].all() and not changed[10:].any()
+
+
+def test_main__writes_a_picture(tmp_path, capsys):
+    config_of(tmp_path, made.tokenizer()).dump(tmp_path / 'config.py')
+    out = tmp_path / 'sheet.png'
+    main([str(tmp_path / 'config.py'), '--number', '3', '--out', str(out)])
+    assert capsys.readouterr().out.endswith(f'{out}\n')
+    assert cv2.imread(str(out)).shape[0] > 3 * SIDE
+    with pytest.raises(UserError, match='no val_dataloader'):
+        Browser(Config.fromfile(tmp_path / 'config.py'), 'val')
+
+
+def test_tile__keeps_the_shape_of_an_image():
+    image = np.zeros((20, 10, 3), np.uint8)
+    square = tile(image)
+    assert square.shape == (SIDE, SIDE, 3)
+    assert (square[:, : SIDE // 2] == 0).all() and (square[:, SIDE // 2 :] == 255).all()

@@ -1,0 +1,444 @@
+"""beit-mm chain: what it sees, what it chooses, and configs that say just what it means."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from beit_mm.apis.run_verb import verb_of
+from beit_mm.cli import chain, inference, stages
+from beit_mm.cli.config_loading import load_config
+from beit_mm.cli.hardware import Hardware
+from beit_mm.cli.own_folder import run
+from beit_mm.cli.own_folder.config_file import differences, render
+from beit_mm.cli.own_folder.configs import LEAVES, LOADERS, ChainConfigs, Labels
+from beit_mm.cli.own_folder.plan import Plan, architecture_of, choose
+from beit_mm.cli.own_folder.run import START_SECONDS, divide_time, stage_names, write_configs
+from beit_mm.cli.own_folder.survey import Survey, contact_sheet, look_at
+from beit_mm.cli.own_folder.tasks import find_size, read_labels, read_masks
+from beit_mm.contracts import UserError
+from beit_mm.datasets import LabelledImageFolder
+from beit_mm.models import BEiTEncoder
+from beit_mm.preflight.config import check_config
+from beit_mm.registry import DATASETS
+
+SEEN = Survey([f'{n}.png' for n in range(500)], sizes=[(40, 60)] * 9, low=0.0, high=255.0)
+SEEN.channels[3] = SEEN.dtypes['uint8'] = 9
+BANDS = Survey([f'{n}.tif' for n in range(90)], sizes=[(80, 80)], low=0.0, high=4095.0)
+BANDS.channels[5] = BANDS.dtypes['uint16'] = 1
+BANDS.mean, BANDS.std = [100.0, 200.0, 300.0, 400.0, 500.0], [10.0, 20.0, 30.0, 40.0, 50.0]
+
+
+@pytest.fixture
+def images(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / 'images'
+    for name in (*(f'a/{n}' for n in range(5)), *(f'b/{n}' for n in range(5, 10))):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f'{name}.png'), rng.integers(0, 256, (40, 48, 3), np.uint8))
+    return folder
+
+
+def find(images):
+    return sorted(images.rglob('*.png'))
+
+
+def test_survey__of_good_broken_and_equal_images(images):
+    (images / 'c.png').write_bytes((images / 'a/0.png').read_bytes())
+    (images / 'd.jpg').write_bytes(b'no image')
+    survey = look_at(str(images))
+    assert (len(survey.paths), len(survey.sizes), survey.duplicates) == (12, 11, 1)
+    assert [path.endswith('d.jpg') for path in survey.broken] == [True]
+    assert survey.is_8_bit and set(survey.sizes) == {(40, 48)}
+    values = [cv2.imread(path)[..., ::-1] for path in survey.paths if path not in survey.broken]
+    assert np.allclose(survey.mean, np.mean(values, (0, 1, 2)))
+    assert np.allclose(survey.std, np.std(values, (0, 1, 2)))
+    assert contact_sheet(survey).dtype == np.uint8
+    assert any('d.jpg' in value for _, value in survey.table())
+    np.save(images / 'e.npy', np.zeros((8, 8, 5), np.float32))
+    with pytest.raises(UserError, match=r'different numbers of channels \(3 \(11\), 5 \(1\)\)'):
+        look_at(str(images))
+
+
+def test_survey__of_images_of_two_types(images):
+    cv2.imwrite(str(images / 'deep.png'), np.full((40, 48, 3), 4000, np.uint16))
+    counts = r'types \(uint8 \(10\), uint16 \(1\)\), .*/a/0.png, .*/deep.png for'
+    with pytest.raises(UserError, match=counts):
+        look_at(str(images))
+
+
+@pytest.mark.parametrize(
+    ('images', 'size', 'vocabulary'), [(500, 32, 64), (5000, 32, 256), (10**6, 64, 8192)]
+)
+def test_choice__vocabulary_by_the_rule(images, size, vocabulary):
+    survey = Survey(['x'] * images, sizes=[(size, size)])
+    plan = choose(survey, size)
+    assert plan.vocab_size == vocabulary and plan.token_size == plan.grid * 8
+    assert abs(plan.masks['num_masked'] / plan.grid**2 - 0.4) < 0.05
+
+
+def test_choice__of_sizes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert choose(SEEN).size == 32  # 40 pixels hold 2 x 16
+    assert choose(Survey(['x'], sizes=[(500, 375)])).size == 64
+    assert choose(SEEN, 128).family == 'small'
+    with pytest.raises(UserError, match='--size 100: expected a multiple of 16.* take 96 or 112'):
+        choose(SEEN, 100)
+
+
+def test_time__is_divided_and_no_stage_is_left_out():
+    steps = dict(tokenizer=0.1, pretrain=0.2, cls_beit=0.1, cls_scratch=0.1)
+    most = dict.fromkeys(steps, 10_000)
+    lengths = divide_time(1048, steps, most)
+    assert lengths == dict(tokenizer=1428, pretrain=2857, cls_beit=1428, cls_scratch=1428)
+    assert divide_time(1, steps, most) == dict.fromkeys(steps, 20)
+
+
+def test_time__that_the_others_do_not_need_goes_to_the_pretraining():
+    steps = dict(tokenizer=0.1, pretrain=0.2, cls_beit=0.1, cls_scratch=0.1)
+    most = dict.fromkeys(steps, 1000)
+    lengths = divide_time(36_000, steps, most)
+    assert {**lengths, 'pretrain': 1000} == most
+    spent = sum(lengths[name] * steps[name] + START_SECONDS for name in steps)
+    assert spent == pytest.approx(36_000, abs=0.2)
+
+
+def test_time__to_go_is_right_where_stages_take_what_was_expected(tmp_path, monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(stages.time, 'time', lambda: now[0])
+    monkeypatch.setattr(stages, 'choose_hardware', lambda path: Hardware(1, False))
+    monkeypatch.setattr(run, 'load_config', lambda path: Config(dict(model={})))
+    seconds = dict(tokenizer=13.0, pretrain=30.0, cls_beit=14.0, cls_scratch=17.0)
+    left = iter(seconds.values())
+
+    def train(*_):
+        now[0] += next(left)
+
+    monkeypatch.setattr(stages, 'follow', train)
+    run.run_stages(tmp_path, {name: tmp_path / name for name in seconds}, seconds)
+    shown = re.findall(r'elapsed (\d+) s, about (\d+) s to go', capsys.readouterr().out)
+    assert shown == [('0', '74'), ('13', '61'), ('43', '31'), ('57', '17')]
+
+
+def test_stages__that_begin_with_a_new_checkpoint_are_done_again(tmp_path, monkeypatch, capsys):
+    def train(command, *_):
+        folder = tmp_path / Path(command[-1]).stem
+        folder.mkdir(exist_ok=True)
+        torch.save(dict(weight=torch.full((3,), len(trained))), folder / 'iter_9.pth')
+        trained.append(folder.name)
+
+    def load(path):
+        start = dict(pretrain='tokenizer', cls_beit='pretrain').get(path.stem)
+        init = start and dict(type='Pretrained', checkpoint=str(tmp_path / start))
+        part = 'tokenizer' if path.stem == 'pretrain' else 'backbone'
+        text = changed if path.stem == 'tokenizer' else ''
+        return Config(dict(model={part: dict(init_cfg=init)}, work_dir=text))
+
+    monkeypatch.setattr(stages, 'choose_hardware', lambda path: Hardware(1, False))
+    monkeypatch.setattr(stages, 'follow', train)
+    monkeypatch.setattr(run, 'load_config', load)
+    names = ['tokenizer', 'pretrain', 'cls_beit', 'cls_scratch']
+    seconds = dict.fromkeys(names, 1.0)
+    paths = {name: tmp_path / f'{name}.py' for name in names}
+    changed, trained = '', []
+    run.run_stages(tmp_path, paths, seconds)
+    run.run_stages(tmp_path, paths, seconds)
+    assert trained == names
+    changed = 'other'
+    run.run_stages(tmp_path, paths, seconds)
+    assert trained[4:] == names[:3]
+
+
+PLANS = {
+    '32': (SEEN, dict(family='micro', size=32)),
+    '64': (SEEN, dict(family='micro', size=64)),
+    '128': (SEEN, dict(family='small', size=128)),
+    'bands': (BANDS, dict(family='micro', size=64)),
+    'init': (
+        SEEN,
+        dict(
+            family='small',
+            size=224,
+            init='weights.pth',
+            backbone=dict(arch=dict(embed_dims=64, num_layers=2, num_heads=1), rel_pos=None),
+        ),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', PLANS)
+def test_configs__are_children_that_say_what_is_meant(tmp_path, name):
+    survey, options = PLANS[name]
+    plan = Plan(**{**dict(vocab_size=128, batch=16, backbone={}), **options})
+    configs = ChainConfigs(tmp_path, 'images', survey, plan, seed=3)
+    labels = Labels(dict(data_root='images', labels='x.csv'), ['cat', 'dog', 'cow'], 60)
+    masks = Labels(dict(data_root='images', mask_root='m', classes=['a', 'b']), ['a', 'b'], 60)
+    names = stage_names(labels, masks)
+    tasks = dict(cls=labels, seg=masks)
+    made = {stage: configs.make(stage, tasks.get(stage.partition('_')[0])) for stage in names}
+    paths = write_configs(configs, made, dict.fromkeys(names, 50))
+    assert len(paths) == 6
+    for stage, path in paths.items():
+        text = path.read_text()
+        long = [line for line in text.splitlines() if len(line) > 100 and '/' not in line]
+        assert long == []  # but for paths
+        assert f"_base_ = 'beit_mm::{LEAVES[plan.family][stage.partition('_')[0]]}'" in text
+        found, meant = load_config(path).to_dict(), made[stage].to_dict()
+        variables = ('train_pipeline', 'val_pipeline', 'tta_pipeline')
+        for key in variables:  # of which the base has made its data sets
+            found.pop(key, None), meant.pop(key, None)
+        # JSON has no tuples: to MMEngine they are lists too
+        assert json.dumps(found, sort_keys=True) == json.dumps(meant, sort_keys=True)
+        errors = [str(f) for f in check_config(load_config(path)) if f.level == 'error']
+        assert errors == []
+        assert found['work_dir'] == str(tmp_path / stage) and found['randomness']['seed'] == 3
+        assert found['train_cfg']['max_iters'] == 50
+        scratch = stage.endswith('scratch')
+        backbone = found['model'].get('backbone', {})
+        assert bool(backbone.get('init_cfg')) == (
+            stage.endswith('_beit') or (stage == 'pretrain' and name == 'init')
+        ), scratch
+
+
+def test_render__is_read_as_the_value():
+    values = [
+        dict(a=1, b=dict(type='x', c=[1.5, None, True, 'q"\'']), d=()),
+        {'model.temperature': dict(type='y'), 'z': [dict(k=list(range(40)))]},
+        [dict(type='A' * 60, long='B' * 60)],
+    ]
+    for value in values:
+        text = render(value, 0)
+        assert json.dumps(eval(text)) == json.dumps(value)
+        assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_differences__merge_back(tmp_path):
+    base = dict(a=dict(type='x', b=1, c=dict(d=2)), e=[1, 2], f=3)
+    for new in (
+        dict(a=dict(type='x', b=5, c=dict(d=2)), e=[1], f=3),
+        dict(a=dict(type='y', z=1), e=[1, 2], f=3),
+        dict(a=dict(type='x', b=1), e=[1, 2], f=None),
+        base,
+    ):
+        (tmp_path / 'base.py').write_text(''.join(f'{k} = {v!r}\n' for k, v in base.items()))
+        found = differences(base, new)
+        lines = ["_base_ = './base.py'", *(f'{k} = {render(v, 0)}' for k, v in found.items())]
+        (tmp_path / 'child.py').write_text('\n'.join(lines))
+        assert Config.fromfile(tmp_path / 'child.py').to_dict() == new
+
+
+def test_chain__of_few_images_or_into_the_images(images, tmp_path):
+    with pytest.raises(UserError, match='lies inside of the images'):
+        chain.main([str(images), '--out', str(images / 'out')])
+    with pytest.raises(UserError, match='--masks .*/a lies inside of the images'):
+        chain.main([str(images), '--masks', str(images / 'a'), '--out', str(tmp_path / 'out')])
+    (images / 'a/0.png').unlink()
+    with pytest.raises(UserError, match='has 9 images that can be read; .* need 10'):
+        chain.main([str(images), '--out', str(tmp_path / 'out')])
+
+
+def test_chain__plans_once_and_goes_on_with_it(images, tmp_path, monkeypatch, capsys):
+    masks = tmp_path / 'masks'
+    mask = np.zeros((40, 48), np.uint8)
+    mask[:9], mask[20:24] = 2, 255
+    write_masks(masks, images, mask)
+    monkeypatch.setattr(chain, 'measure', lambda path, hardware: 0.5)
+    monkeypatch.setattr(chain, 'choose_hardware', lambda path: Hardware(2, True))
+    out = tmp_path / 'out'
+    arguments = [str(images), '--labels', str(images), '--masks', str(masks), '--out', str(out)]
+    chain.main([*arguments, '--plan'])
+    first = {path.name: path.read_text() for path in (out / 'configs').iterdir()}
+    assert len(first) == 6 and (out / 'images.png').is_file()
+    seconds = json.loads((out / chain.CHAIN).read_text())['seconds']
+    for name, value in seconds.items():
+        steps = Config.fromfile(out / 'configs' / f'{name}.py').train_cfg.max_iters
+        assert value == steps * 0.5 + START_SECONDS
+    total = re.search(r'all +about (.*)', capsys.readouterr().out)[1]
+    assert total == '10.0 minutes'
+    assert all("dtype='bfloat16'" in text for text in first.values())
+    assert "classes=['0', '1', '2']" in first['seg_beit.py']
+    probe = Config.fromfile(out / 'configs' / 'pretrain.py').default_hooks.probe
+    assert probe.dataset.type == 'LabelledImageFolder' and probe.dataset.data_root == str(images)
+    assert 'num_classes=3' in first['seg_beit.py'] and 'num_classes=2' not in first['cls_beit.py']
+    monkeypatch.setattr(chain, 'measure', lambda path, hardware: 9.0)
+    chain.main([*arguments, '--plan'])
+    assert first == {path.name: path.read_text() for path in (out / 'configs').iterdir()}
+    with pytest.raises(UserError, match='has a chain with another size'):
+        chain.main([*arguments, '--plan', '--size', '32'])
+    with pytest.raises(UserError, match='classes up to 2, and 2 have names'):
+        chain.main([*arguments[:-1], str(tmp_path / 'new'), '--plan', '--classes', 'a', 'b'])
+
+
+def test_chain__goes_on_with_what_was_meant_and_not_with_other_images_or_labels(
+    images, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(chain, 'measure', lambda path, hardware: 0.5)
+    monkeypatch.setattr(chain, 'choose_hardware', lambda path: Hardware(2, False))
+    table = tmp_path / 'labels.csv'
+    lines = [f'{path.relative_to(images)},{path.parent.name}' for path in images.rglob('*.png')]
+    table.write_text('\n'.join(lines))
+    out = str(tmp_path / 'out')
+    chain.main([str(images), '--labels', str(table), '--out', out, '--plan'])
+    monkeypatch.chdir(tmp_path)
+    words = ['images', '--labels', './labels.csv', '--out', 'out', '--plan']
+    chain.main(words)
+    table.write_text('\n'.join(lines[1:]))
+    with pytest.raises(UserError, match='another content of labels; call it as before'):
+        chain.main(words)
+    table.write_text('\n'.join(lines))
+    other = tmp_path / 'other'
+    other.mkdir()
+    shutil.copytree(images, other / 'images')
+    monkeypatch.chdir(other)
+    with pytest.raises(UserError, match='another images; call it as before'):
+        chain.main(['images', '--labels', str(table), '--out', out, '--plan'])
+
+
+@pytest.mark.parametrize(
+    'numbers', [('0', '1'), ('2019', '2020'), ('1', '2'), ('0', '7'), ('9', '10'), ('01', '02')]
+)
+def test_labels__that_are_numbers_have_a_class_each_and_no_more(images, tmp_path, numbers):
+    lines = [f'{p.relative_to(images)},{numbers[p.parent.name == "b"]}\n' for p in find(images)]
+    (tmp_path / 'x.csv').write_text(''.join(lines))
+    labels = read_labels(str(images), str(tmp_path / 'x.csv'))
+    assert labels.classes == [*numbers] and labels.count == 10
+    dataset = LabelledImageFolder(**labels.dataset)
+    for info in map(dataset.get_data_info, range(10)):
+        assert info['gt_label'] == (Path(info['img_path']).parent.name == 'b')
+
+
+def test_labels__of_one_image_a_class(images, tmp_path):
+    (tmp_path / 'x.csv').write_text('a/0.png,cat\nb/5.png,dog\n')
+    with pytest.raises(UserError, match='each of 2 classes has one alone'):
+        read_labels(str(images), str(tmp_path / 'x.csv'))
+
+
+def write_masks(folder, images, mask):
+    for path in find(images):
+        place = folder / path.parent.name / path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(place), mask)
+
+
+def test_masks__of_another_size_than_their_image(images, tmp_path):
+    write_masks(tmp_path / 'masks', images, np.eye(40, 48, dtype=np.uint8))
+    assert read_masks(str(images), str(tmp_path / 'masks'), None).classes == ['0', '1']
+    cv2.imwrite(str(tmp_path / 'masks/b/7.png'), np.eye(20, 24, dtype=np.uint8))
+    with pytest.raises(UserError, match='b/7.png: the mask is 24 x 20 .* the image 48 x 40'):
+        read_masks(str(images), str(tmp_path / 'masks'), None)
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'npy'])
+def test_masks__size_of_an_image_as_it_is_loaded(tmp_path, suffix):
+    path = tmp_path / f'a.{suffix}'
+    if suffix == 'npy':
+        np.save(path, np.zeros((20, 30, 5)))
+    else:  # turned by 90 degrees
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new('RGB', (20, 30)).save(path, exif=exif)
+        assert cv2.imread(str(path)).shape == (20, 30, 3)
+    assert find_size(str(path)) == (20, 30)
+    path.write_bytes(b'broken')
+    assert find_size(str(path)) is None
+
+
+@pytest.mark.parametrize('classes', [None, ['back', 'front']])
+def test_masks__of_0_and_255(images, tmp_path, classes):
+    write_masks(tmp_path / 'masks', images, np.eye(40, 48, dtype=np.uint8) * 255)
+    with pytest.raises(UserError, match='If 255 is a class here, save it as 1'):
+        read_masks(str(images), str(tmp_path / 'masks'), classes)
+
+
+@pytest.mark.parametrize('is_complete', [True, False])
+def test_broken_images__are_left_out_or_skipped(images, tmp_path, is_complete):
+    broken = images / 'a/0.png'
+    broken.write_bytes(b'broken')
+    (images / 'b/10.png').write_bytes((images / 'b/5.png').read_bytes())
+    survey = look_at(str(images))
+    if not is_complete:  # one that was not opened may be broken, too
+        survey.paths.append(str(images / 'c.png'))
+    plan = choose(survey)
+    configs = ChainConfigs(tmp_path, str(images), survey, plan, seed=0)
+    labels = read_labels(str(images), str(images))
+    for name in ('tokenizer', 'pretrain', 'cls_beit'):
+        config = load_config(
+            configs.write(name, configs.make(name, labels if name == 'cls_beit' else None))
+        )
+        for loader in LOADERS:
+            is_wrapped = config[loader].dataset.type == 'beit_mm.SkipBadSamples'
+            assert is_wrapped == (not is_complete and loader == 'train_dataloader')
+            options = config[loader].dataset
+            options = options.dataset if is_wrapped else options
+            dataset = DATASETS.build(dict(options, pipeline=[]))
+            found = {dataset.get_data_info(n)['img_path'] for n in range(len(dataset))}
+            assert found and str(broken) not in found and found < {str(p) for p in find(images)}
+
+
+@pytest.mark.parametrize('where', ['look_at', 'measure'])
+def test_sigterm__before_the_first_stage_ends_in_words(images, tmp_path, monkeypatch, where):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr(chain, 'choose_hardware', lambda path: Hardware(2, True))
+    monkeypatch.setattr(chain, where, stop)
+    try:
+        with pytest.raises(SystemExit, match='run it again to go on'):
+            chain.main([str(images), '--out', str(tmp_path / 'out')])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not (tmp_path / 'out' / chain.CHAIN).exists()
+
+
+def test_usage__each_end_has_a_verb_and_a_format_that_it_writes(tmp_path):
+    out = tmp_path / 'my runs'
+    both = ['tokenizer', 'pretrain', 'cls_beit', 'cls_scratch', 'seg_beit', 'seg_scratch']
+    words = {
+        names: [shlex.split(line) for line in chain.usage(out, both[:names])] for names in (2, 4, 6)
+    }
+    assert [line[1] for line in words[2]] == ['embed']
+    assert [line[1] for line in words[6]] == ['classify', 'segment'] and len(words[4]) == 1
+    assert words[4][0][2] == str(out / 'cls_beit') and words[2][0][2] == str(out / 'pretrain')
+    for line in (*words[2], *words[6]):
+        args = inference.parse_args(line[1], line[2:])
+        task = dict(embed='pretraining', classify='classification', segment='segmentation')[line[1]]
+        verb_of(task, line[1]).result.check_path(args.out)
+
+
+@pytest.mark.parametrize('prefix', ['backbone.', ''])
+@pytest.mark.parametrize('rel_pos', ['shared', 'per_layer', None])
+def test_init__architecture_is_read_from_the_weights(tmp_path, prefix, rel_pos):
+    options = dict(abs_pos=rel_pos is None, layer_scale_init=0.1, rel_pos=rel_pos)
+    arch = dict(embed_dims=128, num_layers=2, num_heads=4)
+    if rel_pos is None:  # the weights do not tell
+        (tmp_path / 'config.json').write_text('{"num_attention_heads": 4}')
+    encoder = BEiTEncoder(arch=arch, img_size=64, patch_size=16, **options)
+    state = {f'{prefix}{name}': tensor for name, tensor in encoder.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    plan = choose(SEEN, init=str(tmp_path / 'a.pth'))
+    assert (plan.family, plan.size, plan.init_prefix) == ('small', 64, prefix)
+    assert plan.backbone['arch'] == arch
+    found = BEiTEncoder(img_size=64, patch_size=16, **(dict(rel_pos='shared') | plan.backbone))
+    assert {n: t.shape for n, t in found.state_dict().items()} == {
+        n: t.shape for n, t in encoder.state_dict().items()
+    }
+    (tmp_path / 'config.json').write_text('{}')
+    guess = architecture_of(str(tmp_path / 'a.pth'), 16)[0]['arch']['num_heads']
+    assert guess == (4 if rel_pos else 2)
+    with pytest.raises(UserError, match='patches have 16 pixels, expected 8'):
+        architecture_of(str(tmp_path / 'a.pth'), 8)

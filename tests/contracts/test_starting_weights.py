@@ -1,0 +1,132 @@
+"""A module whose init_cfg was never read says so, once, and no other does."""
+
+import copy
+import logging
+import pickle
+
+import pytest
+import torch
+from examples import ENCODER, TOKENIZERS, build
+from mmengine.logging import MMLogger
+from mmengine.runner import load_checkpoint
+
+from beit_mm.contracts import UserError
+from beit_mm.registry import MODELS
+
+SAID = 'has random weights'
+NECK = dict(type='beit_mm.MaskedPatchNeck', dims=16)
+X = torch.rand(2, 3, 16, 16)
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    """Return how often it was said so far."""
+    said = []
+    monkeypatch.setattr(
+        'beit_mm.contracts.starting_weights.print_log',
+        lambda text, **kwargs: said.append((text, kwargs['level'])),
+    )
+    return said
+
+
+def encoder(**changes):
+    return MODELS.build(dict(ENCODER, type='beit_mm.BEiTEncoder', **changes))
+
+
+def tokenizer(**changes):
+    return build(TOKENIZERS, 'DVAETokenizer', **changes)
+
+
+def masked(**changes):
+    return MODELS.build(
+        dict(
+            type='beit_mm.MaskedImageModel',
+            tokenizer=dict(TOKENIZERS['DVAETokenizer'], type='beit_mm.DVAETokenizer'),
+            backbone=dict(ENCODER, type='beit_mm.BEiTEncoder'),
+            neck=NECK,
+            head=dict(type='beit_mm.VisualTokenHead'),
+            **changes,
+        )
+    )
+
+
+# What is built, and how it is used
+USES = dict(
+    encoder=(encoder, lambda model: model(X)),
+    tokenizer=(tokenizer, lambda model: model(X)),
+    encode=(tokenizer, lambda model: model.encode(X)),
+    loss=(tokenizer, lambda model: model.loss(X)),
+    masked=(masked, lambda model: model(X)),
+)
+
+
+@pytest.fixture(params=USES)
+def use(request):
+    return USES[request.param]
+
+
+@pytest.fixture
+def pretrained(use, tmp_path):
+    make, _ = use
+    torch.save(make().state_dict(), tmp_path / 'weights.pth')
+    return dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'))
+
+
+@pytest.mark.parametrize('twin', [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), id])
+def test_never_read__said_once(use, pretrained, warned, twin):
+    make, run = use
+    model = make(init_cfg=pretrained)
+    model = model if twin is id else twin(model)
+    run(model)
+    run(model)
+    assert len(warned) == 1
+    text, level = warned[0]
+    assert SAID in text and pretrained['checkpoint'] in text and level == logging.WARNING
+
+
+READ = dict(
+    init_weights=lambda model, path: model.init_weights(),
+    load_state_dict=lambda model, path: model.load_state_dict(torch.load(path)),
+    load_checkpoint=lambda model, path: load_checkpoint(model, path, map_location='cpu'),
+    as_a_part=lambda model, path: torch.nn.ModuleDict(dict(part=model)).load_state_dict(
+        {f'part.{name}': tensor for name, tensor in torch.load(path).items()}
+    ),
+)
+
+
+@pytest.mark.parametrize('read', READ)
+def test_read__nothing_is_said(use, pretrained, warned, read):
+    MMLogger.get_current_instance()
+    make, run = use
+    model = make(init_cfg=[pretrained])
+    READ[read](model, pretrained['checkpoint'])
+    run(model)
+    assert not warned
+
+
+def test_other_init_cfg_and_none__nothing_is_said(use, warned):
+    make, run = use
+    run(make())
+    run(make(init_cfg=dict(type='Normal', layer='Linear')))
+    assert not warned
+
+
+def test_parts_of_a_model__each_is_named(warned, tmp_path):
+    unread = dict(init_cfg=dict(type='Pretrained', checkpoint='none.pth'))
+    model = masked()
+    model.tokenizer, model.backbone = tokenizer(**unread), encoder(**unread)
+    model(X, token_inputs=X, mask=torch.rand(2, 4, 4) < 0.5, mode='loss')
+    assert sorted(text.split()[0] for text, _ in warned) == ['BEiTEncoder', 'DVAETokenizer']
+
+
+@pytest.mark.parametrize('prefix', ['backbon.', 'encoder', 'model.backbone'])
+def test_prefix__that_no_tensor_has_is_told_with_those_that_are(tmp_path, prefix):
+    path = tmp_path / 'a.pth'
+    weights = {f'backbone.{name}': value for name, value in encoder().state_dict().items()}
+    torch.save(dict(state_dict=dict(weights, **{'head.bias': torch.zeros(2)})), path)
+    encoder(
+        init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix='backbone')
+    ).init_weights()
+    wrong = encoder(init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix=prefix))
+    with pytest.raises(UserError, match=f"prefix='{prefix}' .*begin with backbone., head."):
+        wrong.init_weights()

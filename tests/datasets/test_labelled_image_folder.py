@@ -1,0 +1,159 @@
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from beit_mm.contracts import MissingFileError, UserError
+from beit_mm.datasets import LabelledImageFolder
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Ten images of each of two classes, in folders."""
+    for name in ('cat', 'dog'):
+        (tmp_path / name / 'deep').mkdir(parents=True)
+        for number in range(10):
+            place = tmp_path / name / ('deep' if number % 2 else '.') / f'{number}.png'
+            cv2.imwrite(str(place), np.full((4, 4, 3), number, np.uint8))
+    return tmp_path
+
+
+def found(dataset) -> dict[str, int]:
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    start = len(dataset.data_root) + 1
+    return {info['img_path'][start:]: info['gt_label'] for info in infos}
+
+
+def test_class_folders(root):
+    dataset = LabelledImageFolder(str(root))
+    assert dataset.metainfo['classes'] == ('cat', 'dog')
+    assert len(dataset) == 20
+    assert all(
+        label == ('cat', 'dog').index(n.split('/')[0]) for n, label in found(dataset).items()
+    )
+    turned = LabelledImageFolder(str(root), classes=['dog', 'cat'])
+    assert found(turned) == {name: 1 - label for name, label in found(dataset).items()}
+
+
+TABLES = {
+    'names.csv': 'file,label\ncat/0.png,cat\ndog/0.png,dog\ncat/2.png,cat\n',
+    'semicolons.csv': 'cat/0.png;cat\ndog/0.png;dog\ncat/2.png;cat',
+    'tabs.tsv': 'path\tlabel\tby\ncat/0.png\tcat\tme\ndog/0.png\tdog\tme\ncat/2.png\tcat\tme\n',
+    'bom.csv': '\ufeffimage,class\n"cat/0.png", cat\ndog/0.png,dog\n\ncat/2.png,cat\n',
+    'words.txt': 'cat/0.png cat\r\ndog/0.png dog\r\ncat/2.png cat\r\n',
+    'ids.txt': 'cat/0.png 0\ndog/0.png 1\ncat/2.png 0\n',
+}
+
+
+@pytest.mark.parametrize('name', TABLES)
+def test_tables__say_the_same(root, name):
+    (root / name).write_text(TABLES[name], encoding='utf-8', newline='')
+    dataset = LabelledImageFolder(str(root), labels=name)
+    assert found(dataset) == {'cat/0.png': 0, 'dog/0.png': 1, 'cat/2.png': 0}
+    assert dataset.metainfo['classes'] == (('0', '1') if name == 'ids.txt' else ('cat', 'dog'))
+
+
+HEADERS = {
+    'file,width,label': '{file},640,{label}',
+    'label,file': '{label},{file}',
+    'id,Filename,split,Class': '7,{file},train,{label}',
+    'width,target,image': '640,{label},{file}',
+    'file,what': '{file},{label}',
+    'what,label': '{file},{label}',
+    'id,name': '{file},{label}',
+    'label;path;id': '{label};{file};7',
+}
+
+
+@pytest.mark.parametrize('head', HEADERS)
+def test_tables__columns_by_their_names(root, head):
+    rows = [HEADERS[head].format(file=f'{n}/0.png', label=n) for n in ('cat', 'dog')]
+    (root / 'x.csv').write_text('\n'.join([head, *rows]))
+    assert found(LabelledImageFolder(str(root), labels='x.csv')) == {'cat/0.png': 0, 'dog/0.png': 1}
+
+
+@pytest.mark.parametrize('head', ['file,width,breed', 'photo,width,breed'])
+def test_tables__without_a_column_that_is_known(root, head):
+    (root / 'x.csv').write_text(f'{head}\ncat/0.png,640,cat\ndog/0.png,480,dog\n')
+    with pytest.raises(UserError, match="'width', 'breed'] is known to have the labels"):
+        LabelledImageFolder(str(root), labels='x.csv')
+
+
+def test_tables__of_ids_without_an_ending(root):
+    (root / 'dog/only.png').write_bytes((root / 'dog/0.png').read_bytes())
+    (root / 'x.csv').write_text('id,label\ncat/deep/1,cat\nonly,dog\ndog/0.png,dog\n')
+    dataset = LabelledImageFolder(str(root), labels='x.csv')
+    assert found(dataset) == {'cat/deep/1.png': 0, 'dog/only.png': 1, 'dog/0.png': 1}
+    (root / 'x.csv').write_text('id,label\n1,cat\nonly,dog\n')
+    with pytest.raises(MissingFileError, match="'1', .* cat/deep/1.png, dog/deep/1.png may be"):
+        LabelledImageFolder(str(root), labels='x.csv')
+    for again in ('dog/only.png', 'dog/only'):
+        (root / 'x.csv').write_text(f'id,label\nonly,cat\n{again},dog\n')
+        with pytest.raises(MissingFileError, match="names 'only'"):
+            LabelledImageFolder(str(root), labels='x.csv')
+
+
+def test_tables__in_utf_16(root):
+    (root / 'x.csv').write_text(TABLES['names.csv'], encoding='utf-16')
+    assert len(LabelledImageFolder(str(root), labels='x.csv')) == 3
+
+
+def test_numbers__take_the_names_of_classes(root):
+    (root / 'ids.txt').write_text('cat/0.png 2\ndog/0.png 0\n')
+    dataset = LabelledImageFolder(str(root), labels='ids.txt', classes=['dog', 'cow', 'cat'])
+    assert found(dataset) == {'cat/0.png': 2, 'dog/0.png': 0}
+    assert dataset.metainfo['classes'] == ('dog', 'cow', 'cat')
+
+
+def test_parts__are_apart_and_hold_every_class(root):
+    parts = {
+        part: found(LabelledImageFolder(str(root), part=part, val_share=0.3))
+        for part in ('train', 'val', None)
+    }
+    assert parts['train'] | parts['val'] == parts[None]
+    assert not parts['train'].keys() & parts['val'].keys()
+    assert sorted(parts['val'].values()) == [0] * 3 + [1] * 3
+    for number in (0, 2):  # images that are gone leave the others where they were
+        (root / f'cat/{number}.png').unlink()
+    fewer = found(LabelledImageFolder(str(root), part='val', val_share=0.3))
+    assert len(set(fewer) - set(parts['val'])) <= 2
+
+
+def test_parts__of_one_image_a_class_leave_none_for_the_validation(root):
+    (root / 'x.csv').write_text('cat/0.png,cat\ndog/0.png,dog\n')
+    assert len(LabelledImageFolder(str(root), labels='x.csv', part='train')) == 2
+    with pytest.raises(UserError, match='each of 2 classes has one alone'):
+        LabelledImageFolder(str(root), labels='x.csv', part='val')
+
+
+BAD = {
+    'cat/0.png,cat\ncat/0.png,dog\n': "line 2: cat/0.png has the label 'dog', and 'cat'",
+    'cat/0.png\n': 'line 1: expected an image and its label',
+    'file,label\n': 'has no labels',
+    'cat/0.png,cat\nnone.png,dog\n': "names 'none.png', which is not in data_root",
+    'cat/0.png,cat\ndog/0.png,dgo\n': "'dgo' is a label, but none of the classes",
+    'cat/0.png,1\ndog/0.png,7\n': "'7' is a label, but none of the classes",
+    'cat/0.png,-1\ndog/0.png,1\n': "'-1' is a label, but none of the classes",
+}
+
+
+@pytest.mark.parametrize('text', BAD)
+def test_bad_tables__are_told_with_the_line(root, text):
+    (root / 'x.csv').write_text(text)
+    with pytest.raises(UserError, match=BAD[text]):
+        LabelledImageFolder(str(root), labels='x.csv', classes=['cat', 'dog'])
+
+
+def test_folders_that_do_not_fit(root):
+    with pytest.raises(MissingFileError, match='no such file'):
+        LabelledImageFolder(str(root), labels='none.csv')
+    with pytest.raises(UserError, match="part='test'"):
+        LabelledImageFolder(str(root), part='test')
+    (root / 'loose.png').write_bytes(b'')
+    with pytest.raises(UserError, match='loose.png and 0 more images lie in no class folder'):
+        LabelledImageFolder(str(root))
+    (root / 'loose.png').unlink()
+    shutil.rmtree(root / 'dog')
+    with pytest.raises(UserError, match="has one class, 'cat'"):
+        LabelledImageFolder(str(root))

@@ -1,0 +1,5 @@
+import public_reports
+
+
+def pytest_sessionfinish():
+    public_reports.write()

@@ -1,0 +1,184 @@
+"""What a runner would do in vain is found before its first step."""
+
+from pathlib import Path
+
+import pytest
+import small_runs
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS, MODELS
+from small_runs import small_run
+
+from beit_mm.contracts import UserError
+from beit_mm.preflight.run.class_order import describe_shift
+
+CHECK = dict(type='beit_mm.DatasetCheckHook')
+
+
+@METRICS.register_module(force=True)
+class CountSamples(BaseMetric):
+    default_prefix = 'seen'
+
+    def process(self, data_batch, data_samples):
+        self.results.append(1)
+
+    def compute_metrics(self, results):
+        return dict(count=len(results))
+
+
+def run(tmp_path, train=40, val=None, loop='beit_mm.ResumableEpochLoop', **changes):
+    """Train an epoch, or two steps."""
+    unit = dict(max_epochs=1) if 'Epoch' in loop else dict(max_iters=2)
+    options = dict(train_cfg=dict(type=loop, **unit), **changes)
+    if val is not None:
+        loader = dict(
+            dataset=dict(type='Points'),
+            batch_size=8,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        )
+        loader.update({key: value for key, value in val.items() if key != 'size'})
+        loader['dataset'] = dict(loader['dataset'], size=val.get('size', 16))
+        evaluator = changes.get('val_evaluator') or [dict(type='CountSamples')]
+        options |= dict(val_dataloader=loader, val_cfg=dict(), val_evaluator=evaluator)
+    small_runs.PointClassifier.val_step = lambda self, data: [{}]
+    runner = small_run(
+        tmp_path / str(next(small_runs.numbers)), [CHECK], data=dict(size=train), **options
+    )
+    runner.train()
+    return runner
+
+
+def loader(**options):
+    return dict(
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        dataset=dict(type='Points', size=40),
+        collate_fn=dict(type='default_collate'),
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    'train, loop',
+    [
+        (loader(batch_size=64, drop_last=True), 'EpochBasedTrainLoop'),
+        (loader(batch_size=41, drop_last=True), 'EpochBasedTrainLoop'),
+        (loader(batch_size=64, drop_last=True), 'IterBasedTrainLoop'),
+        (
+            dict(loader(batch_size=64, drop_last=True), dataset=dict(
+                type='RepeatDataset', times=1, dataset=dict(type='Points', size=40))),
+            'EpochBasedTrainLoop',
+        ),
+        (
+            dict(
+                loader(batch_size=16, drop_last=True), dataset=dict(type='Points', indices=15)
+            ),
+            'EpochBasedTrainLoop',
+        ),
+    ],
+)  # fmt: skip
+def test_training__without_a_batch(tmp_path, train, loop):
+    message = 'train_dataloader gives no batch at all: .*drop_last=False or a smaller batch_size'
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, loop=loop, train_dataloader=train)
+
+
+def test_training__with_a_sampler_that_goes_on_has_full_batches(tmp_path):
+    for loop, sampler in (
+        ('IterBasedTrainLoop', dict(type='InfiniteSampler', shuffle=True)),
+        ('beit_mm.ResumableIterLoop', dict(type='beit_mm.ResumableSampler')),
+    ):
+        given = dict(loader(batch_size=64, drop_last=True), sampler=sampler)
+        assert run(tmp_path, loop=loop, train_dataloader=given).iter == 2
+
+
+def test_validation__without_a_batch_or_with_a_part_of_the_samples(tmp_path):
+    with pytest.raises(UserError, match='val_dataloader gives no batch at all: 7 samples, batch'):
+        run(tmp_path, val=dict(size=7, drop_last=True))
+    run(tmp_path, val=dict(size=7))
+    runner = run(tmp_path, val=dict(size=15, drop_last=True))
+    assert '7 of 15 samples are never evaluated' in log_of(runner)
+
+
+def log_of(runner) -> str:
+    return next(Path(runner.log_dir).glob('*.log')).read_text()
+
+
+def hooks(**checkpoint):
+    return dict(
+        default_hooks=dict(
+            checkpoint=dict(
+                type='beit_mm.AtomicCheckpointHook', interval=1, by_epoch=True, **checkpoint
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize('name', ['seen/count', 'auto', ['seen/count']])
+def test_save_best__of_a_metric_that_exists(tmp_path, name):
+    run(tmp_path, val={}, **hooks(save_best=name, rule='greater'))
+
+
+@pytest.mark.parametrize('name', ['accuracy/top1', 'count', 'sen/count', ['seen/count', 'mIoU']])
+def test_save_best__of_no_metric(tmp_path, name):
+    with pytest.raises(UserError, match=r'is no metric of val_evaluator, which gives seen/\.\.\.'):
+        run(tmp_path, val={}, **hooks(save_best=name, rule='greater'))
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (
+            dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=9)),
+            'accumulative_counts: 9 batches an update, but the training has 5',
+        ),
+        (dict(custom_hooks=[CHECK, dict(type='EMAHook')]), 'keeps 100 % of the weights'),
+        (dict(custom_hooks=[CHECK, dict(type='EMAHook', begin_iter=5)]), 'averages nothing'),
+        (dict(custom_hooks=[CHECK, dict(type='EMAHook', begin_epoch=1)]), 'averages nothing'),
+    ],
+)
+def test_lengths__that_the_training_does_not_reach(tmp_path, changes, message):
+    assert message in log_of(run(tmp_path, **changes))
+    assert message not in log_of(run(tmp_path))
+
+
+def test_average__with_a_momentum_for_a_short_run_is_no_finding(tmp_path):
+    changes = dict(custom_hooks=[CHECK, dict(type='EMAHook', momentum=0.5)])
+    assert 'EMAHook' not in log_of(run(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    'classes, message',
+    [
+        (('ant', 'cow', 'bee', 'dog'), "class 1 is 'cow', which should be 2"),
+        (('ant', 'bee', 'dog'), "class 2 is 'dog', which should be 3 .*lacks 'cow'"),
+        (('ant', 'bee', 'cow', 'emu'), "class 3 is 'emu', which should be 'dog'"),
+    ],
+)
+def test_classes__of_validation_in_another_order(tmp_path, classes, message):
+    given = dict(dataset=dict(type='Points', metainfo=dict(classes=classes)))
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, val=given)
+    run(tmp_path, val=dict(dataset=dict(type='Points')))
+
+
+def test_classes__fewer_at_the_end_keep_their_numbers(tmp_path):
+    run(tmp_path, val=dict(dataset=dict(type='Points', metainfo=dict(classes=('ant', 'bee')))))
+
+
+def test_frozen_backbone__with_random_weights(tmp_path, monkeypatch):
+    class Frozen(small_runs.PointClassifier):
+        def __init__(self):
+            super().__init__()
+            self.backbone = torch.nn.Linear(2, 2).requires_grad_(False)
+
+    MODELS.register_module(name='FrozenPoints', module=Frozen, force=True)
+    told = log_of(run(tmp_path, model=dict(type='FrozenPoints')))
+    assert 'model.backbone: is frozen with random weights' in told
+
+
+def test_class_order__two_classes_of_one_name():
+    names = ['crane', 'maillot', 'dog', 'crane', 'maillot']
+    assert describe_shift(names, names) is None
+    assert 'class 2 is' in describe_shift(names, ['crane', 'maillot', 'crane', 'dog', 'maillot'])
