@@ -49,6 +49,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     length.add_argument('--minutes', type=positive_float, help='for all of it (default: 10)')
     length.add_argument('--epochs', type=positive_int, help='of the pre-training')
     parser.add_argument('--init', help='weights to begin with: unilm, Hugging Face, timm, ours')
+    parser.add_argument(
+        '--tokenizer', help="a trained one: of this package, DALL-E's encoder, or VQ-KD"
+    )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/chain'), help='a folder')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--plan', action='store_true', help='write the configs and stop there')
@@ -67,11 +70,11 @@ def prepare(args: argparse.Namespace) -> dict:
     sheet = args.out / 'images.png'
     picture = np.ascontiguousarray(contact_sheet(survey)[..., ::-1])
     write_atomically(sheet, cv2.imencode('.png', picture)[1].tobytes())
-    plan = choose(survey, args.size, args.init)
+    plan = choose(survey, args.size, args.init, args.tokenizer)
     tasks = dict(cls=read_labels(args.images, args.labels))
     tasks['seg'] = read_masks(args.images, args.masks, args.classes)
     configs = ChainConfigs(args.out, args.images, survey, plan, args.seed)
-    names = stage_names(tasks['cls'], tasks['seg'])
+    names = stage_names(tasks['cls'], tasks['seg'], args.tokenizer is None)
     made = {name: configs.make(name, tasks.get(name.partition('_')[0])) for name in names}
     if tasks['cls'] is not None:
         found = dict(type='LabelledImageFolder', extensions=EXTENSIONS, **tasks['cls'].dataset)
@@ -144,9 +147,9 @@ def main(arguments: list[str] | None = None) -> None:
     state_path = args.out / CHAIN
     if state_path.is_file():
         state = json.loads(state_path.read_text(encoding='utf-8'))
-        if state['request'] != request:
-            names = {**state['request'], **request}
-            changed = [name for name in names if state['request'].get(name) != request.get(name)]
+        before, no = state['request'], str(None)  # of an option that was not given
+        changed = [n for n in {**before, **request} if before.get(n, no) != request.get(n, no)]
+        if changed:
             raise UserError(
                 f'{args.out} has a chain with another {", ".join(changed)}; call it as before to '
                 'go on, or name another --out'
@@ -166,7 +169,7 @@ def main(arguments: list[str] | None = None) -> None:
 def describe_request(args: argparse.Namespace) -> dict[str, str]:
     """Return what a chain depends on: options, absolute paths, the content of a table of labels."""
     request = {name: str(value) for name, value in vars(args).items() if name != 'plan'}
-    for name in ('images', 'labels', 'masks', 'init'):
+    for name in ('images', 'labels', 'masks', 'init', 'tokenizer'):
         if vars(args)[name] is not None:
             request[name] = str(Path(vars(args)[name]).expanduser().resolve())
     if Path(request['labels']).is_file():

@@ -23,15 +23,17 @@ from beit_mm.cli.hardware import Hardware
 from beit_mm.cli.own_folder import run
 from beit_mm.cli.own_folder.config_file import differences, render
 from beit_mm.cli.own_folder.configs import LEAVES, LOADERS, ChainConfigs, Labels
-from beit_mm.cli.own_folder.plan import Plan, architecture_of, choose
+from beit_mm.cli.own_folder.plan import Plan, choose
 from beit_mm.cli.own_folder.run import START_SECONDS, divide_time, stage_names, write_configs
 from beit_mm.cli.own_folder.survey import Survey, contact_sheet, look_at
 from beit_mm.cli.own_folder.tasks import find_size, read_labels, read_masks
+from beit_mm.cli.own_folder.weights import architecture_of
 from beit_mm.contracts import UserError
 from beit_mm.datasets import LabelledImageFolder
 from beit_mm.models import BEiTEncoder
 from beit_mm.preflight.config import check_config
-from beit_mm.registry import DATASETS
+from beit_mm.registry import DATASETS, MODELS
+from tests.helpers import checkpoints_of_models as models
 
 SEEN = Survey([f'{n}.png' for n in range(500)], sizes=[(40, 60)] * 9, low=0.0, high=255.0)
 SEEN.channels[3] = SEEN.dtypes['uint8'] = 9
@@ -421,10 +423,10 @@ def test_usage__each_end_has_a_verb_and_a_format_that_it_writes(tmp_path):
 
 
 @pytest.mark.parametrize('prefix', ['backbone.', ''])
-@pytest.mark.parametrize('rel_pos', ['shared', 'per_layer', None])
-def test_init__architecture_is_read_from_the_weights(tmp_path, prefix, rel_pos):
-    options = dict(abs_pos=rel_pos is None, layer_scale_init=0.1, rel_pos=rel_pos)
-    arch = dict(embed_dims=128, num_layers=2, num_heads=4)
+@pytest.mark.parametrize('rel_pos, ratio', [('shared', 4), ('per_layer', 8 / 3), (None, 4)])
+def test_init__architecture_is_read_from_the_weights(tmp_path, prefix, rel_pos, ratio):
+    options = dict(abs_pos=rel_pos is None, qkv_bias=ratio == 4, rel_pos=rel_pos)
+    arch = dict(embed_dims=128, num_layers=2, num_heads=4, mlp_ratio=ratio)
     if rel_pos is None:  # the weights do not tell
         (tmp_path / 'config.json').write_text('{"num_attention_heads": 4}')
     encoder = BEiTEncoder(arch=arch, img_size=64, patch_size=16, **options)
@@ -432,7 +434,7 @@ def test_init__architecture_is_read_from_the_weights(tmp_path, prefix, rel_pos):
     torch.save(dict(state_dict=state), tmp_path / 'a.pth')
     plan = choose(SEEN, init=str(tmp_path / 'a.pth'))
     assert (plan.family, plan.size, plan.init_prefix) == ('small', 64, prefix)
-    assert plan.backbone['arch'] == arch
+    assert ('mlp_ratio' in plan.backbone['arch']) == (ratio != 4)
     found = BEiTEncoder(img_size=64, patch_size=16, **(dict(rel_pos='shared') | plan.backbone))
     assert {n: t.shape for n, t in found.state_dict().items()} == {
         n: t.shape for n, t in encoder.state_dict().items()
@@ -442,3 +444,49 @@ def test_init__architecture_is_read_from_the_weights(tmp_path, prefix, rel_pos):
     assert guess == (4 if rel_pos else 2)
     with pytest.raises(UserError, match='patches have 16 pixels, expected 8'):
         architecture_of(str(tmp_path / 'a.pth'), 8)
+
+
+def save_dalle(path):
+    kernel = torch.zeros(8192, 8, 1, 1)
+    torch.save({'blocks.output.conv.w': kernel, 'blocks.output.conv.b': kernel[:, 0, 0, 0]}, path)
+
+
+def save_vqkd(path):
+    codes = torch.zeros(64, 32)
+    names = ('quantize.embedding.weight', 'encode_task_layer.0.weight')
+    torch.save(dict(model=dict.fromkeys(names, codes)), path)
+
+
+KINDS = dict(
+    DVAETokenizer=lambda path: models.saved(models.tokenizer(), path),
+    DALLETokenizer=save_dalle,
+    VQKDTokenizer=save_vqkd,
+)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_tokenizer__that_is_trained_is_taken_and_has_no_stage(images, tmp_path, monkeypatch, kind):
+    KINDS[kind](tmp_path / 't.pth')
+    monkeypatch.setattr(chain, 'measure', lambda path, hardware: 0.5)
+    monkeypatch.setattr(chain, 'choose_hardware', lambda path: Hardware(2, False))
+    out = tmp_path / 'out'
+    arguments = [str(images), '--tokenizer', str(tmp_path / 't.pth'), '--out', str(out), '--plan']
+    chain.main([*arguments, '--size', '32', '--epochs', '2'])
+    (path,) = (out / 'configs').glob('*.py')
+    config = load_config(path)
+    found = config.model.tokenizer
+    assert (found.type, found.init_cfg.checkpoint) == (f'beit_mm.{kind}', str(tmp_path / 't.pth'))
+    if kind != 'DALLETokenizer':  # 54 million parameters
+        stride = MODELS.build(dict(found, init_cfg=None)).stride
+        crop = next(t for t in config.train_dataloader.dataset.pipeline if 'token_size' in t)
+        assert crop.token_size == 4 * stride
+        assert not [f for f in check_config(config) if f.level == 'error']
+
+
+def test_tokenizer__that_does_not_fit_is_refused(tmp_path):
+    models.saved(models.classifier(), tmp_path / 'c.pth')
+    with pytest.raises(UserError, match='expected a tokenizer of this package.*classification'):
+        choose(SEEN, tokenizer=str(tmp_path / 'c.pth'))
+    models.saved(models.tokenizer(), tmp_path / 't.pth')
+    with pytest.raises(UserError, match='tokens of 3 channels, expected some of 5'):
+        choose(BANDS, tokenizer=str(tmp_path / 't.pth'))

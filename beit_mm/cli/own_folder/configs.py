@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from beit_mm.cli.config_loading import load_config
 from beit_mm.cli.own_folder.config_file import write_config
@@ -172,8 +172,11 @@ class ChainConfigs:
 
     def _pretrain(self, config: Config, kind: str, labels: None) -> None:
         model = config.model
-        model.tokenizer.vocab_size = self.plan.vocab_size
-        model.tokenizer.init_cfg.checkpoint = str(self.folder / 'tokenizer')
+        if self.plan.tokenizer:
+            model.tokenizer = ConfigDict(self.plan.tokenizer.config)
+        else:
+            model.tokenizer.vocab_size = self.plan.vocab_size
+            model.tokenizer.init_cfg.checkpoint = str(self.folder / 'tokenizer')
         self._encoder(model.backbone)
         if self.plan.init:
             checkpoint = str(Path(self.plan.init).expanduser().resolve())
@@ -181,7 +184,7 @@ class ChainConfigs:
             init |= dict(prefix=self.plan.init_prefix) if self.plan.init_prefix else {}
             model.backbone.init_cfg = init
             config.optim_wrapper.optimizer.lr = config.optim_wrapper.optimizer.lr / 5
-        if self.channels != 3:
+        if self.channels != 3 and not self.plan.tokenizer:
             model.tokenizer.in_channels = self.channels
         if self.loader:
             config.data_preprocessor.update(self._moments(), bgr_to_rgb=False)

@@ -1,14 +1,10 @@
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from beit_mm.apis.foreign_folder import read_json
-from beit_mm.checkpoints import read_checkpoint, unwrap
-from beit_mm.checkpoints.loaders import in_our_layout
 from beit_mm.cli.own_folder.survey import Survey
+from beit_mm.cli.own_folder.weights import FrozenTokenizer, architecture_of, tokenizer_of
 from beit_mm.contracts import UserError
 
 TOKENS_PER_CODE = 300  # docs/tokenizer_comparison.md, How large a vocabulary
@@ -29,6 +25,7 @@ class Plan:
         backbone: Arguments of the encoder that differ from the family's.
         init: Weights that the encoder begins with.
         init_prefix: Of their names; '' for a file of an encoder alone.
+        tokenizer: One that is trained already; None trains one on the images.
     """
 
     family: str
@@ -38,6 +35,7 @@ class Plan:
     backbone: dict
     init: str | None = None
     init_prefix: str = 'backbone.'
+    tokenizer: FrozenTokenizer | None = None
 
     @property
     def patch(self) -> int:
@@ -49,7 +47,7 @@ class Plan:
 
     @property
     def token_size(self) -> int:
-        return self.grid * 8  # the stride of the shipped tokenizers
+        return self.grid * (self.tokenizer.stride if self.tokenizer else 8)  # as shipped
 
     @property
     def masks(self) -> dict:
@@ -63,15 +61,18 @@ class Plan:
 
     def table(self) -> list[tuple[str, str]]:
         origin = f' from {self.init}' if self.init else ''
+        tokens = f' of {self.tokenizer.path}' if self.tokenizer else ''
         return [
             ('input', f'{self.size} x {self.size} pixels, {self.grid} x {self.grid} patches'),
             ('encoder', f'BEiT-{self.family}/{self.patch}{origin}'),
-            ('vocabulary', f'{self.vocab_size} tokens'),
+            ('vocabulary', f'{self.vocab_size} tokens{tokens}'),
             ('batch', str(self.batch)),
         ]
 
 
-def choose(survey: Survey, size: int | None = None, init: str | None = None) -> Plan:
+def choose(
+    survey: Survey, size: int | None = None, init: str | None = None, tokenizer: str | None = None
+) -> Plan:
     """Return what fits the images, and the hardware.
 
     The size is at most that of half of the images, 64 pixels on a CPU and 224 on a GPU.
@@ -93,42 +94,12 @@ def choose(survey: Survey, size: int | None = None, init: str | None = None) -> 
         )
     if init is not None:
         plan.backbone, plan.init_prefix = architecture_of(init, plan.patch)
+    if tokenizer is not None:
+        plan.tokenizer = tokenizer_of(
+            tokenizer, 3 if survey.is_8_bit else next(iter(survey.channels))
+        )
+        plan.vocab_size = plan.tokenizer.vocab_size
+        return plan
     rule = max(len(survey.paths) * plan.grid**2 / TOKENS_PER_CODE, 1)
     plan.vocab_size = min(max(2 ** int(math.log2(rule)), VOCABULARIES[0]), VOCABULARIES[1])
     return plan
-
-
-def architecture_of(path: str, patch: int) -> tuple[dict, str]:
-    """Return the arguments of the encoder in a file of any known layout, and its prefix there."""
-    weights = unwrap(in_our_layout(read_checkpoint(path), path))[0]
-    prefix = 'backbone.' if any(name.startswith('backbone.') for name in weights) else ''
-    kernel = weights.get(f'{prefix}patch_embed.proj.weight')
-    if kernel is None:
-        raise UserError(f'--init {path}: it has no encoder of a layout that is known')
-    if kernel.shape[-1] != patch:
-        raise UserError(
-            f'--init {path}: its patches have {kernel.shape[-1]} pixels, expected {patch}'
-        )
-    names = [name for name in weights if name.startswith(f'{prefix}blocks.')]
-    layers = len({name.removeprefix(f'{prefix}blocks.').split('.')[0] for name in names})
-    dims = kernel.shape[0]
-    found = dict(
-        arch=dict(embed_dims=dims, num_layers=layers, num_heads=find_heads(weights, path, dims)),
-        abs_pos=f'{prefix}pos_embed' in weights,
-        layer_scale_init=0.1 if any(name.endswith('gamma_1') for name in names) else None,
-    )
-    if any(name.endswith('attn.relative_position_bias_table') for name in names):
-        found['rel_pos'] = 'per_layer'
-    elif f'{prefix}rel_pos_bias.relative_position_bias_table' not in weights:
-        found['rel_pos'] = None
-    return found, prefix
-
-
-def find_heads(weights: Mapping, path: str, dims: int) -> int:
-    """Return the attention heads: of a table of positions, of a config.json, else 64 dims each."""
-    for name, tensor in weights.items():
-        if name.endswith('relative_position_bias_table'):
-            return tensor.shape[1]
-    place = Path(path).expanduser()
-    file = (place if place.is_dir() else place.parent) / 'config.json'
-    return (read_json(file) or {}).get('num_attention_heads') or max(dims // 64, 1)

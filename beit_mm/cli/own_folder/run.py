@@ -22,8 +22,8 @@ SHARES = dict(tokenizer=1, pretrain=4, cls_beit=1, cls_scratch=1, seg_beit=1, se
 COMMAND = ['-m', 'beit_mm.cli.main']
 
 
-def stage_names(labels: Labels | None, masks: Labels | None) -> list[str]:
-    names = ['tokenizer', 'pretrain']
+def stage_names(labels: Labels | None, masks: Labels | None, tokenizer: bool = True) -> list[str]:
+    names = ['tokenizer', 'pretrain'] if tokenizer else ['pretrain']
     names += ['cls_beit', 'cls_scratch'] if labels else []
     return names + (['seg_beit', 'seg_scratch'] if masks else [])
 
@@ -74,7 +74,8 @@ def length_for_epochs(
     The tokenizer makes a third of them, the others the steps of the shipped configs.
     """
     lengths = dict(most)
-    for name, passes in (('tokenizer', epochs / 3), ('pretrain', epochs)):
+    for name in {'tokenizer', 'pretrain'} & set(made):
+        passes = epochs / 3 if name == 'tokenizer' else epochs
         batch = made[name].train_dataloader.batch_size
         lengths[name] = max(round(passes * images / batch), LEAST_STEPS)
     return lengths

@@ -1,0 +1,114 @@
+"""What weights on disk are: the encoder and the tokenizer that a chain begins with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from beit_mm.apis.allowed_types import MODEL_TYPES
+from beit_mm.apis.build_model import checked
+from beit_mm.apis.foreign_folder import read_json
+from beit_mm.checkpoints import read_checkpoint, read_description, unwrap
+from beit_mm.checkpoints.find_checkpoint import find_checkpoint
+from beit_mm.checkpoints.loaders import in_our_layout
+from beit_mm.contracts import UserError
+from beit_mm.registry import MODELS
+
+
+@dataclass
+class FrozenTokenizer:
+    """A trained tokenizer: its config with its weights, and what other parts have to know."""
+
+    path: str
+    config: dict
+    stride: int
+    vocab_size: int
+
+
+def tokenizer_of(source: str, channels: int) -> FrozenTokenizer:
+    """Return the tokenizer in a work dir or file: one of this package, DALL-E's or VQ-KD.
+
+    Args:
+        channels: Of the images.
+
+    Raises:
+        UserError: It is another model, or reads other channels.
+    """
+    path = str(find_checkpoint(source).resolve())
+    description = read_description(path) or {}
+    config = description.get('architecture') if description.get('task') == 'tokenizer' else None
+    if config is None:
+        config = _published(unwrap(in_our_layout(read_checkpoint(path), path))[0])
+    if config is None:
+        raise UserError(
+            f"--tokenizer {source}: expected a tokenizer of this package, DALL-E's encoder or the "
+            f'VQ-KD of BEiT v2; found {description.get("task") or "a file of another layout"}'
+        )
+    config = dict(checked(config, MODEL_TYPES, (), path))
+    config.pop('data_preprocessor', None)
+    with torch.device('meta'):
+        target = MODELS.build(dict(config))
+    if target.vocab_size is None or target.in_channels not in (None, channels):
+        raise UserError(
+            f'--tokenizer {source}: {type(target).__name__} has {target.vocab_size} tokens of '
+            f'{target.in_channels} channels, expected some of {channels}, as the images have'
+        )
+    config['init_cfg'] = dict(type='Pretrained', checkpoint=path)
+    return FrozenTokenizer(source, config, target.stride, target.vocab_size)
+
+
+def _published(weights: Mapping[str, Tensor]) -> dict | None:
+    """Return the config of a tokenizer that does not say it, None if it is none of BEiT's."""
+    codes = weights.get('codebook.weight')
+    if codes is not None and 'encode_task_layer.0.weight' in weights:
+        return dict(type='beit_mm.VQKDTokenizer', vocab_size=len(codes), code_dim=codes.shape[1])
+    for name in ('blocks.output.conv.w', 'blocks.output.conv.weight'):
+        for prefix in ('', 'encoder.'):
+            if f'{prefix}{name}' in weights:
+                size = len(weights[f'{prefix}{name}'])
+                return dict(type='beit_mm.DALLETokenizer', vocab_size=size)
+    return None
+
+
+def architecture_of(path: str, patch: int) -> tuple[dict, str]:
+    """Return the arguments of the encoder in a file of any known layout, and its prefix there."""
+    weights = unwrap(in_our_layout(read_checkpoint(path), path))[0]
+    prefix = 'backbone.' if any(name.startswith('backbone.') for name in weights) else ''
+    kernel = weights.get(f'{prefix}patch_embed.proj.weight')
+    if kernel is None:
+        raise UserError(f'--init {path}: it has no encoder of a layout that is known')
+    if kernel.shape[-1] != patch:
+        raise UserError(
+            f'--init {path}: its patches have {kernel.shape[-1]} pixels, expected {patch}'
+        )
+    names = [name for name in weights if name.startswith(f'{prefix}blocks.')]
+    layers = len({name.removeprefix(f'{prefix}blocks.').split('.')[0] for name in names})
+    dims = kernel.shape[0]
+    arch = dict(embed_dims=dims, num_layers=layers, num_heads=find_heads(weights, path, dims))
+    hidden = len(weights.get(f'{prefix}blocks.0.mlp.fc1.weight', ()))
+    if hidden not in (0, 4 * dims):
+        arch['mlp_ratio'] = (hidden + 0.5) / dims  # int(dims * mlp_ratio) is hidden
+    found = dict(
+        arch=arch,
+        abs_pos=f'{prefix}pos_embed' in weights,
+        layer_scale_init=0.1 if any(name.endswith('gamma_1') for name in names) else None,
+    )
+    if not any(name.endswith('attn.q_bias') for name in names):
+        found['qkv_bias'] = False
+    if any(name.endswith('attn.relative_position_bias_table') for name in names):
+        found['rel_pos'] = 'per_layer'
+    elif f'{prefix}rel_pos_bias.relative_position_bias_table' not in weights:
+        found['rel_pos'] = None
+    return found, prefix
+
+
+def find_heads(weights: Mapping, path: str, dims: int) -> int:
+    """Return the attention heads: of a table of positions, of a config.json, else 64 dims each."""
+    for name, tensor in weights.items():
+        if name.endswith('relative_position_bias_table'):
+            return tensor.shape[1]
+    place = Path(path).expanduser()
+    file = (place if place.is_dir() else place.parent) / 'config.json'
+    return (read_json(file) or {}).get('num_attention_heads') or max(dims // 64, 1)
