@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from beit_mm.contracts import UserError
-from beit_mm.opencv_limit import DEFAULT_GIB, MAX_GIB, find_limit
+from beit_mm.opencv_limit import DEFAULT_GIB, MAX_GIB, bytes_of
 
 # Their decoders are part of Pillow (HEIF: of pillow-heif) and read no other file.
 FORMATS = (
@@ -48,7 +48,7 @@ def max_bytes() -> int:
     Raises:
         UserError: The environment variable is no positive number.
     """
-    limit = find_limit()
+    limit = bytes_of(os.environ.get(MAX_GIB, DEFAULT_GIB))
     if limit is None:
         raise UserError(
             f'{MAX_GIB}={os.environ[MAX_GIB]!r}; expected GiB for one image, {DEFAULT_GIB} for '

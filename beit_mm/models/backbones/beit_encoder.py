@@ -4,7 +4,6 @@ from itertools import islice
 import torch
 import torch.nn as nn
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from beit_mm.checkpoints.adapt_beit import adapt_beit
 from beit_mm.contracts import Backbone, UserError
@@ -13,7 +12,7 @@ from beit_mm.contracts.positions import Grid, patch_grid, resize_pos_embed
 from beit_mm.contracts.recorded import fixed_size
 from beit_mm.models.layers.init import init_linear_and_norm, truncated_normal_
 from beit_mm.models.layers.rel_pos_bias import RelativePositions, RelPosBias
-from beit_mm.models.layers.transformer_block import TransformerBlock
+from beit_mm.models.layers.transformer_block import TransformerBlock, TransformerBlocks
 from beit_mm.registry import MODELS
 
 
@@ -131,7 +130,7 @@ class BEiTEncoder(Backbone):
         self.rel_pos_bias = None
         if rel_pos == 'shared':
             self.rel_pos_bias = RelPosBias(self.positions, self.num_heads)
-        self.blocks = nn.ModuleList(
+        self.blocks = TransformerBlocks(
             TransformerBlock(
                 dims,
                 self.num_heads,
@@ -172,15 +171,10 @@ class BEiTEncoder(Backbone):
             (1, heads, 1+N, 1+N) of the attention logits, None if there is none.
         """
         x, bias, grid = self._start(x, mask)  # (B, 1+N, C)
-        outputs = []
-        for layer, block in enumerate(self.blocks):
-            if self.with_cp and self.training:
-                x = checkpoint(block, x, bias, grid, use_reentrant=False)
-            else:
-                x = block(x, bias, grid)
-            if layer in self.out_indices:
-                last = layer == self.num_layers - 1
-                outputs.append(self.norm(x) if last and self.norm is not None else x)
+        recompute = self.with_cp and self.training
+        outputs = self.blocks(x, bias, grid, self.out_indices, recompute)
+        if self.norm is not None and self.num_layers - 1 in self.out_indices:
+            outputs[-1] = self.norm(outputs[-1])
         if self.out_type == 'featmap':
             # No unflatten: ONNX's older exporter takes the batch behind it for that of the example.
             outputs = [
@@ -210,11 +204,13 @@ class BEiTEncoder(Backbone):
 
     def _start(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None, Grid]:
         """Return the tokens before the first block, the shared bias and the grid."""
-        size, grid = fixed_size(x), self.grid
-        if size != self.img_size:
-            grid = patch_grid(size, self.patch_size, 'the input')
+        size, grid = tuple(x.shape[-2:]), self.grid
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+            size = fixed_size(x)
         if torch.jit.is_tracing():
             x = x.expand(-1, -1, *size)  # other sizes stop here: 4 x 6 patches are no 6 x 4
+        if size != self.img_size:
+            grid = patch_grid(size, self.patch_size, 'the input')
         bias = None if self.rel_pos_bias is None else self.rel_pos_bias(grid)
         return self._embed(x, mask, grid), bias, grid
 

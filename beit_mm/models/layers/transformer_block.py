@@ -1,10 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.positions import Grid
@@ -218,6 +219,35 @@ class TransformerBlock(nn.Module):
         branch = scaled(self.attn(self.norm1(x), bias, grid), self.gamma_1)
         x = x + scaled(branch, drop_1)
         return x + scaled(scaled(self.mlp(self.norm2(x)), self.gamma_2), drop_2)
+
+
+class TransformerBlocks(nn.ModuleList):
+    """Blocks that follow each other; the state dict is that of a list."""
+
+    def forward(
+        self,
+        x: Tensor,
+        bias: Tensor | None,
+        grid: Grid | None,
+        layers: Collection[int],
+        recompute: bool = False,
+    ) -> list[Tensor]:
+        """Return the tokens (B, N, C) after each of ``layers``, in the order of the blocks.
+
+        Args:
+            x, bias, grid: As of :class:`TransformerBlock`.
+            layers: Numbers of blocks, from 0.
+            recompute: Compute the blocks once more in the backward pass, to save memory.
+        """
+        outputs = []
+        for layer, block in enumerate(self):
+            if recompute:
+                x = checkpoint(block, x, bias, grid, use_reentrant=False)
+            else:
+                x = block(x, bias, grid)
+            if layer in layers:
+                outputs.append(x)
+        return outputs
 
 
 def scaled(x: Tensor, factor: Tensor | None) -> Tensor:
