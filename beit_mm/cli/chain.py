@@ -62,11 +62,6 @@ def prepare(args: argparse.Namespace) -> dict:
     """Look at the images, choose, measure, write the configs; return paths and seconds by stage."""
     survey = look_at(args.images)
     print_table('Images', survey.table())
-    if not survey.is_8_bit and survey.low < 0:
-        raise UserError(
-            f'{args.images}: values begin at {survey.low:g}, and the tokenizer sees those from 0 '
-            f'to {survey.high:g} alone. Save the images with an offset, so that they begin at 0'
-        )
     sheet = args.out / 'images.png'
     picture = np.ascontiguousarray(contact_sheet(survey)[..., ::-1])
     write_atomically(sheet, cv2.imencode('.png', picture)[1].tobytes())

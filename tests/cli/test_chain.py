@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from beit_mm.apis.run_verb import verb_of
@@ -40,6 +42,9 @@ SEEN.channels[3] = SEEN.dtypes['uint8'] = 9
 BANDS = Survey([f'{n}.tif' for n in range(90)], sizes=[(80, 80)], low=0.0, high=4095.0)
 BANDS.channels[5] = BANDS.dtypes['uint16'] = 1
 BANDS.mean, BANDS.std = [100.0, 200.0, 300.0, 400.0, 500.0], [10.0, 20.0, 30.0, 40.0, 50.0]
+SCANS = Survey([f'{n}.npy' for n in range(90)], sizes=[(80, 80)], low=-1000.0, high=2000.0)
+SCANS.channels[1] = SCANS.dtypes['int16'] = 1
+SCANS.mean, SCANS.std = [-300.0], [500.0]
 
 
 @pytest.fixture
@@ -167,6 +172,7 @@ PLANS = {
     '64': (SEEN, dict(family='micro', size=64)),
     '128': (SEEN, dict(family='small', size=128)),
     'bands': (BANDS, dict(family='micro', size=64)),
+    'scans': (SCANS, dict(family='micro', size=64)),
     'init': (
         SEEN,
         dict(
@@ -212,6 +218,26 @@ def test_configs__are_children_that_say_what_is_meant(tmp_path, name):
         assert bool(backbone.get('init_cfg')) == (
             stage.endswith('_beit') or (stage == 'pretrain' and name == 'init')
         ), scratch
+
+
+def test_configs__of_signed_values_give_the_model_what_begins_at_0(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / 'scans').mkdir()
+    for n in range(20):
+        scan = rng.integers(-1000, 2000, (70, 64)).astype(np.int16)
+        scan[0, :2] = -1000, 1999
+        np.save(tmp_path / f'scans/{n}.npy', scan)
+    survey = look_at(str(tmp_path / 'scans'))
+    configs = ChainConfigs(tmp_path, str(tmp_path / 'scans'), survey, choose(survey), seed=0)
+    for stage in ('tokenizer', 'pretrain'):
+        config = configs.make(stage, None)
+        init_default_scope('beit_mm')
+        sample = DATASETS.build(config.train_dataloader.dataset)[0]
+        batch = MODELS.build(config.data_preprocessor)(default_collate([sample]), training=True)
+        values = batch['token_inputs'] if stage == 'pretrain' else batch['inputs']
+        assert 0 <= values.min() < 0.1 and 0.9 < values.max() <= 1
+        if stage == 'pretrain':
+            assert abs(batch['inputs'].mean()) < 0.1 and 0.3 < batch['inputs'].std() < 1.1
 
 
 def test_render__is_read_as_the_value():

@@ -71,6 +71,8 @@ class ChainConfigs:
         if not survey.is_8_bit:
             self.channels = next(iter(survey.channels))
             self.loader = dict(type='beit_mm.LoadMultiBandImage', channels=self.channels)
+            if survey.low < 0:
+                self.loader['window'] = (survey.low, survey.high)
 
     def make(self, stage: str, labels: Labels | None) -> Config:
         """Return the config of a stage, such as 'pretrain' or 'cls_scratch'."""
@@ -165,7 +167,7 @@ class ChainConfigs:
         if self.channels != 3:
             config.model.in_channels = self.channels
         if self.loader:
-            config.data_preprocessor.update(std=[self.survey.high], bgr_to_rgb=False)
+            config.data_preprocessor.update(std=[self._range()], bgr_to_rgb=False)
         for name in ('val_evaluator', 'test_evaluator'):
             if config.get(name):
                 config[name].vocab_size = self.plan.vocab_size
@@ -188,7 +190,7 @@ class ChainConfigs:
             model.tokenizer.in_channels = self.channels
         if self.loader:
             config.data_preprocessor.update(self._moments(), bgr_to_rgb=False)
-            config.data_preprocessor.token_scale = self.survey.high
+            config.data_preprocessor.token_scale = self._range()
 
     def _task(self, config: Config, kind: str, labels: Labels) -> None:
         model = config.model
@@ -221,4 +223,9 @@ class ChainConfigs:
             backbone['in_channels'] = self.channels
 
     def _moments(self) -> dict:
-        return dict(mean=self.survey.mean, std=self.survey.std)
+        start = min(self.survey.low, 0.0)
+        return dict(mean=[mean - start for mean in self.survey.mean], std=self.survey.std)
+
+    def _range(self) -> float:
+        """Return the largest value that the loader gives; the least is 0."""
+        return self.survey.high - min(self.survey.low, 0.0)
