@@ -147,7 +147,7 @@ def test_loop__names_the_sampler_that_it_needs(tmp_path):
 
 def test_loop__no_worker_and_a_timeout(tmp_path):
     config = tiny_config(tmp_path, steps=1)
-    config['train_dataloader'].update(timeout=60, persistent_workers=True)
+    config['train_dataloader'].update(timeout=300, persistent_workers=True)
     train(config)
 
 

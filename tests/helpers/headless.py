@@ -61,7 +61,7 @@ class Headless:
         assert 'error' not in answer, answer
         return answer['result']
 
-    def _read(self, seconds=60):
+    def _read(self, seconds=180):
         while b'\0' not in self.rest:
             assert select.select([self.inp], [], [], seconds)[0], 'Chromium does not answer'
             part = os.read(self.inp, 1 << 20)
@@ -84,7 +84,7 @@ class Headless:
         found = self.call('Runtime.evaluate', expression=script, returnByValue=True)
         return found['result'].get('value')
 
-    def wait(self, script, seconds=60):
+    def wait(self, script, seconds=180):
         """Wait until an expression is true, and return it."""
         end = time.monotonic() + seconds
         while not (value := self.run(script)):

@@ -48,7 +48,7 @@ def test_two_processes__the_figures_of_both(tmp_path):
     for process in workers:
         process.start()
     for process in workers:
-        process.join(timeout=60)
+        process.join(timeout=300)
         assert process.exitcode == 0
     joint = [
         (torch.cat([a, b]), (len(a) * x + len(b) * y) / (len(a) + len(b)))

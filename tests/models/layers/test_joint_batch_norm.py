@@ -57,7 +57,7 @@ def test_two_processes__equal_one_with_the_joint_batch(tmp_path):
     for process in workers:
         process.start()
     for process in workers:
-        process.join(timeout=60)
+        process.join(timeout=300)
         assert process.exitcode == 0
     ranks = [torch.load(tmp_path / f'rank{rank}.pth') for rank in range(2)]
     norm = nn.BatchNorm2d(5, affine=False)

@@ -180,7 +180,7 @@ def test_two_processes__one_start_and_one_codebook(tmp_path):
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=300)
         assert worker.exitcode == 0
     first, second = (torch.load(tmp_path / f'rank{rank}.pth') for rank in range(2))
     for name in first:

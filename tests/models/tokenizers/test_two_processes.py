@@ -171,7 +171,7 @@ def ranks(tmp_path_factory):
     for process in workers:
         process.start()
     for process in workers:
-        process.join(timeout=60)
+        process.join(timeout=300)
         assert process.exitcode == 0
     results = [torch.load(folder / f'rank{rank}.pth') for rank in (0, 1)]
     first, second = results
