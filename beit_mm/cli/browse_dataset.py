@@ -1,6 +1,7 @@
 """Draw what the model sees of a data set (tools/analysis_tools/browse_dataset.py)."""
 
 import argparse
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from beit_mm.contracts.config_walk import find_transform, leaf_dataset_configs
 from beit_mm.datasets.random_state import kept_random_state
 from beit_mm.datasets.samplers import SeededIndex
 from beit_mm.datasets.spread import spread
-from beit_mm.visualization import grid, mask_patches, segmentation_overlay, to_rgb
+from beit_mm.visualization import class_legend, grid, mask_patches, segmentation_overlay, to_rgb
 
 SIDE = 160  # pixels of a tile
 LONGEST = 15  # letters beside a row
@@ -42,6 +43,9 @@ class Browser:
         found = find_transform(leaves[0].config.get('pipeline', []), 'LoadImageFromFile')
         self.is_bgr = found is not None  # as OpenCV loads colors
         self.meta = self.dataset.metainfo
+        self.names = self.meta.get('classes') or ()
+        self.palette = self.meta.get('palette') or distinct_colors(len(self.names))
+        self.seen: set[int] = set()  # classes of masks
 
     def sheet(self, number: int, seed: int) -> np.ndarray:
         """Return a picture with a row for each of ``number`` samples: what enters, what is seen."""
@@ -52,27 +56,29 @@ class Browser:
             views, label = self.views(sample, self.dataset.get_data_info(place))
             rows.append([tile(view) for view in views.values()])
             labels.append(label[:LONGEST])
-        return grid(rows, titles=[*views], labels=labels if any(labels) else ())
+        sheet = grid(rows, titles=[*views], labels=labels if any(labels) else ())
+        legend = [(str(self.names[n]), self.palette[n]) for n in sorted(self.seen)]
+        return class_legend(sheet, legend) if legend else sheet
 
     def views(self, sample: Mapping, info: Mapping) -> tuple[dict[str, np.ndarray], str]:
         """Return the pictures of a sample by their titles, and the names of its classes."""
         views = {'input': self.picture(sample['inputs'])}
-        image = cv2.imread(str(info['img_path'])) if info.get('img_path') else None
-        if image is not None:  # as OpenCV shows it, else without it
-            views = {'file': image[..., ::-1]} | views
+        image = read_file(info.get('img_path'))
+        if image is not None:
+            views = {'file': image} | views
         if 'token_inputs' in sample:
             views['tokenizer'] = self.picture(sample['token_inputs'])
         if 'mask' in sample:
             views['masked'] = mask_patches(views['input'], sample['mask'].numpy())
-        names = self.meta.get('classes') or ()
+        names = self.names
         labels = np.atleast_1d(info.get('gt_label', ()))
         truth = sample.get('data_samples')
         if truth is not None and 'gt_sem_seg' in truth:
             ids = truth.gt_sem_seg.data[0].numpy()
-            palette = self.meta.get('palette') or distinct_colors(len(names))
-            first = 0 if any(palette[0]) else 1  # a black background is clear
-            views['classes'] = segmentation_overlay(views['input'], ids, palette, first=first)
-            labels = [number for number in np.unique(ids) if number < len(names)]
+            first = 0 if any(self.palette[0]) else 1  # a black background is clear
+            views['classes'] = segmentation_overlay(views['input'], ids, self.palette, first=first)
+            labels = [int(number) for number in np.unique(ids) if number < len(names)]
+            self.seen.update(labels)
         shown = [str(names[number] if number < len(names) else number) for number in labels]
         return views, ', '.join(shown)
 
@@ -82,6 +88,21 @@ class Browser:
         planes = planes[::-1] if self.is_bgr and len(planes) == 3 else planes
         white = 255 if planes.dtype == np.uint8 or planes.max() <= 255 else float(planes.max())
         return to_rgb(planes[None].astype(np.float32), white)[0]
+
+
+def read_file(path: str | os.PathLike | None) -> np.ndarray | None:
+    """Return a file as uint8 RGB, None where OpenCV reads no image.
+
+    Other values than those of 8 bits are shown from the least to the largest one.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        return None
+    if image.dtype != np.uint8:
+        low, high = float(image.min()), float(image.max())
+        image = (image.astype(np.float32) - low) / max(high - low, 1e-9) * 255
+    planes = image[..., None] if image.ndim == 2 else image[..., 2::-1]
+    return to_rgb(planes.transpose(2, 0, 1)[None], 255)[0]
 
 
 def tile(image: np.ndarray) -> np.ndarray:

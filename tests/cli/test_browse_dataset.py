@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from beit_mm.cli.browse_dataset import SIDE, Browser, main, tile
+from beit_mm.cli.browse_dataset import SIDE, Browser, main, read_file, tile
 from beit_mm.contracts import UserError
 
 
@@ -54,6 +54,19 @@ def test_segmentation__classes_over_the_input(tmp_path):
     assert label == 'ground, tree'
     changed = (views['classes'] != views['input']).any(2)
     assert changed[:10].all() and not changed[10:].any()
+    browser.palette = [(0, 0, 0), (12, 200, 90)]
+    sheet = browser.sheet(1, seed=0)
+    assert (sheet[:, -130:] == (12, 200, 90)).all(2).any(), 'no legend'
+
+
+@pytest.mark.parametrize('dtype, low, high', [('uint16', 0, 900), ('float32', -1.0, 2.0)])
+def test_file__of_other_values_is_not_black(tmp_path, dtype, low, high):
+    scan = np.full((8, 9), low, dtype)
+    scan[:4] = high
+    cv2.imwrite(str(tmp_path / 'scan.tif'), scan)
+    found = read_file(tmp_path / 'scan.tif')
+    assert found.shape == (8, 9, 3) and (found[:4] == 255).all() and (found[4:] == 0).all()
+    assert read_file(tmp_path / 'none.png') is None and read_file(None) is None
 
 
 def test_main__writes_a_picture(tmp_path, capsys):

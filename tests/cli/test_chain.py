@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+import checkpoints_of_models as models
 import cv2
 import numpy as np
 import pytest
@@ -35,7 +36,6 @@ from beit_mm.datasets import LabelledImageFolder
 from beit_mm.models import BEiTEncoder
 from beit_mm.preflight.config import check_config
 from beit_mm.registry import DATASETS, MODELS
-from tests.helpers import checkpoints_of_models as models
 
 SEEN = Survey([f'{n}.png' for n in range(500)], sizes=[(40, 60)] * 9, low=0.0, high=255.0)
 SEEN.channels[3] = SEEN.dtypes['uint8'] = 9
