@@ -72,7 +72,9 @@ def prepare(args: argparse.Namespace) -> dict:
     names = stage_names(tasks['cls'], tasks['seg'], args.tokenizer is None)
     made = {name: configs.make(name, tasks.get(name.partition('_')[0])) for name in names}
     if tasks['cls'] is not None:
-        found = dict(type='LabelledImageFolder', extensions=EXTENSIONS, **tasks['cls'].dataset)
+        found = dict(type='LabelledImageFolder', **tasks['cls'].dataset)
+        if configs.loader:
+            found['extensions'] = EXTENSIONS
         if broken := configs.broken_in(Path(found['data_root'])):
             found['exclude'] = broken
         made['pretrain'].default_hooks.probe.dataset = found

@@ -1,5 +1,6 @@
 """Configs as short files that inherit a shipped one."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from mmengine.config import Config
 from beit_mm.checkpoints.store import write_atomically
 
 WIDTH = 100
+NO_BREAK = '\xa0'  # repr() writes it as an escape
 
 
 def differences(base: dict, new: dict) -> dict:
@@ -39,7 +41,14 @@ def write_config(path: Path, leaf: str, base: Config, new: Config, about: str) -
         if not path.name.startswith(('cls', 'seg')) or name != 'test_pipeline':
             found.pop(name, None)
     found.pop('_base_', None)
-    lines = [f'{key} = {render(value, 0, len(key) + 3)}' for key, value in found.items()]
+    names = {key: key for key in found}
+    val, test = 'val_dataloader', 'test_dataloader'
+    if val in found and (base.get(val), found[val]) == (base.get(test), found.get(test)):
+        names[val] = f'{val} = {test}'
+        del found[test]
+    lines = [
+        f'{names[key]} = {render(value, 0, len(names[key]) + 3)}' for key, value in found.items()
+    ]
     head = f'"""{about}\n\n    beit-mm train {path}\n"""\n\n'
     text = '\n'.join([f"_base_ = 'beit_mm::{leaf}'", *lines])
     write_atomically(path, f'{head}{text}\n'.encode())
@@ -67,5 +76,16 @@ def render(value: Any, indent: int, taken: int = 0) -> str:
     if indent + taken + len(flat) < WIDTH:
         return flat
     inner = ' ' * (indent + 4)
+    if not is_call and all(isinstance(part, str | int | float) for _, part in parts):
+        lines = _fill([start + repr(part) for start, part in parts], inner)
+        return f'{left}\n{lines}\n{" " * indent}{right[-1]}'
     lines = [f'{inner}{start}{render(part, indent + 4, len(start) + 1)},' for start, part in parts]
     return '\n'.join([left, *lines, ' ' * indent + right[-1]])
+
+
+def _fill(items: list[str], indent: str) -> str:
+    """Return lines of as many items as fit."""
+    solid = ' '.join(f'{item},'.replace(' ', NO_BREAK) for item in items)
+    options = dict(initial_indent=indent, subsequent_indent=indent)
+    lines = textwrap.fill(solid, WIDTH, break_long_words=False, break_on_hyphens=False, **options)
+    return lines.replace(NO_BREAK, ' ')

@@ -144,7 +144,7 @@ class ChainConfigs:
                 if self.loader:  # other filters pass the largest value at edges
                     views = ['interpolation', *['token_interpolation'] * ('token_size' in step)]
                     step.update(dict.fromkeys(views, 'bilinear'))
-            elif name == 'BlockwiseMask':
+            elif name == 'BlockwiseMask' and step['grid'] != self.plan.grid:
                 step.update(self.plan.masks)
             elif name == 'ResizeEdge' and self.loader:  # Pillow has no images of many bands
                 step = dict(type='beit_mm.TwoViewResizedCrop', size=size)
