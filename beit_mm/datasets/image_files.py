@@ -31,6 +31,16 @@ OTHER_HEADERS = (
     re.compile(rb'P[Ff]\s+(\d+)\s+(\d+)\s'),
     re.compile(rb'P7\s(?=.*?WIDTH\s+(\d+))(?=.*?HEIGHT\s+(\d+))', re.DOTALL),
 )
+# How the files begin that OpenCV may decode.
+DECODED = re.compile(
+    rb'BM|GIF8|\xff\xd8\xff|\xffO\xffQ|.{4}jP|.{4}ftyp|\x89PNG|P[1-7fF]\s|#\?R|\x59\xa6\x6a\x95|'
+    rb'II[*+]|MM\0[*+]|RIFF|\x76\x2f\x31\x01',
+    re.DOTALL,
+)
+# JPEG 2000: width, height, left, top, and the number of components of a codestream
+SIZ = re.compile(rb'\xff\x4f\xff\x51.{4}(.{4})(.{4})(.{4})(.{4}).{16}(.{2})', re.DOTALL)
+# LERC: height, width and bands of each part
+LERC = re.compile(rb'Lerc2 [\x04-\x07]\0\0\0.{4}(.{4})(.{4})(.{4})', re.DOTALL)
 PNG, JPEG = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG frame headers
 LONG_HEADER = 2**20  # with comments, where Pillow does not know the format
@@ -40,6 +50,10 @@ BITS, SAMPLES, TILE_WIDTH, TILE_LENGTH = 258, 277, 322, 323  # tags of TIFF
 
 class ImageTooLargeError(UserError):
     """A file, or the pixels that it says it has, takes more memory than is allowed."""
+
+
+class UnknownSizeError(UserError):
+    """An image that may be decoded, but does not say how large it is."""
 
 
 def max_bytes() -> int:
@@ -180,9 +194,34 @@ def check_pixels(content: bytes, source: bytes | str | Path | None = None) -> No
     except ImageTooLargeError:
         raise
     except Exception:  # broken or none of Pillow's, which the loader says
-        refuse_larger(_find_bytes(_read_start(content, source)))
+        size = _find_bytes(_read_start(content, source))
         if content[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
-            _check_first_page(content if source is None else source)
+            size = _first_page_bytes(content if source is None else source)
+        if size is None and DECODED.match(content):
+            advice = advise_package(content) or 'repair or remove it'
+            raise UnknownSizeError(
+                f'does not say how many pixels it has, so that it is not decoded; {advice}'
+            ) from None
+        refuse_larger(size or 0)
+
+
+def check_encoded(content: bytes) -> None:
+    """Refuse an image inside of another file unless its own header says a size that fits."""
+    found = [[int.from_bytes(part) for part in match.groups()] for match in SIZ.finditer(content)]
+    sizes = [4 * (w - x) * (h - y) * parts for w, h, x, y, parts in found]  # 32 bits in OpenJPEG
+    if content.startswith(b'Lerc2'):
+        found = [[int.from_bytes(n, 'little') for n in m.groups()] for m in LERC.finditer(content)]
+        sizes = [sum(8 * math.prod(shape) for shape in found)] if found else []
+    size = max(sizes) if sizes else _find_bytes(content)
+    if size is None and content.startswith(b'RIFF'):
+        with suppress(OSError, ValueError), open_image(content) as image:
+            size = _decoded_bytes(image)
+    if size is None:
+        raise UnknownSizeError(
+            'holds an encoded image whose pixels cannot be counted before they are decoded; save '
+            'it without compression or with deflate'
+        )
+    refuse_larger(size)
 
 
 def _read_start(content: bytes, source: bytes | str | Path | None) -> bytes:
@@ -195,38 +234,41 @@ def _read_start(content: bytes, source: bytes | str | Path | None) -> bytes:
         return content
 
 
-def _find_bytes(start: bytes) -> int:
+def _find_bytes(start: bytes) -> int | None:
     """Return the bytes of the pixels of an image that OpenCV may read although Pillow refuses it.
 
-    0 if it is none that is known.
+    None if that is not known.
     """
     if start.startswith(PNG) and start[12:16] == b'IHDR' and len(start) >= 24:
         return 8 * math.prod(struct.unpack('>II', start[16:24]))  # four channels of 16 bits
     if start.startswith(JPEG):
-        return 4 * _find_jpeg_pixels(start)
+        return _find_jpeg_bytes(start)
+    if start.startswith(b'BM') and len(start) >= 26:
+        width, height = struct.unpack('<ii', start[18:26])
+        return 4 * abs(width * height)
     found = (header.match(start) for header in OTHER_HEADERS)
-    return next((16 * int(match[1]) * int(match[2]) for match in found if match), 0)
+    return next((16 * int(match[1]) * int(match[2]) for match in found if match), None)
 
 
-def _find_jpeg_pixels(start: bytes) -> int:
-    """Return the most pixels that a frame header of a JPEG file says."""
-    sizes = [0]
-    for match in re.finditer(rb'\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]', start):
-        frame = start[match.end() : match.end() + 7]  # length, bits, height, width
-        if len(frame) == 7 and 8 <= int.from_bytes(frame[:2]) <= 8 + 3 * 4:
-            sizes.append(int.from_bytes(frame[3:5]) * int.from_bytes(frame[5:7]))
-    return max(sizes)
+def _find_jpeg_bytes(start: bytes) -> int | None:
+    """Return the most bytes that a frame header of a JPEG or JPEG-LS file says."""
+    sizes = []
+    for match in re.finditer(rb'\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf\xf7]', start):
+        frame = start[match.end() : match.end() + 8]  # length, bits, height, width, components
+        if len(frame) == 8 and int.from_bytes(frame[:2]) == 8 + 3 * frame[7]:
+            pixels = int.from_bytes(frame[3:5]) * int.from_bytes(frame[5:7])
+            sizes.append(pixels * max(frame[7], 3) * (1 + (frame[2] > 8)))
+    return max(sizes, default=None)
 
 
-def _check_first_page(source: bytes | str | Path) -> None:
+def _first_page_bytes(source: bytes | str | Path) -> int | None:
     import tifffile
 
     try:
         with tifffile.TiffFile(BytesIO(source) if isinstance(source, bytes) else source) as file:
-            size = page_bytes(file.pages[0])
+            return page_bytes(file.pages[0])
     except Exception:  # whatever a broken file makes of the parser
-        return
-    refuse_larger(size)
+        return None
 
 
 def page_bytes(page) -> int:

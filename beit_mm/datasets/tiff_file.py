@@ -10,6 +10,7 @@ import numpy as np
 from beit_mm.contracts import UserError
 from beit_mm.datasets.image_files import (
     ImageTooLargeError,
+    check_encoded,
     chunk_bytes,
     max_bytes,
     page_bytes,
@@ -22,6 +23,10 @@ PAGE_AXES = 'QZYXS'  # of tifffile's arrays of one page that are not squeezed
 # How many times larger these decoders may make their input, and one that can be stopped.
 # Without imagecodecs, tifffile unpacks strips without regard to their size.
 DEFLATE = 1032, zlib.decompressobj
+# Decoders that go by the size that the encoded strip says: JPEG, JPEG 2000, JPEG XR, PNG, WebP,
+# JPEG XL and LERC. All others of tifffile stop where the pixels of the strip end.
+IMAGE_CODECS = (6, 7, 33007, 34892, 33003, 33004, 33005, 34712, 22610, 34934, 34933, 50001)
+IMAGE_CODECS += (50002, 52546, 34887)
 UNPACKERS = {8: DEFLATE, 32946: DEFLATE, 50013: DEFLATE, 34925: (8192, lzma.LZMADecompressor)}
 
 
@@ -85,6 +90,11 @@ def _read_images(file, content: bytes) -> list[tuple[str, np.ndarray]]:
 
 def _check_strips(page, content: bytes) -> None:
     """Refuse strips and tiles that unpack to far more bytes than their pixels take."""
+    if page.compression in IMAGE_CODECS:
+        header = getattr(page, 'jpegheader', None) or b''
+        for start, size in zip(page.dataoffsets, page.databytecounts, strict=False):
+            if size:
+                check_encoded(header + content[start : start + size])
     if page.compression not in UNPACKERS:
         return
     factor, decompressor = UNPACKERS[page.compression]

@@ -248,6 +248,39 @@ def test_strip_that_unpacks_to_more_than_its_pixels(monkeypatch, compression):
         LoadMultiBandImage().read('a.tif', bytes(content) + strip)
 
 
+CODECS = {  # compression of TIFF -> a strip that claims more than 1 MiB, or does not say
+    6: pillow('JPEG'),
+    7: pillow('JPEG', progressive=True),
+    33007: pillow('JPEG', 'L', quality=20),
+    34892: pillow('JPEG').replace(b'\xff\xc0', b'\xff\xc3'),
+    33003: pillow('JPEG2000', no_jp2=True),
+    34712: pillow('JPEG2000'),
+    34933: png(SIDE),
+    50001: pillow('WEBP', lossless=True),
+    50002: b'\xff\x0a' + bytes(50),
+    34887: b'Lerc2 ' + struct.pack('<iIiii', 4, 0, SIDE, SIDE, 1),
+    34934: b'II\xbc\x01' + bytes(50),
+}
+
+
+@pytest.mark.parametrize('compression', CODECS)
+def test_strip_whose_own_header_says_another_size(monkeypatch, compression):
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((16, 16), np.uint8))
+    content = bytearray(file.getvalue())
+    for tag, size, value in (
+        (259, 3, compression),
+        (273, 4, len(content)),
+        (279, 4, len(CODECS[compression])),
+    ):
+        place = content.index(struct.pack('<HHI', tag, size, 1))
+        struct.pack_into('<H' if size == 3 else '<I', content, place + 8, value)
+    monkeypatch.setenv(MAX_GIB, str(2**-10))
+    monkeypatch.setattr(tifffile.TiffPage, 'asarray', lambda *_, **__: pytest.fail('decoded'))
+    with pytest.raises(UserError, match=rf'a\.tif .*({MAX_GIB}|cannot be counted)'):
+        LoadMultiBandImage().read('a.tif', bytes(content) + CODECS[compression])
+
+
 @pytest.mark.parametrize('depth, color', [(8, 0), (8, 2), (16, 2), (8, 6)])
 def test_limit__a_photo_of_200_megapixels_passes(depth, color):
     def header(width, height):
@@ -303,6 +336,28 @@ def test_too_large__where_pillow_knows_no_size(tmp_path, monkeypatch, name, cont
     monkeypatch.setenv('BEIT_MM_MAX_IMAGE_GIB', str(10_000 / 2**30))
     with pytest.raises(UserError, match='GiB'):
         check_image_file(path)
+
+
+def without_size():
+    """Images that OpenCV decodes, but whose size neither Pillow nor their header gives."""
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    ppm = cv2.imencode('.ppm', pixels)[1].tobytes()
+    yield 'odd maximum.ppm', ppm.replace(b'\n255\n', b'\n25\xae\n')
+    yield (
+        'no space.pbm',
+        cv2.imencode('.pbm', pixels[..., 0])[1].tobytes().replace(b'80 60', b'80\xe960'),
+    )
+    pfm = cv2.imencode('.pfm', pixels.astype(np.float32))[1].tobytes()
+    yield 'sign.pfm', pfm.replace(b'80 60', b'80+ 60')
+
+
+@pytest.mark.parametrize(('name', 'content'), [*without_size()], ids=lambda part: str(part)[:20])
+def test_unknown_size__is_not_decoded(tmp_path, name, content):
+    assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) is not None
+    (tmp_path / name).write_bytes(content)
+    for opening in ('check', 'bands', 'cv2', 'pillow', 'named_errors', 'tiles', 'statistics'):
+        with pytest.raises(UserError):
+            OPENINGS[opening](tmp_path / name)
 
 
 def test_opencv__decodes_no_more_pixels_than_an_image_may_have():

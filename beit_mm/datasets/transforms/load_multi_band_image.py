@@ -10,6 +10,7 @@ from beit_mm.contracts import FileReader, UserError
 from beit_mm.datasets.dicom_file import read_dicom
 from beit_mm.datasets.image_files import (
     ImageTooLargeError,
+    UnknownSizeError,
     advise_package,
     check_pixels,
     open_image,
@@ -162,6 +163,8 @@ def _read_image(path: str, content: bytes) -> np.ndarray:
             img = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except ImageTooLargeError as error:
         raise ImageTooLargeError(f'{path} {error}') from error
+    except UnknownSizeError as error:
+        raise UnknownSizeError(f'{path} {error}') from error
     except cv2.error as error:  # more pixels than OpenCV reads, for example
         raise UserError(f'{path}: OpenCV cannot read it: {error.err or error}') from error
     if img is None:

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from beit_mm.contracts import Finding, UserError
 from beit_mm.datasets.image_files import (
     ImageTooLargeError,
+    UnknownSizeError,
     advise_package,
     check_pixels,
     open_image,
@@ -117,7 +118,7 @@ def decode(path: str, content: bytes, what: str = '') -> tuple[list[Finding], Im
     except ImageTooLargeError as error:
         message = f'{error} ({len(content)} bytes; not decoded)'
         return [Finding('error', path, message, f'{what}decompression-bomb')], None
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, UnknownSizeError):
         advice = advise_package(content) or 'restore or remove it'
         message = f'is no image that Pillow can read (it begins with {content[:12]!r}); {advice}'
         return [Finding('error', path, message, f'{what}undecodable')], None
