@@ -1,19 +1,27 @@
 """Reading DICOM files by pydicom, which is an extra."""
 
+import zlib
 from io import BytesIO
 
 import numpy as np
 
 from beit_mm.contracts import MissingPackageError, UserError
-from beit_mm.datasets.image_files import ImageTooLargeError, refuse_larger
+from beit_mm.datasets.image_files import (
+    ImageTooLargeError,
+    check_encoded,
+    max_bytes,
+    refuse_larger,
+)
 
-DEFLATED, MOST_UNPACKED = b'1.2.840.10008.1.2.1.99', 1032  # pydicom unpacks the whole file
+RLE_FACTOR = 64  # two bytes of PackBits become at most 128
 
 
 def read_dicom(path: str, content: bytes) -> np.ndarray:
     """Return (H, W, C) in the units of the file, Hounsfield for CT; frames become bands.
 
     The slope and intercept of the file are applied: int16 where that loses nothing, else float32.
+    Without them, values where 0 is white (MONOCHROME1) are inverted. Numbers of a palette become
+    colors. Pixels of the padding value are masked.
 
     Raises:
         UserError: The file is broken. ImageTooLargeError: its pixels take too much memory.
@@ -24,24 +32,75 @@ def read_dicom(path: str, content: bytes) -> np.ndarray:
     except ImportError as error:
         raise MissingPackageError(f'{path} is DICOM; pip install pydicom') from error
     try:
-        if DEFLATED in content[:2048]:
-            refuse_larger(MOST_UNPACKED * len(content))
+        _check_deflated(content)
         data = pydicom.dcmread(BytesIO(content))
-        shape = int(data.get('NumberOfFrames') or 1), data.Rows, data.Columns, data.SamplesPerPixel
-        refuse_larger(int(np.prod(shape, dtype=object)) * -(-data.BitsAllocated // 8))
-        frames = data.pixel_array.reshape(shape)
-        slope, intercept = (
-            float(data.get(name, value))
-            for name, value in (('RescaleSlope', 1), ('RescaleIntercept', 0))
-        )
+        return _read_values(data)
     except ImageTooLargeError as error:
         raise ImageTooLargeError(f'{path} {error}') from error
     except Exception as error:  # whatever a broken file makes of the parser
         raise UserError(f'{path} is not a DICOM image that pydicom can read: {error}') from error
-    img = frames.transpose(1, 2, 0, 3).reshape(*shape[1:3], -1)
-    if (slope, intercept) == (1, 0) and img.dtype != np.int32:
-        return img
-    values = img * np.float64(slope) + intercept
+
+
+def _check_deflated(content: bytes) -> None:
+    """Refuse a file that is compressed as a whole and unpacks to more than one image may take."""
+    from pydicom import filereader, uid
+
+    file = BytesIO(content)
+    filereader.read_preamble(file, force=False)
+    syntax = filereader._read_file_meta_info(file).get('TransferSyntaxUID')
+    if syntax == uid.DeflatedExplicitVRLittleEndian:
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+        refuse_larger(len(unpacker.decompress(file.read(), max_bytes() + 1)))
+
+
+def _read_values(data) -> np.ndarray:
+    from pydicom.pixels import apply_color_lut
+
+    shape = int(data.get('NumberOfFrames') or 1), data.Rows, data.Columns, data.SamplesPerPixel
+    kind = data.get('PhotometricInterpretation')
+    size = int(np.prod(shape, dtype=object)) * -(-data.BitsAllocated // 8)
+    refuse_larger(size * (3 if kind == 'PALETTE COLOR' else 1))
+    _check_frames(data, shape[0])
+    frames = _hide_padding(data, data.pixel_array.reshape(shape))
+    slope, intercept = (
+        float(data.get(name, value))
+        for name, value in (('RescaleSlope', 1), ('RescaleIntercept', 0))
+    )
+    if kind == 'PALETTE COLOR':
+        frames = apply_color_lut(frames[..., 0], data)
+        frames = (frames >> 8).astype(np.uint8) if frames.itemsize > 1 else frames
+    elif (slope, intercept) != (1, 0) or frames.dtype.name in ('int32', 'uint32'):
+        frames = _rescale(frames, slope, intercept)
+    elif kind == 'MONOCHROME1' and frames.dtype.kind in 'iu':
+        white = -1 if data.PixelRepresentation else 2**data.BitsStored - 1
+        frames = frames.dtype.type(white) - frames
+    return frames.transpose(1, 2, 0, 3).reshape(*shape[1:3], -1)
+
+
+def _check_frames(data, count: int) -> None:
+    """Refuse compressed frames that unpack to more than one image may take."""
+    from pydicom import encaps, uid
+
+    syntax = data.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated:
+        for frame in encaps.generate_frames(data.PixelData, number_of_frames=count):
+            if syntax == uid.RLELossless:
+                refuse_larger(RLE_FACTOR * len(frame))
+            else:
+                check_encoded(frame)
+
+
+def _hide_padding(data, frames: np.ndarray) -> np.ndarray:
+    value = data.get('PixelPaddingValue')
+    limit = data.get('PixelPaddingRangeLimit', value)
+    if value is None or data.SamplesPerPixel > 1:
+        return frames
+    missing = (frames >= min(value, limit)) & (frames <= max(value, limit))
+    return np.ma.array(frames, mask=missing) if missing.any() else frames
+
+
+def _rescale(frames: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    values = frames * np.float64(slope) + intercept
     small = np.iinfo(np.int16)
     whole = slope.is_integer() and intercept.is_integer()
     fits = whole and values.min() >= small.min and values.max() <= small.max

@@ -16,9 +16,11 @@ from beit_mm.datasets.image_files import (
     page_bytes,
     refuse_larger,
 )
+from beit_mm.datasets.nodata import hide_nodata, parse_nodata
 
 REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: a thumbnail or overview, a transparency mask
-PALETTE = 3
+MINISWHITE, PALETTE = 0, 3  # photometric interpretations
+GDAL_NODATA = 42113  # tag
 PAGE_AXES = 'QZYXS'  # of tifffile's arrays of one page that are not squeezed
 # How many times larger these decoders may make their input, and one that can be stopped.
 # Without imagecodecs, tifffile unpacks strips without regard to their size.
@@ -30,11 +32,12 @@ IMAGE_CODECS += (50002, 52546, 34887)
 UNPACKERS = {8: DEFLATE, 32946: DEFLATE, 50013: DEFLATE, 34925: (8192, lzma.LZMADecompressor)}
 
 
-def read_tiff(path: str, content: bytes) -> np.ndarray:
+def read_tiff(path: str, content: bytes, nodata: float | None = None) -> np.ndarray:
     """Return (H, W, C); every axis that is neither rows nor columns becomes bands.
 
     Thumbnails, overviews and transparency masks, which their pages are marked as, are left out.
-    Numbers of a palette become its red, green and blue.
+    Numbers of a palette become its red, green and blue; unsigned values where 0 is white are
+    inverted. Pixels of the value ``nodata``, or else of the tag GDAL_NODATA, are masked.
 
     Raises:
         UserError: The file is broken, has images of several sizes or types, or needs another
@@ -44,13 +47,30 @@ def read_tiff(path: str, content: bytes) -> np.ndarray:
 
     try:
         with tifffile.TiffFile(BytesIO(content)) as file:
-            colors = file.pages[0].colormap if file.pages[0].photometric == PALETTE else None
+            page = file.pages[0]
+            colors = page.colormap if page.photometric == PALETTE else None
+            inverted, bits = page.photometric == MINISWHITE, page.bitspersample
+            if nodata is None:
+                nodata = parse_nodata(page.tags.valueof(GDAL_NODATA))
             images = _read_images(file, content)
     except ImageTooLargeError as error:
         raise ImageTooLargeError(f'{path} {error}') from error
     except Exception as error:  # whatever a broken file makes of the parser
         advice = '; pip install imagecodecs' if 'imagecodecs' in str(error) else ''
         raise UserError(f'{path} is not a readable TIFF file: {error}{advice}') from error
+    img = _merge(path, images)
+    missing = np.ma.getmask(hide_nodata(img, nodata))
+    if colors is not None:
+        img = _apply_palette(path, img, colors)
+    elif inverted and img.dtype.kind == 'u':
+        img = img.dtype.type(2**bits - 1) - img
+    if missing is np.ma.nomask:
+        return img
+    return np.ma.array(img, mask=np.broadcast_to(missing, img.shape))
+
+
+def _merge(path: str, images: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    """Return (H, W, C) of all images of a file with their axes."""
     if len({(axes, img.shape, img.dtype) for axes, img in images}) != 1:
         raise UserError(
             f'{path} has {len(images)} images of different sizes or types; expected pages that are '
@@ -66,8 +86,7 @@ def read_tiff(path: str, content: bytes) -> np.ndarray:
     y, x = 1 + axes.index('Y'), 1 + axes.index('X')
     others = [axis for axis in range(img.ndim) if axis not in (y, x)]
     bands = math.prod(img.shape[axis] for axis in others)  # may be 0 in a damaged file
-    img = img.transpose(y, x, *others).reshape(img.shape[y], img.shape[x], bands)
-    return img if colors is None else _apply_palette(path, img, colors)
+    return img.transpose(y, x, *others).reshape(img.shape[y], img.shape[x], bands)
 
 
 def _read_images(file, content: bytes) -> list[tuple[str, np.ndarray]]:

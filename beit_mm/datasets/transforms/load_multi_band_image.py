@@ -15,6 +15,7 @@ from beit_mm.datasets.image_files import (
     check_pixels,
     open_image,
 )
+from beit_mm.datasets.nodata import hide_nodata
 from beit_mm.datasets.tiff_file import read_tiff
 from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
@@ -29,7 +30,8 @@ GRAY_ALPHA = 4  # color type, the 26th byte of a PNG file (PNG specification, 11
 class LoadMultiBandImage(FileReader, Transform):
     """Load an image with all its bands and its own bit depth.
 
-    Reads img_path; writes img (H, W, C), img_shape and ori_shape. Values are those of the file:
+    Reads img_path; writes img (H, W, C), img_shape and ori_shape, and where pixels have no data
+    ``missing``, the mask of them (H, W, C). Values are those of the file:
     uint8, uint16, int16 or floating point. Nothing is scaled or converted to 8 bits. Bands keep
     the order of the file, so an RGB image is RGB, other than with OpenCV's loaders
     (``data_preprocessor.bgr_to_rgb`` and ``to_rgb`` stay False).
@@ -46,6 +48,10 @@ class LoadMultiBandImage(FileReader, Transform):
         backend_args: As in mmcv's LoadImageFromFile.
         window: Lowest and highest value, for signed data such as Hounsfield units: values are
             clipped to it and counted from its lower end, as float32 in [0, high - low].
+        nodata: The value of pixels without data, in the file. None takes what the file says: the
+            tag of a GeoTIFF (GDAL_NODATA), the padding value of DICOM. Where there is one, NaN is
+            no data either.
+        fill: What such pixels become, in the units of the file; None is 0 in the result.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -60,6 +66,8 @@ class LoadMultiBandImage(FileReader, Transform):
         layout: str = 'hwc',
         backend_args: dict | None = None,
         window: tuple[float, float] | None = None,
+        nodata: float | None = None,
+        fill: float | None = None,
     ):
         pair = window if isinstance(window, list | tuple) and len(window) == 2 else (0, 0)
         if window is not None and not pair[0] < pair[1]:
@@ -67,6 +75,10 @@ class LoadMultiBandImage(FileReader, Transform):
                 f'LoadMultiBandImage.window={window!r}: expected the lowest and the highest value'
             )
         self.window = window
+        self.nodata = None if nodata is None else float(nodata)
+        if fill is not None and not np.isfinite(fill):
+            raise UserError(f'LoadMultiBandImage.fill={fill!r}: expected a finite number')
+        self.fill = fill
         if layout not in ('hwc', 'chw'):
             raise UserError(f"LoadMultiBandImage.layout={layout!r}: expected 'hwc' or 'chw'")
         self.bands = None if bands is None else list(bands)
@@ -87,19 +99,27 @@ class LoadMultiBandImage(FileReader, Transform):
         path = results['img_path']
         content = fileio.get(path, backend_args=self.backend_args)
         img = self.read(path, content)
+        low, high = self.window or (0, None)
         if self.window is not None:
-            low, high = self.window
-            img = np.clip(img.astype(np.float32), low, high) - np.float32(low)
-        results['img'] = img
+            img = img.astype(np.float32)
+        if isinstance(img, np.ma.MaskedArray):
+            results['missing'] = img.mask
+            img = self._fill(img, low if self.fill is None else self.fill, path)
+        if self.window is not None:
+            img = np.clip(img, low, high) - np.float32(low)
+        results['img'] = np.ascontiguousarray(img)
         results['img_shape'] = results['ori_shape'] = img.shape[:2]
         return results
 
     def read(self, path: str, content: bytes) -> np.ndarray:
-        """Return the image (H, W, C) of a file; errors are those of the class."""
+        """Return the image (H, W, C) of a file, masked where it has no data.
+
+        Errors are those of the class.
+        """
         return self.take_bands(self.decode(path, content), path)
 
     def decode(self, path: str, content: bytes) -> np.ndarray:
-        """Return the whole file as (H, W, C), of any type and number of bands."""
+        """Return the whole file as (H, W, C), of any type and number of bands, perhaps masked."""
         suffix = PurePath(path).suffix.lower()
         if suffix == '.npy':
             img = read_npy(path, content)
@@ -108,10 +128,10 @@ class LoadMultiBandImage(FileReader, Transform):
         elif suffix in DICOM:
             img = read_dicom(path, content)
         elif suffix in TIFF:
-            img = read_tiff(path, content)
+            return read_tiff(path, content, self.nodata)
         else:
             img = _read_image(path, content)
-        return img[..., None] if img.ndim == 2 else img
+        return hide_nodata(img[..., None] if img.ndim == 2 else img, self.nodata)
 
     def take_bands(self, img: np.ndarray, path: str) -> np.ndarray:
         """Return the bands that are asked for, or raise a UserError about the file."""
@@ -135,13 +155,22 @@ class LoadMultiBandImage(FileReader, Transform):
                 f'{path} has {count} bands, but LoadMultiBandImage.channels={self.channels}; '
                 'correct channels, choose some with bands, or remove the file'
             )
-        if img.dtype.kind == 'f' and not np.isfinite(img).all():
-            wrong = int((~np.isfinite(img)).sum())
+        wrong = ~np.isfinite(np.ma.filled(img, 0)) if img.dtype.kind == 'f' else np.array(False)
+        if wrong.any():
             raise UserError(
-                f'{path}: {wrong} of {img.size} values are not finite; replace them by a number '
-                'in the file'
+                f'{path}: {wrong.sum()} of {img.size} values are not finite; replace them by a '
+                "number in the file, or name NaN as missing (nodata=float('nan'))"
             )
-        return np.ascontiguousarray(img)
+        return img
+
+    def _fill(self, img: np.ma.MaskedArray, value: float, path: str) -> np.ndarray:
+        limits = np.iinfo(img.dtype) if img.dtype.kind in 'iu' else np.finfo(img.dtype)
+        if not limits.min <= value <= limits.max or (img.dtype.kind in 'iu' and value % 1):
+            raise UserError(
+                f'{path} has values of type {img.dtype}, but LoadMultiBandImage.fill={value}; '
+                'choose a value of this type'
+            )
+        return img.filled(value)
 
 
 def read_npy(path: str, content: bytes) -> np.ndarray:
@@ -180,6 +209,9 @@ def _read_by_pillow(path: str, content: bytes) -> np.ndarray:
     """Read what OpenCV has no decoder for, such as HEIC."""
     try:
         with open_image(content) as image:
+            if image.mode in ('P', 'PA'):  # numbers of a palette, as in PCX and TGA
+                clear = image.mode == 'PA' or 'transparency' in image.info
+                return np.asarray(image.convert('RGBA' if clear else 'RGB'))
             return np.asarray(image)
     except Exception as error:  # whatever a broken file makes of the decoder
         advice = advise_package(content) or 'repair or remove it'

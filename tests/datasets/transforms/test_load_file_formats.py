@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from beit_mm.contracts import MissingPackageError, UserError
-from beit_mm.datasets.transforms import LoadMultiBandImage
+from beit_mm.datasets.transforms import LoadMultiBandImage, LoadSegmentationMask
 
 
 def load(path, **options) -> np.ndarray:
@@ -161,3 +161,132 @@ def test_tiff__compressed_with_imagecodecs(tmp_path):
         options = dict(photometric='minisblack', planarconfig='contig')
         tifffile.imwrite(path, img, compression=compression, **options)
         assert np.array_equal(load(path), img)
+
+
+def test_dicom__white_is_the_highest_value():
+    """MONOCHROME1 is inverted over the stored bits, unless its values have a unit."""
+    pixels = random((8, 6), 'uint16') >> 4
+    own = dict(PhotometricInterpretation='MONOCHROME1', BitsStored=12, HighBit=11)
+    read = LoadMultiBandImage().read
+    assert np.array_equal(read('a.dcm', ct(pixels, **own))[..., 0], 4095 - pixels)
+    signed = pixels.astype(np.int16) - 2048
+    assert np.array_equal(read('a.dcm', ct(signed, **own))[..., 0], -1 - signed)
+    img = read('a.dcm', ct(pixels, **own, RescaleSlope=2, RescaleIntercept=-1))
+    assert np.array_equal(img[..., 0], 2 * pixels.astype(int) - 1)
+
+
+@pytest.mark.parametrize('dtype, factor', [('uint8', 1), ('uint16', 257)])
+@pytest.mark.parametrize('shape', [(8, 6), (5, 8, 6)])
+def test_dicom__palette_is_colors(shape, dtype, factor):
+    colors, numbers = random((256, 3), 'uint8'), random(shape, 'uint8')
+    bits = 8 * np.dtype(dtype).itemsize
+    own = dict(PhotometricInterpretation='PALETTE COLOR')
+    for name, table in zip(('Red', 'Green', 'Blue'), colors.T, strict=True):
+        own[f'{name}PaletteColorLookupTableDescriptor'] = [256, 0, bits]
+        own[f'{name}PaletteColorLookupTableData'] = (table.astype(dtype) * factor).tobytes()
+    img = LoadMultiBandImage().read('a.dcm', ct(numbers, **own))
+    frames = colors[numbers.reshape(-1, 8, 6)]
+    assert np.array_equal(img, frames.transpose(1, 2, 0, 3).reshape(8, 6, -1))
+
+
+@pytest.mark.parametrize('more', [{}, dict(RescaleSlope=1, RescaleIntercept=-1024)])
+def test_dicom__padding_has_no_data(tmp_path, more):
+    pixels = np.random.default_rng(0).integers(0, 2000, (8, 6)).astype(np.int16)
+    pixels[0], pixels[1] = -2000, -1998
+    low = more.get('RescaleIntercept', 0)
+    for limits, rows in ((dict(), 1), (dict(PixelPaddingRangeLimit=-1998), 2)):
+        content = ct(pixels, PixelPaddingValue=-2000, **limits, **more)
+        (tmp_path / 'a.dcm').write_bytes(content)
+        img = load(tmp_path / 'a.dcm', fill=-3)[..., 0]
+        assert (img[:rows] == -3).all() and np.array_equal(img[rows:], pixels[rows:] + low)
+        img = load(tmp_path / 'a.dcm', window=(-500, 900))[..., 0]
+        assert (img[:rows] == 0).all() and img[rows:].max() > 0
+
+
+def test_dicom__deflated_files(monkeypatch):
+    """As many bytes as fit are unpacked, wherever the file says that it is compressed."""
+    pydicom = pytest.importorskip('pydicom')
+    pixels = random((64, 64), 'uint16')
+    data = pydicom.dcmread(io.BytesIO(ct(pixels)))
+    data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    for private, side in ((b'', 64), (bytes(4000), 64), (bytes(4000), 2000)):
+        data.file_meta.PrivateInformationCreatorUID = '1.2'
+        data.file_meta.PrivateInformation = private
+        data.Rows = data.Columns = side
+        data.PixelData = np.resize(pixels, (side, side)).tobytes() if side == 64 else bytes(2**23)
+        file = io.BytesIO()
+        data.save_as(file, enforce_file_format=True)
+        monkeypatch.setenv('BEIT_MM_MAX_IMAGE_GIB', str(2**-8))  # 4 MiB
+        read = LoadMultiBandImage().read
+        if side == 64:
+            assert np.array_equal(read('a.dcm', file.getvalue())[..., 0], pixels)
+        else:
+            assert len(file.getvalue()) < 20_000
+            monkeypatch.setattr(pydicom, 'dcmread', lambda _: pytest.fail('unpacked'))
+            with pytest.raises(UserError, match='BEIT_MM_MAX_IMAGE_GIB'):
+                read('a.dcm', file.getvalue())
+
+
+def encapsulated(content, syntax, frame):
+    """A DICOM file with ``frame`` in the place of its pixels."""
+    import pydicom
+
+    data = pydicom.dcmread(io.BytesIO(content))
+    data.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    data.PixelData = pydicom.encaps.encapsulate([frame])
+    data['PixelData'].VR = 'OB'
+    file = io.BytesIO()
+    data.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def encoded(kind, side=640, **options):
+    file = io.BytesIO()
+    Image.new('L', (side, side)).save(file, kind, **options)
+    return file.getvalue()
+
+
+FRAMES = {
+    'JPEGBaseline8Bit': encoded('JPEG'),
+    'JPEGLosslessSV1': encoded('JPEG').replace(b'\xff\xc0', b'\xff\xc3'),
+    'JPEGLSLossless': encoded('JPEG').replace(b'\xff\xc0', b'\xff\xf7'),
+    'JPEG2000Lossless': encoded('JPEG2000', no_jp2=True),
+    'HTJ2KLossless': encoded('JPEG2000', no_jp2=True),
+    'RLELossless': bytes(30_000),
+}
+
+
+@pytest.mark.parametrize('syntax', FRAMES)
+def test_dicom__frames_larger_than_the_file_says(monkeypatch, syntax):
+    pydicom = pytest.importorskip('pydicom')
+    content = encapsulated(ct(np.zeros((8, 6), np.uint8)), syntax, FRAMES[syntax])
+    monkeypatch.setenv('BEIT_MM_MAX_IMAGE_GIB', str(2**-10))
+    monkeypatch.setattr(
+        pydicom.Dataset, 'pixel_array', property(lambda self: pytest.fail('decoded'))
+    )
+    with pytest.raises(UserError, match='BEIT_MM_MAX_IMAGE_GIB'):
+        LoadMultiBandImage().read('a.dcm', content)
+    content = encapsulated(ct(np.zeros((8, 6), np.uint8)), 'JPEG2000Lossless', b'\0\0\0\x0cJXL ')
+    with pytest.raises(UserError, match='cannot be counted'):
+        LoadMultiBandImage().read('a.dcm', content)
+
+
+def test_dicom__compressed(monkeypatch):
+    pytest.importorskip('pydicom')
+    img = LoadMultiBandImage().read(
+        'a.dcm',
+        encapsulated(ct(np.ones((64, 64), np.uint8)), 'JPEGBaseline8Bit', encoded('JPEG', 64)),
+    )
+    assert img.shape == (64, 64, 1) and not img.any()
+
+
+@pytest.mark.parametrize('ending', ['pcx', 'tga', 'gif', 'png', 'bmp', 'tif'])
+def test_palette__is_colors_in_images_and_ids_in_masks(tmp_path, ending):
+    colors, ids = random((256, 3)), random((8, 6)) // 32
+    image = Image.fromarray(ids, 'P')
+    image.putpalette(colors.ravel().tolist())
+    path = tmp_path / f'a.{ending}'
+    image.save(path)
+    assert np.array_equal(load(path)[..., :3], colors[ids])
+    mask = LoadSegmentationMask().transform(dict(seg_map_path=str(path)))['gt_seg_map']
+    assert np.array_equal(mask, ids)
