@@ -47,7 +47,37 @@ def test_token_scale__beside_a_few_outliers(tmp_path, capsys):
     band_statistics.main([str(tmp_path)])
     printed = capsys.readouterr().out
     assert 'token_scale=60000.0' in printed
-    assert '99.9 % of the values are at most 1000' in printed
+    assert '99.8 % of the values are in [1000, 1000]' in printed and '--nodata' not in printed
+
+
+@pytest.mark.parametrize(
+    'dtype, value', [('int16', -9999), ('uint16', 65535), ('float32', -3.4e38), ('float32', np.nan)]
+)
+def test_nodata__is_left_out(tmp_path, capsys, dtype, value):
+    """Statistics are those of the pixels with data, by the tag or --nodata; else it is told."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(100, 200, (3, 20, 20, 2)).astype(dtype)
+    whole, missing = images.astype(float), np.zeros(images.shape, bool)
+    missing[0, :5, :, 0] = missing[1] = True
+    images[missing] = value
+    for number, image in enumerate(images):
+        np.save(tmp_path / f'{number}.npy', image)
+    band_statistics.main([str(tmp_path), f'--nodata={value}'])
+    printed = capsys.readouterr().out
+    found = eval(f'dict({printed[printed.index("mean=") :]})')
+    data = np.ma.array(whole, mask=missing)
+    for name in ('mean', 'std', 'min', 'max'):
+        np.testing.assert_allclose(found[name], getattr(data, name)((0, 1, 2)), rtol=1e-5)
+    assert found['token_scale'] == data.max()
+    if np.isfinite(value):
+        band_statistics.main([str(tmp_path)])
+        assert '--nodata' in capsys.readouterr().out
+
+
+def test_nodata__everywhere(tmp_path):
+    np.save(tmp_path / 'a.npy', np.dstack([np.ones((4, 4)), np.zeros((4, 4))]))
+    with pytest.raises(UserError, match=r'Bands \[1\] have no data'):
+        band_statistics.main([str(tmp_path), '--nodata', '0'])
 
 
 def test_mistakes__say_which_file(tmp_path):
