@@ -110,7 +110,7 @@ def _read_images(file, content: bytes) -> list[tuple[str, np.ndarray]]:
 def _check_strips(page, content: bytes) -> None:
     """Refuse strips and tiles that unpack to far more bytes than their pixels take."""
     if page.compression in IMAGE_CODECS:
-        header = getattr(page, 'jpegheader', None) or b''
+        header = page.jpegheader or b''
         for start, size in zip(page.dataoffsets, page.databytecounts, strict=False):
             if size:
                 check_encoded(header + content[start : start + size])

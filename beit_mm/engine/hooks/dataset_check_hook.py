@@ -3,7 +3,7 @@ from collections.abc import Sized
 
 import numpy as np
 import torch.nn as nn
-from mmengine.dataset import InfiniteSampler
+from mmengine.dataset import Compose, InfiniteSampler
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
@@ -13,6 +13,7 @@ from beit_mm.contracts import Finding, SampleSource, UserError
 from beit_mm.contracts.runner_access import model_of
 from beit_mm.contracts.sample_source import class_names, leaf_datasets, walk_datasets
 from beit_mm.datasets.named_errors import NamedErrors
+from beit_mm.datasets.value_range import WatchRange
 from beit_mm.engine.loops import ResumableIterLoop
 from beit_mm.preflight.files.some_images import check_some_images
 from beit_mm.preflight.run import (
@@ -24,6 +25,7 @@ from beit_mm.preflight.run import (
     check_weights,
     describe_filled,
     filled,
+    find_limits,
 )
 from beit_mm.preflight.run.class_order import describe_shift
 from beit_mm.registry import HOOKS
@@ -53,7 +55,7 @@ class DatasetCheckHook(Hook):
 
     def __init__(self):
         self._checked: dict[str, object] = {}
-        self._filled: list[float] | None = []  # the largest value of each of the first batches
+        self._filled: list | None = []  # the range of each of the first batches
 
     def before_train(self, runner) -> None:
         dataset = runner.train_dataloader.dataset
@@ -78,11 +80,12 @@ class DatasetCheckHook(Hook):
         if self._filled is None:
             return
         preprocessor = model_of(runner).data_preprocessor
-        largest = filled(preprocessor, data_batch)
-        self._filled = None if largest is None else [*self._filled, largest]
+        span = filled(preprocessor, data_batch)
+        self._filled = None if span is None else [*self._filled, span]
         last = runner.iter + 1 >= runner.max_iters
         if self._filled and (last or len(self._filled) == FIRST_BATCHES):
-            found = describe_filled(max(self._filled), preprocessor, len(self._filled))
+            lows, highs = zip(*self._filled, strict=True)
+            found = describe_filled(min(lows), max(highs), preprocessor, len(lows))
             self._report(runner, [found] if found else [])
             self._filled = None
 
@@ -141,8 +144,12 @@ class DatasetCheckHook(Hook):
         if self._checked.get(key) is dataset:
             return
         self._checked[key] = dataset
+        limits = find_limits(dict(model_of(runner).named_children()).get('data_preprocessor'))
         for part in leaf_datasets(dataset):
             pipeline = vars(part).get('pipeline')
+            steps = pipeline.transforms if limits and isinstance(pipeline, Compose) else None
+            if steps and not any(isinstance(step, WatchRange) for step in steps):
+                steps.insert(len(steps) - 1, WatchRange(limits))  # before the sample is packed
             if callable(pipeline) and not (isinstance(part, SampleSource) and part.names_errors):
                 part.pipeline = NamedErrors(pipeline)
         if isinstance(dataset, Sized) and len(dataset) == 0:

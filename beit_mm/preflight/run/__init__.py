@@ -2,7 +2,7 @@
 
 from beit_mm.preflight.run.batches import check_batches, check_length
 from beit_mm.preflight.run.class_order import check_class_order
-from beit_mm.preflight.run.filled import describe_filled, filled
+from beit_mm.preflight.run.filled import describe_filled, filled, find_limits
 from beit_mm.preflight.run.masks import check_masks
 from beit_mm.preflight.run.metrics import check_metrics
 from beit_mm.preflight.run.weights import check_weights
@@ -16,4 +16,5 @@ __all__ = [
     'check_weights',
     'describe_filled',
     'filled',
+    'find_limits',
 ]

@@ -11,7 +11,9 @@ from mmengine.runner import Runner
 from tiny_training import TinyNoise, tiny_config
 
 from beit_mm.datasets import SeededDataset, SkipBadSamples, UnlabelledImageFolder
+from beit_mm.datasets.transforms import LoadMultiBandImage, PackMIMInputs
 from beit_mm.engine import DatasetCheckHook
+from beit_mm.models import TwoViewDataPreprocessor
 
 
 class Labelled(BaseDataset):
@@ -187,3 +189,19 @@ def test_training__bad_samples_are_in_the_work_dir_and_a_resumed_run_is_the_same
     assert resumed.model.seen == whole.model.seen[6:]
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
+def test_range_of_values__is_watched_in_every_data_set(tmp_path):
+    """Directly before a sample is packed, once."""
+    np.save(tmp_path / 'a.npy', np.zeros((8, 8, 1), np.float32))
+    steps = [LoadMultiBandImage(), PackMIMInputs()]
+    train, val = (UnlabelledImageFolder(str(tmp_path), steps, '.npy') for _ in range(2))
+    run = runner(ConcatDataset([train]), val=val, work_dir=str(tmp_path))
+    run.model.data_preprocessor = TwoViewDataPreprocessor([0.0], [255.0], token_scale=100.0)
+    hook = DatasetCheckHook()
+    for check in (hook.before_train, hook.before_val, hook.before_test):
+        check(run)
+    for data in (train, val):
+        load, watch, pack = data.pipeline.transforms
+        assert (load, pack) == (steps[0], steps[1])
+        assert watch.limits == dict(img=(-255.0, 510.0), token_img=(-100.0, 200.0))

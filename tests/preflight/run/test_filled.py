@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from mmengine.model import ImgDataPreprocessor
 
 from beit_mm.models import TwoViewDataPreprocessor
-from beit_mm.preflight.run import describe_filled, filled
+from beit_mm.preflight.run import describe_filled, filled, find_limits
 
 
 @pytest.mark.parametrize(
@@ -14,19 +15,26 @@ from beit_mm.preflight.run import describe_filled, filled
         (dict(mean=[0.0], std=[65535.0]), 'inputs', 'std'),
     ],
 )
-def test_range__that_ends_far_below_1(settings, key, scaled):
+def test_range__that_is_not_0_to_1(settings, key, scaled):
     preprocessor = TwoViewDataPreprocessor(**settings)
-    images = torch.zeros(2, 1, 3, 3)
-    for value, told in ((4095.0, True), (60000.0, False), (11517.0, True)):
-        images[1, 0, 2, 1] = value
-        largest = filled(preprocessor, {'inputs': images, key: images})
-        assert largest == pytest.approx(value / 65535)
-        found = describe_filled(largest, preprocessor, 20)
-        assert (found is not None) == told
+    for low, high, told in (
+        (0, 4095, 'end at 0.062 '),
+        (0, 11517, 'end at 0.18 '),
+        (-1024, 60000, None),
+        (-20000, 60000, 'begin at -0.31 '),
+        (-30000, 0, 'window'),
+        (0, 80000, 'end at 1.2 '),
+        (0, 60000, None),
+    ):
+        images = torch.zeros(2, 1, 3, 3)
+        images[1, 0, 2, 1], images[0, 0, 0, 0] = high, low
+        span = filled(preprocessor, {'inputs': images, key: images})
+        assert span == pytest.approx((low / 65535, high / 65535))
+        found = describe_filled(*span, preprocessor, 20)
+        assert (found is not None) == bool(told)
         if told:
-            assert (
-                found.place == f'data_preprocessor.{scaled}' and 'band_statistics' in found.message
-            )
+            assert found.place == f'data_preprocessor.{scaled}' and told in found.message
+            assert 'band_statistics' in found.message
 
 
 def test_range__of_what_is_not_scaled_to_it():
@@ -35,3 +43,24 @@ def test_range__of_what_is_not_scaled_to_it():
     assert filled(TwoViewDataPreprocessor(mean=[100.0], std=[50.0]), batch) is None
     assert filled(torch.nn.Identity(), batch) is None
     assert filled(TwoViewDataPreprocessor(mean=[0.0], std=[1.0]), [batch]) is None
+
+
+@pytest.mark.parametrize(
+    'preprocessor, limits',
+    [
+        (
+            TwoViewDataPreprocessor([100.0, 50.0], [10.0, 1.0], token_scale=4095.0),
+            dict(img=(-900.0, 1100.0), token_img=(-4095.0, 8190.0)),
+        ),
+        (
+            TwoViewDataPreprocessor([0.0], [4095.0], token_scale=255.0),
+            dict(img=(-4095.0, 8190.0), token_img=(-255.0, 510.0)),
+        ),
+        (ImgDataPreprocessor([10.0], [1.0]), dict(img=(-90.0, 110.0))),
+        (ImgDataPreprocessor(), {}),
+        (torch.nn.Identity(), {}),
+        (None, {}),
+    ],
+)
+def test_limits__of_values(preprocessor, limits):
+    assert find_limits(preprocessor) == limits
