@@ -24,6 +24,7 @@ from beit_mm.preflight.files import (
     check_duplicates,
     check_folders,
     check_labels,
+    check_mixed,
     check_sample,
     read_splits,
 )
@@ -64,9 +65,10 @@ def check_config_data(
             if known not in results:
                 results[known] = list(check_files(split, samples, workers))
                 found += [finding for findings, _ in results[known] for finding in findings]
-            for sample, (_, digest) in zip(samples, results[known], strict=True):
-                if digest is not None:
-                    files.append((name, sample.image, digest))
+            pairs = zip(samples, results[known], strict=True)
+            contents = {sample.image: content for sample, (_, content) in pairs if content}
+            files += [(name, path, content.digest) for path, content in contents.items()]
+            found += check_mixed({path: content.values for path, content in contents.items()})
     found = [*dict.fromkeys([*found, *check_duplicates(files)])]
     return sorted(found, key=lambda f: (LEVELS.index(f.level), f.kind, f.place)), sizes
 

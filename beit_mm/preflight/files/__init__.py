@@ -4,7 +4,12 @@ from beit_mm.preflight.files.image_file import Loader, check_image
 from beit_mm.preflight.files.mask_file import MaskRules, check_mask
 from beit_mm.preflight.files.sample import Sample, check_sample
 from beit_mm.preflight.files.split import Split, read_splits
-from beit_mm.preflight.files.split_checks import check_duplicates, check_folders, check_labels
+from beit_mm.preflight.files.split_checks import (
+    check_duplicates,
+    check_folders,
+    check_labels,
+    check_mixed,
+)
 
 __all__ = [
     'Loader',
@@ -16,6 +21,7 @@ __all__ = [
     'check_image',
     'check_labels',
     'check_mask',
+    'check_mixed',
     'check_sample',
     'read_splits',
 ]

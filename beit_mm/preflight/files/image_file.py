@@ -50,10 +50,17 @@ class Loader:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the check of the mask needs: (H, W) as stored, and the EXIF orientation."""
+    """What checks of other files need.
+
+    Attributes:
+        size: (H, W) as stored.
+        orientation: Of EXIF.
+        values: Bands and type in words, where the loader keeps those of the file.
+    """
 
     size: tuple[int, int]
     orientation: int = 1
+    values: str = ''
 
 
 def read_file(path: str, what: str = '') -> tuple[bytes | None, Finding | None]:
@@ -272,7 +279,7 @@ def _check_bands(
         return [Finding('error', path, message, 'undecodable')], None
     size = img.shape[:2]
     found = [*_check_size(path, size, loader), *_check_content(path, img)]
-    return found, ImageFacts(size)
+    return found, ImageFacts(size, values=f'{img.shape[2]} bands of type {img.dtype}')
 
 
 def _check_content(path: str, img: np.ndarray) -> list[Finding]:

@@ -15,16 +15,25 @@ class Sample:
     labels: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Content:
+    """What comparisons between files need: a hash, and bands and type, where they are kept."""
+
+    digest: str
+    values: str = ''
+
+
 def check_sample(
     sample: Sample, loader: Loader, rules: MaskRules
-) -> tuple[list[Finding], str | None]:
-    """Return what is wrong with its files, and a hash of the image's content if it is readable."""
+) -> tuple[list[Finding], Content | None]:
+    """Return what is wrong with its files, and what the image holds if the file can be read."""
     content, finding = read_file(sample.image)
     if content is None:
-        found, facts, digest = [finding], None, None
+        found, facts, holds = [finding], None, None
     else:
         found, facts = check_image(sample.image, content, loader)
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        holds = Content(digest, '' if facts is None else facts.values)
     if sample.mask is not None:
         found = [*found, *check_mask(sample.mask, facts, rules)]
-    return found, digest
+    return found, holds

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from beit_mm.contracts import Finding
 from beit_mm.datasets.image_folder import IMAGE_EXTENSIONS, OTHER_IMAGES, Walk
@@ -95,3 +95,16 @@ def check_duplicates(files: Iterable[tuple[str, str, str]]) -> Iterator[Finding]
                 'what is measured on it is memory; remove one of them'
             )
             yield Finding('warning', path, message, 'duplicate-across-splits')
+
+
+def check_mixed(values: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the first image of each kind but the most frequent one, of bands and types by path."""
+    (usual, most), *others = Counter(filter(None, values.values())).most_common() or [('', 0)]
+    for kind, number in others:
+        path = next(path for path, found in values.items() if found == kind)
+        message = (
+            f'has {kind}, and so have {number - 1} more; {most} images have {usual}. A batch of '
+            'both cannot be made or has two scales: convert them, choose bands, or set channels of '
+            'LoadMultiBandImage'
+        )
+        yield Finding('warning', path, message, 'mixed-bands')

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from beit_mm.datasets import UnlabelledImageFolder
 from beit_mm.datasets.transforms import LoadMultiBandImage
 from beit_mm.preflight.files import Loader, MaskRules, Sample, check_sample
+from beit_mm.preflight.files.some_images import check_some_images
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -297,3 +299,37 @@ def test_mask_array(files, tmp_path):
     assert kinds(files.image(), tmp_path / 'm.npy') == ['error:mask-undecodable']
     np.save(tmp_path / 'm.npy', IDS.astype(np.float32))
     assert kinds(files.image(), tmp_path / 'm.npy', rules=rules) == ['error:mask-undecodable']
+
+
+# ---- images that do not belong together ----
+
+
+def folder(path, images):
+    for name, image in images.items():
+        if name.endswith('.npy'):
+            np.save(path / name, image)
+        else:
+            cv2.imwrite(str(path / name), image)
+    endings = ('.png', '.jpg', '.npy')
+    return UnlabelledImageFolder(str(path), [LoadMultiBandImage()], extensions=endings)
+
+
+@pytest.mark.parametrize(
+    'other, values',
+    [
+        (PIXELS[..., 0], '1 bands of type uint8'),
+        (PIXELS.astype(np.uint16), '3 bands of type uint16'),
+        (np.dstack([PIXELS, PIXELS[..., :1]]), '4 bands of type uint8'),
+    ],
+)
+def test_mixed_bands__are_told_once(tmp_path, other, values):
+    data = folder(tmp_path, {'a.png': PIXELS, 'b.png': other, 'c.jpg': PIXELS, 'd.png': other,
+                             'e.png': PIXELS})  # fmt: skip
+    (told,) = check_some_images(data)
+    assert told.kind == 'mixed-bands' and told.place.endswith('b.png')
+    assert f'has {values}, and so have 1 more; 3 images have 3 bands of' in told.message
+
+
+def test_bands__that_are_alike(tmp_path):
+    images = {f'{n}.{end}': PIXELS for n, end in enumerate(('png', 'jpg', 'npy'))}
+    assert list(check_some_images(folder(tmp_path, images))) == []
