@@ -19,11 +19,10 @@ def check_some_images(dataset) -> Iterator[Finding]:
 
     Files that cannot be read are left to the training, where another backend may read them.
     """
-    seen = set()
+    seen, values = set(), {}
     for part in leaf_datasets(dataset):
         loader = _find_loader(part) if isinstance(part, BaseDataset) else None
         some = 0 if loader is None else min(SOME, len(part))
-        values = {}
         for number in range(some):
             path = part.get_data_info(number * len(part) // some).get('img_path')
             content = None if path is None else read_file(path)[0]
@@ -34,7 +33,7 @@ def check_some_images(dataset) -> Iterator[Finding]:
                 if finding.kind not in seen and finding.level != 'note':
                     seen.add(finding.kind)
                     yield finding
-        yield from check_mixed(values)
+    yield from check_mixed(values)
 
 
 def _find_loader(dataset: BaseDataset) -> Loader | None:

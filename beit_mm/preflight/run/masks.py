@@ -7,7 +7,8 @@ import torch.nn as nn
 from mmengine.dataset import BaseDataset
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.sample_source import leaf_datasets
+from beit_mm.contracts.sample_source import class_names, leaf_datasets
+from beit_mm.datasets.spread import spread
 from beit_mm.datasets.transforms.load_segmentation_mask import (
     describe_wrong_ids,
     map_ids,
@@ -16,46 +17,68 @@ from beit_mm.datasets.transforms.load_segmentation_mask import (
 from beit_mm.preflight.files.image_file import read_file
 
 SOME = 16
+MOST, OF_A_CLASS = 200, 10  # masks that are read before a class counts as missing
 
 
 def check_masks(dataset, key: str, model: nn.Module) -> Iterator[Finding]:
     """Yield ids of 16 masks of each data set that the loss cannot take, or that it never sees.
 
-    Files that cannot be read are left to the training.
+    In the training, up to 200 are read to find a class that none has. Where there are more masks,
+    and more than 20 classes, some may be rare and nothing is said. Files that cannot be read are
+    left to the training.
     """
     head = dict(model.named_children()).get('decode_head')
     own = {} if head is None else vars(head)  # of a class of another library
     classes, ignored = own.get('num_classes'), own.get('ignore_index', 255)
     if not isinstance(classes, int) or not isinstance(ignored, int):
         return
+    trains, every, number, total = key.startswith('train'), set(), 0, 0
     for part in leaf_datasets(dataset):
-        seen = set()
-        for path, ids in _some_masks(part, ignored):
+        seen, own = set(), 0
+        for path, ids in _some_masks(part, ignored, OF_A_CLASS * classes):
             if classes > 1 and (wrong := describe_wrong_ids(ids, classes, ignored)):
                 yield Finding('error', path, f'has {wrong}')
                 return
             seen |= set(np.unique(ids).tolist())
+            own += 1
+            if own >= SOME and not (trains and set(range(classes)) - {*every, *seen, ignored}):
+                break
         if classes > 1 and seen and len(seen - {ignored}) < 2:
-            only = ', '.join(map(str, sorted(seen - {ignored}))) or 'none'
-            advice = (
-                f'; {ignored} is ignored: if it is a class, write it as another id, or set '
-                f'metainfo or label_map={{{ignored}: ...}} of the data set'
-                if ignored in seen
-                else ''
-            )
-            yield Finding(
-                'warning',
-                f'{key}.dataset',
-                f'{SOME} of its masks have class {only} alone, of {classes} classes{advice}',
-            )
+            yield _describe_single(seen, classes, ignored, f'{key}.dataset')
+        every, number, total = every | seen, number + own, total + len(part)
+    missing = sorted(set(range(classes)) - {*every, ignored})
+    is_known = number == total or number >= OF_A_CLASS * classes
+    if trains and missing and classes > 1 and len(every - {ignored}) > 1 and is_known:
+        names = class_names(dataset) or ()
+        named = [str(n) if n >= len(names) else f'{n} ({names[n]})' for n in missing[:5]]
+        yield Finding(
+            'warning',
+            f'{key}.dataset',
+            f'none of {number} masks (of {total}) has class {", ".join(named)}, of {classes} '
+            'classes. Add such images, or correct the masks, reduce_zero_label, or num_classes',
+        )
 
 
-def _some_masks(dataset, ignored: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the path and the trained ids of some masks."""
+def _describe_single(seen: set[int], classes: int, ignored: int, key: str) -> Finding:
+    only = ', '.join(map(str, sorted(seen - {ignored}))) or 'none'
+    advice = (
+        f'; {ignored} is ignored: if it is a class, write it as another id, or set metainfo or '
+        f'label_map={{{ignored}: ...}} of the data set'
+        if ignored in seen
+        else ''
+    )
+    message = f'{SOME} of its masks have class {only} alone, of {classes} classes{advice}'
+    return Finding('warning', key, message)
+
+
+def _some_masks(dataset, ignored: int, needed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the path and the trained ids of ``needed`` masks if these are few, else of some."""
     if not isinstance(dataset, BaseDataset):
         return
     settings = vars(dataset)
-    for place in np.linspace(0, len(dataset) - 1, min(SOME, len(dataset))).round().astype(int):
+    most = MOST if min(needed, len(dataset)) <= MOST else SOME
+    places = spread(len(dataset), most)
+    for place in np.random.default_rng(0).permutation(places):
         path = dataset.get_data_info(int(place)).get('seg_map_path')
         content = None if path is None else read_file(path)[0]
         if content is None:
