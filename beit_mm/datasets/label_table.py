@@ -1,7 +1,13 @@
+import math
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 from beit_mm.contracts import MissingFileError, UserError
 from beit_mm.datasets.image_folder import IMAGE_EXTENSIONS, OTHER_IMAGES, read_lines, read_rows
+
+WHOLE = re.compile(r'-?\d+(\.0*)?')
+MISSING = ('nan', 'null', 'n/a', '<na>')  # how tables write that there is no label
 
 # Words of a first line that is a header: over the images, over the labels; the first one counts.
 FILES = ('file', 'filename', 'file_name', 'image', 'image_path', 'img_path', 'path', 'name', 'id')
@@ -39,6 +45,34 @@ def read_label_table(path: str | Path) -> dict[str, str]:
     if not labels:
         raise UserError(f'{path} has no labels; expected lines like images/a.png,cat')
     return labels
+
+
+def number_labels(labels: dict[str, str]) -> dict[str, str]:
+    """Return the labels of a table without names of classes; whole numbers as '1', not '1.0'.
+
+    Raises:
+        UserError: A label is no name and no number from 0, such as -1 or NaN.
+    """
+    values = {*labels.values()}
+    numbers = {value: int(value.split('.')[0]) for value in values if WHOLE.fullmatch(value)}
+    are_numbers = bool(numbers) and {v.lower() for v in values - {*numbers}} <= {*MISSING}
+    for name, value in labels.items():
+        if value.lower() in MISSING or (are_numbers and numbers[value] < 0):
+            raise UserError(
+                f'{name} has the label {value!r}, which is no number of a class (0, 1, 2, ...). '
+                'Remove the lines of images without a label, or name all classes '
+                f'(classes=[{value!r}, ...]) if it is one'
+            )
+    return {name: str(numbers[value]) for name, value in labels.items()} if are_numbers else labels
+
+
+def explain_labels(labels: Collection[float], num_classes: int) -> str:
+    """Return what usually makes some of ``labels`` no number below ``num_classes``, or ''."""
+    if any(math.isnan(label) or label < 0 for label in labels):
+        return '; -1 and NaN mean that there is no label: leave these samples out'
+    if min(labels) == 1 and max(labels) == num_classes:
+        return f'; they are 1 to {num_classes}, but numbers of classes begin at 0: subtract 1'
+    return ''
 
 
 def _read_csv(path: Path) -> list[tuple[int, list[str]]]:

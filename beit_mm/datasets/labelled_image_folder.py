@@ -1,9 +1,12 @@
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmengine.logging import print_log
+
 from beit_mm.contracts import MissingFileError, UserError
-from beit_mm.datasets.label_table import read_label_table
+from beit_mm.datasets.label_table import explain_labels, number_labels, read_label_table
 from beit_mm.datasets.unlabelled_image_folder import UnlabelledImageFolder
 from beit_mm.registry import DATASETS
 
@@ -49,22 +52,37 @@ class LabelledImageFolder(UnlabelledImageFolder):
             labels = self._labels_of_folders()
         else:
             labels = self._with_endings(read_label_table(root / self.labels))
+            if not self.classes and not self._metainfo.get('classes'):
+                labels = number_labels(labels)
         classes = self._find_classes(labels)
         self._metainfo['classes'] = tuple(classes)
         ids = {name: number for number, name in enumerate(classes)}
         if self._is_numbered(labels) and set(labels.values()) - set(ids):
             ids = {str(number): number for number in range(len(classes))}
         unknown = sorted(set(labels.values()) - set(ids))
+        numbers = {int(n) for n in labels.values()} if self._is_numbered(labels) else ()
         if unknown:
             raise UserError(
                 f'LabelledImageFolder: {unknown[0]!r} is a label, but none of the classes '
                 f'{list(classes)}; correct it, or add it to classes'
+                + (explain_labels(numbers, len(classes)) if numbers else '')
             )
+        if numbers and '0' not in labels.values() and '0' in ids:
+            self._warn_of_first(min(numbers), len(classes))
         return self.take_part(
             [
                 dict(img_path=os.path.join(self.data_root, name), gt_label=ids[label])
                 for name, label in labels.items()
             ]
+        )
+
+    def _warn_of_first(self, first: int, number: int) -> None:
+        print_log(
+            f'{Path(self.data_root) / self.labels} has labels from {first} on, and class 0 has no '
+            f'image. If {first} is the first class, name them: classes={[str(first), "..."]}; '
+            f'num_classes would be {number - first}, not {number}',
+            logger='current',
+            level=logging.WARNING,
         )
 
     def _with_endings(self, labels: dict[str, str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from beit_mm.contracts import MissingFileError, UserError
-from beit_mm.datasets import LabelledImageFolder
+from beit_mm.datasets import LabelledImageFolder, labelled_image_folder
 
 
 @pytest.fixture
@@ -157,3 +157,48 @@ def test_folders_that_do_not_fit(root):
     shutil.rmtree(root / 'dog')
     with pytest.raises(UserError, match="has one class, 'cat'"):
         LabelledImageFolder(str(root))
+
+
+def table(root, labels, **options):
+    """A data set of one image for each label, and what it warns of."""
+    names = [f'{name}/{number}.png' for number in range(0, 10, 2) for name in ('cat', 'dog')]
+    lines = [f'{name},{label}' for name, label in zip(names, labels, strict=False)]
+    (root / 'labels.csv').write_text('\n'.join(['file,label', *lines]))
+    dataset = LabelledImageFolder(str(root), labels='labels.csv', **options)
+    given = found(dataset)
+    return [given[name] for name in names if name in given], dataset.metainfo['classes']
+
+
+@pytest.mark.parametrize('wrong', ['-1', 'nan', 'NaN', '-100', '-1.0', 'null'])
+def test_numbers__that_are_no_class_are_told(root, wrong):
+    with pytest.raises(UserError, match=rf'cat/2.png has the label {wrong!r}.* without a label'):
+        table(root, ['0', '1', wrong, '2'])
+    if wrong in ('nan', 'NaN', 'null'):
+        with pytest.raises(UserError, match='cat/2.png has the label'):
+            table(root, ['red', 'blue', wrong])
+    else:
+        assert table(root, ['red', 'blue', wrong])[0] is not None
+    classes = ['0', '1', wrong]
+    assert table(root, ['0', wrong, '1'], classes=classes) == ([0, 2, 1], tuple(classes))
+
+
+def test_numbers__of_a_column_of_floats(root):
+    labels = [f'{n}.0' for n in range(10)] + ['10.0']
+    assert table(root, labels[:1] + labels[2:])[0] == [0, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+@pytest.mark.parametrize('names', [['1_1', '1_2'], ['1.5', '2'], ['-', '1'], ['1e2', '7']])
+def test_numbers__that_are_names(root, names):
+    assert table(root, names)[1] == tuple(sorted(names))
+
+
+@pytest.mark.parametrize('classes', [None, ['a', 'b', 'c', 'd']])
+def test_numbers__from_1_on(root, classes, monkeypatch):
+    told = []
+    monkeypatch.setattr(labelled_image_folder, 'print_log', lambda text, **_: told.append(text))
+    assert table(root, '123', classes=classes)[0] == [1, 2, 3]
+    assert len(told) == 1 and 'labels from 1 on' in told[0]
+    assert table(root, '123', classes=['1', '2', '3'])[0] == [0, 1, 2] and len(told) == 1
+    assert table(root, '012')[0] == [0, 1, 2] and len(told) == 1
+    with pytest.raises(UserError, match='1 to 3, but numbers of classes begin at 0: subtract 1'):
+        table(root, '123', classes=['a', 'b', 'c'])

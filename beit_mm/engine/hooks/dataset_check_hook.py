@@ -12,6 +12,7 @@ from torch import Tensor
 from beit_mm.contracts import Finding, SampleSource, UserError
 from beit_mm.contracts.runner_access import model_of
 from beit_mm.contracts.sample_source import class_names, leaf_datasets, walk_datasets
+from beit_mm.datasets.label_table import explain_labels
 from beit_mm.datasets.named_errors import NamedErrors
 from beit_mm.datasets.value_range import WatchRange
 from beit_mm.engine.loops import ResumableIterLoop
@@ -181,7 +182,7 @@ def _is_endless(runner) -> bool:
 
 
 def _check_labels(dataset, key: str, name: str, num_classes: int) -> None:
-    wrong, examples = Counter(), []
+    wrong, examples, every = Counter(), [], set()
     for part in leaf_datasets(dataset):
         if not hasattr(part, 'get_data_info'):
             continue
@@ -190,7 +191,8 @@ def _check_labels(dataset, key: str, name: str, num_classes: int) -> None:
             if 'gt_label' not in info:
                 break  # a data set has them for all samples or for none
             labels = _as_list(info['gt_label'])
-            bad = [label for label in labels if not 0 <= int(label) < num_classes]
+            bad = [label for label in labels if not 0 <= float(label) < num_classes]
+            every.update(map(float, labels))
             wrong.update(bad)
             if bad and len(examples) < 3:
                 examples.append(f'{info.get("img_path", f"sample {index}")} ({bad[0]})')
@@ -199,6 +201,7 @@ def _check_labels(dataset, key: str, name: str, num_classes: int) -> None:
         raise UserError(
             f'{key}.dataset has labels {found}; with {name}={num_classes} they are 0 to '
             f'{num_classes - 1}: {", ".join(examples)}. Correct them in its ann_file, or {name}'
+            + explain_labels(every, num_classes)
         )
 
 

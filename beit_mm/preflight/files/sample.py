@@ -12,7 +12,7 @@ class Sample:
 
     image: str
     mask: str | None = None
-    labels: tuple[int, ...] = ()
+    labels: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _sample(info: dict) -> Sample:
     labels = info.get('gt_label', ())
     labels = labels.tolist() if hasattr(labels, 'tolist') else labels
     labels = labels if isinstance(labels, (list, tuple)) else [labels]
-    return Sample(info['img_path'], info.get('seg_map_path'), tuple(map(int, labels)))
+    return Sample(info['img_path'], info.get('seg_map_path'), tuple(map(float, labels)))
 
 
 def _loader(pipeline: list, model: dict) -> Loader:

@@ -1,25 +1,27 @@
 """Checks of a data set as a whole: folders, labels and duplicates."""
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from beit_mm.contracts import Finding
 from beit_mm.datasets.image_folder import IMAGE_EXTENSIONS, OTHER_IMAGES, Walk
+from beit_mm.datasets.label_table import explain_labels
 from beit_mm.preflight.files.split import Split
 
 
 def check_labels(split: Split) -> Iterator[Finding]:
     """Yield labels out of range and classes without samples."""
-    seen = Counter()
+    seen = Counter(label for sample in split.samples for label in sample.labels)
+    hint = explain_labels(seen, split.num_classes) if seen and split.num_classes else ''
     for sample in split.samples:
-        seen.update(sample.labels)
-        wrong = [n for n in sample.labels if n < 0 or n >= (split.num_classes or n + 1)]
+        wrong = [n for n in sample.labels if not 0 <= n < (split.num_classes or math.inf)]
         if wrong:
             message = (
-                f'has label {wrong[0]}; with {split.num_classes} classes they are 0 to '
+                f'has label {wrong[0]:g}; with {split.num_classes} classes they are 0 to '
                 f'{(split.num_classes or 0) - 1}. Correct it in ann_file, or num_classes of the '
-                'model and metainfo.classes of the data set'
+                f'model and metainfo.classes of the data set{hint}'
             )
             yield Finding('error', sample.image, message, 'label-out-of-range')
     if not seen:

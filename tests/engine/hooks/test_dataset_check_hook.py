@@ -75,6 +75,21 @@ def test_labels_out_of_range__are_named(label):
     assert 'model.head.num_classes=3 they are 0 to 2: 1.png (' in str(error.value)
 
 
+@pytest.mark.parametrize(
+    'labels, told',
+    [
+        ([1, 2, 3], 'they are 1 to 3, but numbers of classes begin at 0: subtract 1'),
+        ([0, -1], 'mean that there is no label'),
+        ([0, float('nan')], 'mean that there is no label'),
+        ([0, 3], 'Correct them in its ann_file, or model.head.num_classes$'),
+        ([1, 4], 'Correct them in its ann_file, or model.head.num_classes$'),
+    ],
+)
+def test_labels_out_of_range__are_explained(labels, told):
+    with pytest.raises(ValueError, match=told):
+        check(Labelled(labels))
+
+
 def test_labels_of_evaluations(tmp_path):
     bad = Labelled([0, 7])
     with pytest.raises(ValueError, match=r'val_dataloader.dataset has labels 7 \(1 samples\)'):
