@@ -1,5 +1,6 @@
 """Whether the data sets of a run, and what it loads, mean the same class by the same number."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from beit_mm.contracts import Finding
@@ -57,10 +58,22 @@ def _check_folders(dataset, key: str) -> Iterator[Finding]:
     if not isinstance(folders, Mapping) or not names or vars(dataset).get('ann_file'):
         return
     in_order = sorted(folders, key=folders.get)
-    if list(names) != in_order and sorted(names) == sorted(in_order):
-        yield Finding(
-            'error',
-            f'{key}.metainfo.classes',
-            f'{", ".join(names)}; but the labels are the folders in the order '
-            f'{", ".join(in_order)}: write them in this order',
-        )
+    places = {_plain(name): number for number, name in enumerate(in_order)}
+    if len(places) < len(in_order):
+        places = {name: number for number, name in enumerate(in_order)}  # A beside a
+    for number, name in enumerate(names):
+        right = places.get(name, places.get(_plain(name), number))
+        if right != number:
+            yield Finding(
+                'error',
+                f'{key}.metainfo.classes',
+                f'class {number} is {name!r}, but its folder {in_order[right]!r} has the number '
+                f'{right}; the labels are the folders in the order {", ".join(in_order[:20])}: '
+                'write the names in this order',
+            )
+            return
+
+
+def _plain(name: str) -> str:
+    """Return a name without what folders and names of one class often differ in."""
+    return re.sub(r'[\W_]', '', name).casefold()
