@@ -47,8 +47,8 @@ def read_tiff(path: str, content: bytes, nodata: float | None = None) -> np.ndar
 
     try:
         with tifffile.TiffFile(BytesIO(content)) as file:
-            page = file.pages[0]
-            colors = page.colormap if page.photometric == PALETTE else None
+            page = next(filter(_is_main, file.pages), file.pages[0])
+            colors = np.asarray(page.colormap) if page.photometric == PALETTE else None
             inverted, bits = page.photometric == MINISWHITE, page.bitspersample
             if nodata is None:
                 nodata = parse_nodata(page.tags.valueof(GDAL_NODATA))
@@ -63,7 +63,7 @@ def read_tiff(path: str, content: bytes, nodata: float | None = None) -> np.ndar
     if colors is not None:
         img = _apply_palette(path, img, colors)
     elif inverted and img.dtype.kind == 'u':
-        img = img.dtype.type(2**bits - 1) - img
+        img = img.dtype.type(2 ** min(bits, 8 * img.itemsize) - 1) - img
     if missing is np.ma.nomask:
         return img
     return np.ma.array(img, mask=np.broadcast_to(missing, img.shape))
@@ -95,7 +95,7 @@ def _read_images(file, content: bytes) -> list[tuple[str, np.ndarray]]:
     for page in pages:
         refuse_larger(page_bytes(page))
         _check_strips(page, content)
-    main = [page for page in pages if not page.subfiletype & REDUCED_OR_MASK]
+    main = [*filter(_is_main, pages)]
     if 0 < len(main) < len(pages):
         refuse_larger(sum(page.nbytes for page in main))
         return [(PAGE_AXES, page.asarray(squeeze=False, maxworkers=1)) for page in main]
@@ -105,6 +105,10 @@ def _read_images(file, content: bytes) -> list[tuple[str, np.ndarray]]:
         (series.get_axes(False), series.asarray(maxworkers=1).reshape(series.get_shape(False)))
         for series in file.series
     ]
+
+
+def _is_main(page) -> bool:
+    return not page.subfiletype & REDUCED_OR_MASK
 
 
 def _check_strips(page, content: bytes) -> None:
@@ -131,7 +135,8 @@ def _check_strips(page, content: bytes) -> None:
 
 def _apply_palette(path: str, img: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """Return (H, W, 3) of the numbers (H, W, 1); ``colors`` is (3, N), of 8 or 16 bits."""
-    if img.shape[2] != 1 or img.dtype.kind != 'u' or img.max(initial=0) >= colors.shape[1]:
+    is_known = colors.ndim == 2 and len(colors) == 3 and img.max(initial=0) < colors.shape[1]
+    if img.shape[2] != 1 or img.dtype.kind != 'u' or not is_known:
         raise UserError(f'{path} has numbers that are not in its palette; repair or remove it')
     if colors.max(initial=0) > 255:  # 16 bits, as the TIFF specification has it
         colors = colors >> 8

@@ -1,5 +1,7 @@
 """Pixels without data: those that a file or the config names never reach a training."""
 
+import struct
+
 import numpy as np
 import pytest
 import tifffile
@@ -114,3 +116,27 @@ def test_tiff__nodata_of_a_palette(tmp_path):
     read = load(tmp_path / 'a.tif')
     assert np.array_equal(read['missing'], np.repeat((numbers == 5)[..., None], 3, 2))
     assert not read['img'][numbers == 5].any() and read['img'][numbers != 5].all()
+
+
+def test_tiff__the_main_page_says_what_values_mean(tmp_path):
+    img = np.random.default_rng(0).integers(0, 255, (8, 6)).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
+        own = dict(photometric='minisblack', metadata=None)
+        file.write(img[::2, ::2].astype(np.uint16), subfiletype=1, **own)
+        own |= dict(photometric='miniswhite', extratags=[(42113, 2, 0, '7', True)])
+        file.write(img, subfiletype=0, **own)
+    read = load(tmp_path / 'a.tif')['img'][..., 0]
+    assert np.array_equal(read, np.where(img == 7, 0, 255 - img))
+
+
+def test_tiff__whose_palette_is_damaged(tmp_path):
+    colors = np.zeros((3, 256), np.uint16)
+    own = dict(photometric='palette', planarconfig=None, colormap=colors)
+    write(tmp_path / 'a.tif', np.zeros((8, 6), np.uint8), **own)
+    content = bytearray((tmp_path / 'a.tif').read_bytes())
+    place = content.index(struct.pack('<HHI', 320, 3, 768))
+    for count in (1, 255, 300):
+        struct.pack_into('<I', content, place + 4, count)
+        (tmp_path / 'a.tif').write_bytes(content)
+        with pytest.raises(UserError, match=r'a\.tif has numbers that are not in its palette'):
+            load(tmp_path / 'a.tif')
