@@ -47,13 +47,18 @@ def check_plain(value: Any, budget: Budget, place: tuple = (), depth: int = 0) -
         place: The key of the value, behind the places of what is around it.
     """
     kind = type(value)
-    budget.spend(VISIT + (len(value) if kind in (str, bytes, bytearray) else 0))
+    budget.spend(VISIT + (len(value) if kind in (str, bytes, bytearray) else _bytes_of(value)))
     if kind in LEAVES or isinstance(value, (np.generic, np.dtype)):
         return
     if depth == MAX_DEPTH:
         raise UnsafeCheckpointError(f'its values are nested more than {MAX_DEPTH} deep')
     for key, item in _items(value, place):
         check_plain(item, budget, (place, key), depth + 1)
+
+
+def _bytes_of(value: Any) -> int:
+    """Return the bytes of a copy of a tensor, which may be more than it has in its storage."""
+    return value.numel() * value.itemsize if isinstance(value, Tensor) and not value.is_meta else 0
 
 
 def _items(value: Any, place: tuple) -> Iterator[tuple[Any, Any]]:
@@ -109,6 +114,7 @@ def _collect(module: Object, prefix: str, found: dict, budget: Budget, depth: in
             if kind == '_modules' and type(value) is Object:
                 _collect(value, f'{prefix}{name}.', found, budget, depth + 1)
             elif kind != '_modules' and isinstance(value, Tensor):
+                budget.spend(_bytes_of(value))
                 found[prefix + name] = value
 
 

@@ -45,7 +45,8 @@ class Budget:
         if self.left < 0:
             raise UnsafeCheckpointError(
                 f'the file has {self.file_bytes} bytes, and its content takes more than '
-                f'{BUDGET_PER_BYTE} times that (many or nested values, or copies)'
+                f'{BUDGET_PER_BYTE} times that (many or nested values, copies, or tensors that are '
+                'larger than their bytes; if it is yours, save clones of these)'
             )
 
 

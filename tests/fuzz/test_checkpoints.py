@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn as nn
 from corpus import WEIGHTS, Payload, checkpoint, checkpoint_corpus, sound_checkpoints
 from fuzzing import mutated, prop, tried
 
-from beit_mm.checkpoints import read_checkpoint, weights_of
+from beit_mm.checkpoints import UnsafeCheckpointError, peek, read_checkpoint, weights_of
 from beit_mm.checkpoints.store import why_broken
 
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -133,10 +134,22 @@ def test_memo_of_a_module__is_no_longer_than_the_file(tmp_path):
     assert set(got) == {'0.weight', '0.bias'}
 
 
-def test_overlapping_tensor__costs_no_more_than_its_storage(tmp_path):
+def test_expanded_tensor__is_read_as_far_as_the_file_is_worth_it(tmp_path):
     path = tmp_path / 'wide.pth'
+    torch.save(dict(state_dict=dict(a=torch.ones(1).expand(2**10, 2**10))), path)
+    assert read_checkpoint(path)['state_dict']['a'].shape == (2**10, 2**10)
     torch.save(dict(state_dict=dict(a=torch.ones(1).expand(2**20, 2**20))), path)
-    assert read_checkpoint(path)['state_dict']['a'].shape == (2**20, 2**20)
-    torch.save(dict(state_dict=dict(a=torch.full((1,), torch.nan).expand(2**20, 2**20))), path)
+    with pytest.raises(UnsafeCheckpointError, match='larger than their bytes'):
+        read_checkpoint(path)
+    assert peek(path)['state_dict']['a'].shape == (2**20, 2**20)
+    torch.save(dict(state_dict=dict(a=torch.full((1,), torch.nan).expand(2**10, 2**10))), path)
     with pytest.raises(ValueError, match='NaN'):
         read_checkpoint(path)
+
+
+def test_tied_weights__of_many_layers_are_read(tmp_path):
+    layer = nn.Linear(256, 256)
+    weights = nn.Sequential(*[layer] * 40).state_dict()  # 40 names of one storage, 10 MB
+    torch.save(dict(state_dict=weights), tmp_path / 'tied.pth')
+    read = read_checkpoint(tmp_path / 'tied.pth')['state_dict']
+    assert len({tensor.data_ptr() for tensor in read.values()}) == 2 and len(read) == 80

@@ -202,6 +202,12 @@ def tensor_kinds() -> Iterator[tuple[str, bytes]]:
     yield 'size that overflows', entry(tensor(size=(2**62, 2**62), stride=(0, 0)))
     yield 'stride that overflows', entry(tensor(size=(2**33, 1), stride=(2**33, 1)))
     wide = tensor(size=(2**40,), stride=(0,))
+    yield 'expanded to 4 GiB', entry(tensor(size=(2**30,), stride=(0,)))
+    yield 'expanded parameter', entry(call('torch.nn.parameter.Parameter', wide))
+    shared = tensor(size=(2**20,), stride=(0,)) + put(1)
+    yield 'expanded, many names', entry(shared, get(1) * 4000)
+    own = b'}(' + text('_parameters') + b'}' + text('w') + wide + b's' + text('_modules') + b'}u'
+    yield 'expanded in a module', b'\x80\x02' + module(own) + b'.'
     for kind in ('builtins.set', 'builtins.bytearray', 'torch.Size', 'collections.Counter'):
         yield f'{kind} of a wide tensor', entry(call(kind, wide))
     yield (
@@ -407,6 +413,20 @@ def files() -> Iterator[tuple[str, bytes]]:
     yield (
         'storage of other booleans.pth',
         archive(entry(tensor(4, size=(4,), kind='BoolStorage')), {'data/0': b'AAAA'}),
+    )
+    half = 2**15
+    slid = tensor(2 * half, size=(half, half), stride=(1, 1))
+    yield 'expanded by strides of 1.pth', archive(entry(slid), {'data/0': bytes(8 * half)})
+    names = b''.join(text(f'{n}') + get(1) for n in range(MANY // 2))
+    shared = tensor(2**18, size=(2**18,)) + put(1) + b'0'
+    yield (
+        'one tensor of many names.pth',
+        archive(b'\x80\x02' + shared + b'}(' + names + b'u.', {'data/0': bytes(2**20)}),
+    )
+    views = b''.join(text(f'{n}') + tensor(2**18, size=(2**18,)) for n in range(2000))
+    yield (
+        'one storage of many tensors.pth',
+        archive(b'\x80\x02}(' + views + b'u.', {'data/0': bytes(2**20)}),
     )
     yield 'other byte order.pth', archive(entry(tensor()), dict(byteorder=b'big'))
     one = dict(dtype='F32', shape=[2], data_offsets=[0, 8])
