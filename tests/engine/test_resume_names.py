@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.registry import DATASETS
+from PIL import Image
 from small_runs import Points, small_run
 
-NAMES = [f'class_{i % 4}/{i:02}.png' for i in range(16)]
+from beit_mm.engine.loops import resumable_loop
+
+NAMES = [f'site_{i // 8}/class_{i % 4}/{i % 8}.png' for i in range(16)]
 
 
 @DATASETS.register_module(force=True)
@@ -57,6 +61,7 @@ def resumed(tmp_path, kind, **data) -> str:
         [*NAMES[1:], NAMES[0]],
         [*NAMES[:-1], 'class_3/new.png'],
         [name.replace('class_0', 'class_9') for name in NAMES],
+        [*NAMES[8:], *NAMES[:8]],  # the same last two parts
     ],
 )
 def test_other_names_or_another_order__are_told(tmp_path, kind, names):
@@ -66,3 +71,24 @@ def test_other_names_or_another_order__are_told(tmp_path, kind, names):
 @pytest.mark.parametrize('kind', ['Iter', 'Epoch'])
 def test_the_same_data__in_another_place_are_not(tmp_path, kind):
     assert 'other names' not in resumed(tmp_path, kind, root='/mnt/elsewhere')
+
+
+def test_one_name_of_many__is_told(tmp_path, monkeypatch):
+    """Of a folder, though few samples are asked for their names."""
+    monkeypatch.setattr(resumable_loop, 'NAMES', 3)
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for number in range(16):
+        Image.fromarray(np.full((4, 4), number, np.uint8)).save(folder / f'{number:02}.png')
+    loaded = dict(type='beit_mm.UnlabelledImageFolder', data_root=str(folder), pipeline=[])
+    names = [names_of(loaded, tmp_path) for _ in range(2)]
+    (folder / '04.png').rename(folder / '04a.png')
+    assert names[0] == names[1] != names_of(loaded, tmp_path)
+
+
+def names_of(dataset, tmp_path) -> str:
+    loader = dict(
+        batch_size=8, sampler=dict(type='beit_mm.ResumableSampler'), dataset=dataset
+    )  # fmt: skip
+    loop = dict(type='beit_mm.ResumableIterLoop', max_iters=1)
+    return small_run(tmp_path, train_dataloader=loader, train_cfg=loop).train_loop.dataset_names

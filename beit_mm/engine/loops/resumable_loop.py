@@ -1,5 +1,6 @@
 import hashlib
 import logging
+import os
 import random
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -14,11 +15,13 @@ from torch.utils.data import DataLoader
 
 from beit_mm.contracts import UserError
 from beit_mm.contracts.runner_access import file_of
+from beit_mm.contracts.sample_source import leaf_datasets
+from beit_mm.datasets.path_samples import PathSamples
 from beit_mm.datasets.samplers import ResumableSampler
 from beit_mm.datasets.shared_batch import share_batches
 from beit_mm.datasets.worker_errors import DataWorkerError, why_worker_failed
 
-NAMES = 4096  # samples by which a data set is known again
+NAMES = 2**16  # samples by which a data set is known again; their names take 0.4 s
 TRAINING, VALIDATION = 0, 1  # two streams of random numbers
 
 
@@ -95,29 +98,36 @@ class ResumableLoop:
             offset=self.offset,
             samples_per_iter=self.samples_per_iter,
             dataset_size=self.sampler.size,
-            dataset_names=self.dataset_names,
+            dataset_paths=self.dataset_names,  # 'dataset_names' is of fewer samples
         )
 
     @cached_property
     def dataset_names(self) -> str | None:
-        """Return a hash of the names of spread samples in their order; None if they have none.
+        """Return a hash of the names of the samples in their order; None if they have none.
 
-        Folders before the last one are left out: the data may have moved.
+        Folders that all paths have in common are left out, but for the last one: the data may have
+        moved. Of data sets beyond ``NAMES`` samples, spread ones are taken, and the whole list
+        where it is one array of bytes.
         """
-        places = np.linspace(0, self.sampler.size - 1, min(self.sampler.size, NAMES))
-        names = hashlib.sha256()
-        for place in places.round().astype(int).tolist():
-            try:
-                path = str(self.dataloader.dataset.get_data_info(place)['img_path'])
-            except Exception:  # a data set of any library, which may have neither
-                return None
-            name = '/'.join(path.replace('\\', '/').split('/')[-2:])
-            names.update(f'{name}\n'.encode('utf-8', 'surrogateescape'))
+        dataset, size = self.dataloader.dataset, self.sampler.size
+        places = np.linspace(0, size - 1, min(size, NAMES)).round().astype(int).tolist()
+        try:
+            paths = [str(dataset.get_data_info(place)['img_path']) for place in places]
+        except Exception:  # a data set of any library, which may have neither
+            return None
+        paths = [path.replace('\\', '/') for path in paths]
+        start = os.path.commonprefix(paths).rfind('/') + 1
+        text = '\n'.join(path[min(start, _last_two(path)) :] for path in paths)
+        names = hashlib.sha256(text.encode('utf-8', 'surrogateescape'))
+        for part in leaf_datasets(dataset) if size > NAMES else ():
+            if isinstance(samples := vars(part).get('data_list'), PathSamples):
+                names.update(samples.content)
+                names.update(samples.ends)
         return names.hexdigest()
 
     def warn_of_other_names(self) -> None:
         """Warn if a resumed run has other files than before, or the same in another order."""
-        before = (self.saved or {}).get('dataset_names')
+        before = (self.saved or {}).get('dataset_paths')
         if before is not None and before != self.dataset_names:
             self.warn(
                 f'Resumed at iteration {self._iter}: the files of the training data have other '
@@ -190,6 +200,11 @@ class ResumableLoop:
 
     def warn(self, message: str) -> None:
         print_log(message, logger='current', level=logging.WARNING)
+
+
+def _last_two(path: str) -> int:
+    """Return where the name of a file begins, with its folder."""
+    return path.rfind('/', 0, max(path.rfind('/'), 0)) + 1
 
 
 def _with_seeded_samples(dataloader: dict | DataLoader) -> dict | DataLoader:
