@@ -43,7 +43,7 @@ def choose_work_dir(config: Config, args: Namespace) -> str:
         LinkError: The copy of the config in it would be written through a link.
     """
     default = str(Path('work_dirs') / Path(args.config).stem)
-    work_dir = args.work_dir or config.get('work_dir') or default
+    work_dir = str(args.work_dir or config.get('work_dir') or default)
     refuse_link(Path(work_dir) / Path(args.config).name)  # where MMEngine writes the config
     return work_dir
 

@@ -20,6 +20,7 @@ def test_work_dir__named_after_the_config_unless_one_is_given():
     assert choose_work_dir(Config(dict(work_dir='own')), given) == 'x'
     assert choose_work_dir(Config(dict(work_dir='own')), nothing) == 'own'
     assert choose_work_dir(Config(dict(work_dir=None)), nothing) == 'work_dirs/b'
+    assert choose_work_dir(Config(dict(work_dir=5)), nothing) == '5'
 
 
 def test_launcher__says_which_process_this_is(monkeypatch):

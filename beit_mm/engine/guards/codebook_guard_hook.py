@@ -10,6 +10,7 @@ from torch import Tensor
 from beit_mm.contracts import Tokenizer, TokenSource, TrainingState, UserError
 from beit_mm.contracts.codebook_stats import CodebookStats, codebook_stats
 from beit_mm.contracts.runner_access import model_of
+from beit_mm.contracts.tokenizer import check_integers
 from beit_mm.engine.guards.token_window import TokenWindow
 from beit_mm.registry import HOOKS
 
@@ -72,9 +73,7 @@ class CodebookGuardHook(Hook, TrainingState):
         if action not in ('warn', 'stop'):
             raise UserError(f"CodebookGuardHook.action={action!r}: expected 'warn' or 'stop'")
         counts = dict(patience=patience, interval=interval, usage_window=usage_window)
-        for name, value in counts.items():
-            if value < 1:
-                raise UserError(f'CodebookGuardHook.{name}={value}: expected at least 1')
+        check_integers('CodebookGuardHook', 1, **counts)
         if min_perplexity <= 0:
             raise UserError(
                 f'CodebookGuardHook.min_perplexity={min_perplexity}: expected a share in (0, 1) '

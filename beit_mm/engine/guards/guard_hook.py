@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from beit_mm.contracts import TrainingState, UserError
+from beit_mm.contracts.tokenizer import check_integers
 
 MIN_SAMPLES = 10  # samples of the training that a judgment needs
 GROWTH = 1.5  # a reported symptom is reported again when it has grown by this factor
@@ -47,8 +48,7 @@ class GuardHook(Hook, TrainingState):
         name = type(self).__name__
         if action not in ('warn', 'stop', 'off'):
             raise UserError(f"{name}.action={action!r}: expected 'warn', 'stop' or 'off'")
-        if interval < 1:
-            raise UserError(f'{name}.interval={interval}: expected at least 1')
+        check_integers(name, 1, interval=interval)
         self.interval, self.action = interval, action
         self.stride = max(interval // MIN_SAMPLES, 1)  # iterations between two samples
         # check -> symptom -> [size, checks since it was there]

@@ -59,14 +59,16 @@ class AtomicCheckpointHook(CheckpointHook):
                     f'AtomicCheckpointHook.{key}={value!r}: it writes local files alone; leave '
                     "it out, or take type='CheckpointHook' for remote storage"
                 )
+        for key in ('interval', 'max_keep_ckpts', 'save_begin'):
+            if not isinstance(value := vars(self)[key], int | float):
+                raise UserError(f'AtomicCheckpointHook.{key}={value!r}: expected a number')
         _refuse_unknown(self.args)
         self._queue = store.SaveQueue(background)
         writer = str(id(self))
         store.AtomicLocalBackend.writers[writer] = self._queue.submit
         self.backend_args = dict(backend='atomic_local', writer=writer)
-        self.max_failed_saves, self.max_history = max_failed_saves, max_history
+        self.max_failed_saves, self._failures, self.max_history = max_failed_saves, 0, max_history
         self._content = CheckpointContent(max_history)
-        self._failures = 0
         self._on_disk: tuple | None = None  # (iteration, path, ids) before the latest save
         self._due: int | None = None  # a save that waits for an update of the weights
         self._saved_iter: int | None = None
@@ -294,7 +296,5 @@ def _refuse_unknown(arguments: Mapping) -> None:
         known = [*signature(AtomicCheckpointHook).parameters][1:-1]
         known += [*signature(CheckpointHook).parameters][:-1]
         near = get_close_matches(key, known, n=1)
-        raise UserError(
-            f'AtomicCheckpointHook.{key}: '
-            + (f'did you mean {near[0]!r}?' if near else f'expected some of {sorted(known)}')
-        )
+        hint = f'did you mean {near[0]!r}?' if near else f'expected some of {sorted(known)}'
+        raise UserError(f'AtomicCheckpointHook.{key}: {hint}')

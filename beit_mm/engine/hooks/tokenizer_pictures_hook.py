@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 
 from beit_mm.contracts import Tokenizer, TokenSource, TrainingState, UserError
 from beit_mm.contracts.runner_access import model_of
+from beit_mm.contracts.tokenizer import check_integers
 from beit_mm.registry import HOOKS
 from beit_mm.visualization import reconstruction_grid, to_rgb, usage_histogram
 
@@ -30,9 +31,7 @@ class TokenizerPicturesHook(Hook, TrainingState):
     priority = 'NORMAL'
 
     def __init__(self, num_images: int = 8, interval: int = 1):
-        for name, value in (('num_images', num_images), ('interval', interval)):
-            if value < 1:
-                raise UserError(f'TokenizerPicturesHook.{name}={value}: expected at least 1')
+        check_integers('TokenizerPicturesHook', 1, num_images=num_images, interval=interval)
         self.num_images = num_images
         self.interval = interval
         self.validations = 0

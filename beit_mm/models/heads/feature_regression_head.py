@@ -4,6 +4,7 @@ from torch import Tensor
 
 from beit_mm.contracts import MIMHead, Target, UserError
 from beit_mm.contracts.derived import check_dims
+from beit_mm.contracts.tokenizer import check_integers
 from beit_mm.models.layers.init import init_linear_and_norm
 from beit_mm.registry import MODELS
 
@@ -45,6 +46,7 @@ class FeatureRegressionHead(MIMHead):
         ):
             if value not in known:
                 raise UserError(f'FeatureRegressionHead.{name}={value!r}: expected one of {known}')
+        check_integers('FeatureRegressionHead', 1, target_dims=target_dims, dims=dims)
         self.target_dims = target_dims
         self.dims = dims
         self.predicts_all = positions == 'all'

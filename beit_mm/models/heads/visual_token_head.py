@@ -36,6 +36,7 @@ class VisualTokenHead(MIMHead):
         super().__init__(init_cfg)
         if max_logits is not None:
             check_integers('VisualTokenHead', 1, max_logits=max_logits)
+        check_integers('VisualTokenHead', 1, vocab_size=vocab_size, dims=dims)
         self.max_logits = max_logits
         self.vocab_size = vocab_size
         self.dims = dims

@@ -1,13 +1,27 @@
 """Numbers of a config that have to agree with each other."""
 
+import logging
 from collections.abc import Iterator, Mapping
+from multiprocessing import get_all_start_methods
+from numbers import Integral
 
 from mmengine.config import Config
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.config_walk import find_transform, walk_pipelines
+from beit_mm.contracts.config_walk import DATALOADERS, find_transform, walk_pipelines
 from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.parts import backbone_in, tokenizer_in
+
+TEXT_IS_WRONG = (
+    *('optim_wrapper.optimizer.lr', 'optim_wrapper.optimizer.weight_decay'),
+    *('optim_wrapper.accumulative_counts', 'log_processor.window_size'),
+)
+# Whole numbers: the least and the most that PyTorch and NumPy take; None is their default.
+WHOLE = {
+    'randomness.seed': (0, 2**32 - 1),
+    **{f'{name}.num_workers': (0, None) for name in DATALOADERS},
+    **{f'{name}.batch_size': (1, None) for name in DATALOADERS},
+}
 
 
 def check_numbers(config: Config, world_size: int) -> Iterator[Finding]:
@@ -19,12 +33,24 @@ def check_numbers(config: Config, world_size: int) -> Iterator[Finding]:
 
 
 def _types(config: Config) -> Iterator[Finding]:
-    for key in (
-        *('optim_wrapper.optimizer.lr', 'optim_wrapper.optimizer.weight_decay'),
-        'train_dataloader.batch_size',
-    ):
+    for key in TEXT_IS_WRONG:
         if isinstance(value := value_at(config, key), str):
             yield Finding('error', key, f'{value!r} is text; write the number without quotes')
+    for key, (least, most) in WHOLE.items():
+        value, owner = value_at(config, key), key.partition('.')[0]
+        if value is None or (key.endswith('size') and config[owner].get('batch_sampler')):
+            continue
+        if not isinstance(value, Integral) or value < least or (most and value > most):
+            text = ' is text' if isinstance(value, str) else ''
+            end = f'from {least} to {most}' if most else f'of at least {least}'
+            yield Finding('error', key, f'{value!r}{text}; expected a whole number {end}')
+    level = config.get('log_level', 'INFO')
+    if not isinstance(logging.getLevelName(level) if isinstance(level, str) else level, int):
+        message = f"{level!r}; expected one of 'DEBUG', 'INFO', 'WARNING' and 'ERROR'"
+        yield Finding('error', 'log_level', message)
+    method = value_at(config, key := 'env_cfg.mp_cfg.mp_start_method')
+    if isinstance(method, str) and method not in (known := get_all_start_methods()):
+        yield Finding('error', key, f'{method!r}; expected one of {", ".join(known)}')
 
 
 def _total_batch(config: Config, world_size: int) -> Iterator[Finding]:

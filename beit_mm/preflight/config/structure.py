@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from os import PathLike
 
 from mmengine.config import Config
 
@@ -16,7 +17,7 @@ DICTS = (
 )
 LISTS_OR_DICTS = ('param_scheduler', 'val_evaluator', 'test_evaluator')
 LISTS = ('custom_hooks',)
-TEXTS = ('default_scope',)
+TEXTS = ('default_scope', 'load_from')
 TOGETHER = (  # Runner.__init__ takes all of these or none
     ('train_dataloader', 'train_cfg', 'optim_wrapper'),
     ('val_dataloader', 'val_cfg', 'val_evaluator'),
@@ -139,7 +140,7 @@ def wrong_kinds(config: Config) -> list[str]:
     """Return the keys whose values are neither None nor of a kind that the runner takes."""
     kinds = {key: Mapping for key in DICTS}
     kinds |= {key: Mapping | list | tuple for key in LISTS_OR_DICTS}
-    kinds |= {key: list | tuple for key in LISTS} | {key: str for key in TEXTS}
+    kinds |= {key: list | tuple for key in LISTS} | {key: str | PathLike for key in TEXTS}
     return [
         key
         for key, kind in kinds.items()

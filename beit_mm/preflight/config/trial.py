@@ -43,12 +43,15 @@ def check_parts(config: Config, known: list[str]) -> Iterator[Finding]:
         known: Keys at which errors were found already.
     """
     scope = config.get('default_scope') or 'mmengine'
+    known = [*known]
     for key, own_scope, build in _parts(config, scope):
-        if any(place == key or place.startswith(f'{key}.') for place in known):
+        parts = [key, 'optim_wrapper.optimizer'] if key.startswith('param_scheduler') else [key]
+        if any(f'{place}.'.startswith(f'{part}.') for part in parts for place in known):
             continue
         if error := _fails(build, own_scope):
             text = ' '.join(str(error).split()) or 'it gives no reason'
             name = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
+            known.append(key)
             yield Finding('error', key, f'{name}{text}')
 
 
@@ -73,7 +76,7 @@ def _parts(config: Config, scope: str) -> Iterator[tuple[str, str, Callable[[], 
     for name in ('default_hooks', 'custom_hooks'):
         hooks = config.get(name) or {}
         for key in hooks if isinstance(hooks, Mapping) else range(len(hooks)):
-            if _is_known(root.HOOKS, hooks[key], scope, packages=('beit_mm',)):
+            if _is_known(root.HOOKS, hooks[key], scope, packages=('beit_mm', 'mmengine')):
                 yield f'{name}.{key}', scope, _builder(root.HOOKS, hooks[key])
     yield from _optimization(config, scope)
 

@@ -71,6 +71,10 @@ def _average(hook: EMAHook, epochs: int, length: int) -> Iterator[Finding]:
     if given.get('type') not in ('ExponentialMovingAverage', ExponentialMovingAverage):
         return
     momentum, interval = given.get('momentum', 0.0002), given.get('interval', 1)
+    if not isinstance(interval, int) or interval < 1:
+        message = f'interval={interval!r}; expected a whole number of at least 1'
+        yield Finding('error', 'custom_hooks: EMAHook', message)
+        return
     steps = max(length - hook.begin_iter, 0) // interval
     kept = (1 - momentum) ** steps
     if kept > 0.5:

@@ -177,5 +177,5 @@ def test_another_model__is_refused_in_words(tmp_path):
     with pytest.raises(ValueError, match='model.type=Other, which is no tokenizer'):
         train(tmp_path, model=Other(), iterations=1)
     for wrong in (dict(num_images=0), dict(interval=0)):
-        with pytest.raises(ValueError, match='TokenizerPicturesHook.* expected at least 1'):
+        with pytest.raises(ValueError, match='TokenizerPicturesHook.* expected an integer >= 1'):
             TokenizerPicturesHook(**wrong)

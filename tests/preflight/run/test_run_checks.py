@@ -143,6 +143,12 @@ def test_lengths__that_the_training_does_not_reach(tmp_path, changes, message):
     assert message not in log_of(run(tmp_path))
 
 
+@pytest.mark.parametrize('interval', [0, -1, '2'])
+def test_average__of_no_interval(tmp_path, interval):
+    with pytest.raises(UserError, match='EMAHook interval=.*; expected a whole number'):
+        run(tmp_path, custom_hooks=[CHECK, dict(type='EMAHook', interval=interval)])
+
+
 def test_average__with_a_momentum_for_a_short_run_is_no_finding(tmp_path):
     changes = dict(custom_hooks=[CHECK, dict(type='EMAHook', momentum=0.5)])
     assert 'EMAHook' not in log_of(run(tmp_path, **changes))
