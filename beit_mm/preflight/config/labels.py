@@ -14,8 +14,10 @@ from beit_mm.contracts.config_walk import (
 from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.parts import preprocessor_in, preprocessor_key
 
+MASK_LOADERS = ('LoadAnnotations', 'LoadSegmentationMask')
 HEADS = ('head', 'decode_head', 'auxiliary_head')
 LOSSES = ('loss', 'loss_decode')
+COUNTING = ('LabelSmoothLoss', 'SeesawLoss')  # of MMPretrain: they compare num_classes and scores
 BACKGROUND = ('background', 'bg', '_background_', '__background__', 'void')
 # What makes the array that a model sees: loaders, and their arguments that change it.
 COMPARED = (
@@ -53,7 +55,8 @@ def _heads(config: Config) -> Iterator[tuple[str, Mapping]]:
                 yield f'model.{name}.{number}' if several else f'model.{name}', head
 
 
-def _metrics(config: Config, name: str) -> Iterator[tuple[str, Mapping]]:
+def metric_configs(config: Config, name: str) -> Iterator[tuple[str, Mapping]]:
+    """Yield key and config of each metric of an evaluator."""
     given = config.get(name)
     several = isinstance(given, list | tuple)
     for number, metric in enumerate(given if several else [given]):
@@ -63,7 +66,9 @@ def _metrics(config: Config, name: str) -> Iterator[tuple[str, Mapping]]:
 
 def _topk(config: Config, heads: Mapping) -> Iterator[Finding]:
     classes = _int(heads.get('model.head', {}).get('num_classes'))
-    places = [pair for n in ('val_evaluator', 'test_evaluator') for pair in _metrics(config, n)]
+    places = [
+        pair for n in ('val_evaluator', 'test_evaluator') for pair in metric_configs(config, n)
+    ]
     asked = [(k, m.get('topk', 1)) for k, m in places if class_name(m) == 'Accuracy']
     if heads.get('model.head', {}).get('cal_acc') is True:
         asked.append(('model.head', heads['model.head'].get('topk', 1)))
@@ -77,13 +82,17 @@ def _topk(config: Config, heads: Mapping) -> Iterator[Finding]:
 
 
 def _weights(heads: Mapping) -> Iterator[Finding]:
-    """Compare the number of class weights with that of the classes."""
+    """Compare the number of classes of a loss, and of its weights, with that of the head."""
     for key, head in heads.items():
-        for place, loss in _losses(key, head):
-            weight, classes = loss.get('class_weight'), _int(head.get('num_classes'))
-            if isinstance(weight, list | tuple) and classes and len(weight) != classes:
+        classes = _int(head.get('num_classes'))
+        for place, loss in _losses(key, head) if classes else ():
+            weight, own = loss.get('class_weight'), _int(loss.get('num_classes'))
+            if isinstance(weight, list | tuple) and len(weight) != classes:
                 message = f'has {len(weight)} values, but {key}.num_classes={classes}'
                 yield Finding('error', f'{place}.class_weight', f'{message}; one for each')
+            if own and own != classes and class_name(loss) in COUNTING:
+                message = f'{own}, but {key}.num_classes={classes}; set them equal'
+                yield Finding('error', f'{place}.num_classes', message)
 
 
 def _losses(key: str, head: Mapping) -> Iterator[tuple[str, Mapping]]:
@@ -112,7 +121,7 @@ def _auxiliary(heads: Mapping) -> Iterator[Finding]:
     for key, head in heads.items():
         for name, default in (('num_classes', None), ('ignore_index', 255)):
             own, wanted = head.get(name, default), main.get(name, default)
-            if 'auxiliary' in key and main and own != wanted:
+            if 'auxiliary' in key and main and own != wanted and wanted is not None:
                 message = f'{own}, but model.decode_head.{name}={wanted}; both see the same labels'
                 yield Finding('warning', f'{key}.{name}', message)
 
@@ -132,41 +141,61 @@ def _soft_labels(config: Config, heads: Mapping) -> Iterator[Finding]:
 
 
 def _ignored(config: Config, heads: Mapping) -> Iterator[Finding]:
-    """Compare the value of the padding of masks with the one that the loss ignores."""
+    """Compare the value that the loss ignores with what the data and the metrics take for it."""
     main = heads.get('model.decode_head')
     if main is None:
         return
-    ignored, settings = main.get('ignore_index', 255), preprocessor_in(config) or {}
-    padding = {}
+    ignored = main.get('ignore_index', 255)
+    for key, value, what in _ignored_values(config, main):
+        if isinstance(value, int) and value != ignored:
+            message = f'{value}, but model.decode_head.ignore_index={ignored}: {what}; set them '
+            yield Finding('warning', key, f'{message}equal')
+
+
+def _ignored_values(config: Config, head: Mapping) -> Iterator[tuple[str, int, str]]:
+    """Yield keys, their values, and what happens if the loss ignores another value."""
+    padded = 'what is padded or left out counts as a class, or is none'
+    settings = preprocessor_in(config) or {}
     if settings.get('type') == 'SegDataPreProcessor':
-        padding[f'{preprocessor_key(config)}.seg_pad_val'] = settings.get('seg_pad_val', 255)
+        key = f'{preprocessor_key(config)}.seg_pad_val'
+        yield key, settings.get('seg_pad_val', 255), padded
     for key, pipeline in walk_pipelines(config):
         for number, step in enumerate(pipeline):
-            if class_name(step) == 'LoadSegmentationMask' and 'ignore_index' in step:
-                padding[f'{key}.{number}.ignore_index'] = step['ignore_index']
-            if class_name(step) == 'Pad' and isinstance(step.get('pad_val'), Mapping):
-                padding[f'{key}.{number}.pad_val.seg'] = step['pad_val'].get('seg', 255)
-    for key, value in padding.items():
-        if value != ignored:
-            message = f'{value}, but model.decode_head.ignore_index={ignored}: what is padded '
-            message += 'counts as a class, or is none; set them equal'
-            yield Finding('warning', key, message)
+            kind, place = class_name(step), f'{key}.{number}'
+            if kind == 'LoadSegmentationMask':
+                yield f'{place}.ignore_index', step.get('ignore_index', 255), padded
+            elif kind in ('RandomRotate', 'RandomMosaic'):
+                yield f'{place}.seg_pad_val', step.get('seg_pad_val', 255), padded
+            elif kind == 'Pad':
+                value = step.get('pad_val')
+                value = value.get('seg', 255) if isinstance(value, Mapping) else 255
+                yield f'{place}.pad_val.seg', value, padded
+    for part in leaf_dataset_configs(config):
+        if _reduces(part.config) and find_transform(_steps(part.config), 'LoadAnnotations'):
+            what = 'the pixels of value 0, which it makes 255, count as a class, or are none'
+            yield f'{part.key}.reduce_zero_label', 255, what
+    for place, loss in _losses('model.decode_head', head):
+        yield f'{place}.ignore_index', loss.get('ignore_index'), 'the loss takes its own'
+    for name in ('val_evaluator', 'test_evaluator'):
+        for key, metric in metric_configs(config, name):
+            if class_name(metric) == 'IoUMetric':
+                what = 'it judges pixels that were not learned, or leaves out some that were'
+                yield f'{key}.ignore_index', metric.get('ignore_index', 255), what
 
 
 def _zero_label(config: Config) -> Iterator[Finding]:
     """Compare ``reduce_zero_label`` of the data sets, and look for a background class under it."""
     first = None
     for part in leaf_dataset_configs(config):
-        step = find_transform(_steps(part.config), 'LoadAnnotations')
-        given = step[1].get('reduce_zero_label') if step else None
-        own = bool(part.config.get('reduce_zero_label', False) if given is None else given)
+        given = _reduces(part.config)
+        own = bool(given)
         names = part.config.get('metainfo')
         classes = names.get('classes') if isinstance(names, Mapping) else None
         if own and isinstance(classes, list | tuple) and classes:
             if str(classes[0]).lower() in BACKGROUND:
                 message = f'True drops value 0, but class 0 is {classes[0]!r}; set it to False'
                 yield Finding('warning', f'{part.key}.reduce_zero_label', message)
-        if not ('reduce_zero_label' in part.config or given is not None):
+        if given is None:
             continue
         if first is not None and own != first[1]:
             message = f'{own}, but {first[0]}.reduce_zero_label={first[1]}: labels are shifted by 1'
@@ -174,12 +203,22 @@ def _zero_label(config: Config) -> Iterator[Finding]:
         first = first or (part.key, own)
 
 
+def _reduces(dataset: Mapping) -> bool | None:
+    """Return ``reduce_zero_label`` of a data set or its loader, None if it is not given."""
+    loaders = [step for step in _steps(dataset) if class_name(step) in MASK_LOADERS]
+    given = loaders[0].get('reduce_zero_label') if loaders else None
+    given = dataset.get('reduce_zero_label') if given is None else given
+    return None if given is None else bool(given)
+
+
 def _without_labels(config: Config) -> Iterator[Finding]:
     for loader, evaluator in (
         ('val_dataloader', 'val_evaluator'),
         ('test_dataloader', 'test_evaluator'),
     ):
-        judged = any(class_name(metric) == 'Accuracy' for _, metric in _metrics(config, evaluator))
+        judged = any(
+            class_name(metric) == 'Accuracy' for _, metric in metric_configs(config, evaluator)
+        )
         for part in leaf_dataset_configs(config, (loader,)) if judged else ():
             unlabelled = class_name(part.config) == 'UnlabelledImageFolder'
             if unlabelled or part.config.get('with_label') is False:

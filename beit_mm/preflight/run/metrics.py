@@ -5,7 +5,9 @@ from difflib import get_close_matches
 
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.optim import ReduceOnPlateauParamScheduler
 
+from beit_mm.checkpoints.store.resume_fit import schedulers_of
 from beit_mm.contracts import Finding
 
 # What the classes of MMPretrain and MMSegmentation return, where it depends on no data.
@@ -17,12 +19,15 @@ IOU = dict(
 
 
 def check_metrics(runner) -> Iterator[Finding]:
-    """Yield an error for each metric that ``save_best`` or another hook asks for in vain.
+    """Yield an error for each metric that ``save_best``, a hook or a schedule asks for in vain.
 
     It would fail at the first validation otherwise. Metrics of classes that are not known are
     judged by their prefix alone.
     """
     if runner.val_loop is None:
+        for place, name in _monitored(runner):
+            message = f'{name!r} is never measured, since nothing validates: it changes nothing'
+            yield Finding('warning', place, message)
         return
     metrics = runner.val_loop.evaluator.metrics
     for place, name in _wanted(runner):
@@ -46,6 +51,15 @@ def _wanted(runner) -> Iterator[tuple[str, str]]:
                     yield 'default_hooks.checkpoint.save_best', name
         elif isinstance(hook, EarlyStoppingHook):
             yield 'custom_hooks: EarlyStoppingHook.monitor', hook.monitor
+    yield from _monitored(runner)
+
+
+def _monitored(runner) -> Iterator[tuple[str, str]]:
+    """Yield places and metrics of the schedules that wait for one, such as ReduceOnPlateauLR."""
+    for number, scheduler in enumerate(schedulers_of(runner)):
+        if isinstance(scheduler, ReduceOnPlateauParamScheduler):
+            if scheduler.begin < runner.max_epochs:
+                yield f'param_scheduler.{number}.monitor', scheduler.monitor
 
 
 def names_of(metric) -> tuple[str, ...] | None:

@@ -99,6 +99,57 @@ def test_nothing__in_a_config_of_nothing():
         ),
         (
             ADE,
+            {
+                'model.decode_head.ignore_index': 0,
+                'train_dataloader.dataset.pipeline': [
+                    dict(type='LoadAnnotations', reduce_zero_label=True)
+                ],
+            },
+            'train_dataloader.dataset.reduce_zero_label',
+            'warning: 255, but .*: the pixels of value 0, which it makes 255',
+        ),
+        (
+            ADE,
+            {'model.decode_head.ignore_index': 0},
+            'val_evaluator.ignore_index',
+            'warning: 255, but model.decode_head.ignore_index=0: it judges',
+        ),
+        (ADE, {'test_evaluator.ignore_index': 0}, 'test_evaluator.ignore_index', 'warning: 0, but'),
+        (
+            ADE,
+            {'model.decode_head.loss_decode': dict(type='DiceLoss', ignore_index=0)},
+            'model.decode_head.loss_decode.ignore_index',
+            'warning: 0, but model.decode_head.ignore_index=255: the loss takes its own',
+        ),
+        (
+            ADE,
+            {'train_dataloader.dataset.pipeline': [dict(type='RandomRotate', seg_pad_val=0)]},
+            'train_dataloader.dataset.pipeline.0.seg_pad_val',
+            'warning: 0, but .*what is padded',
+        ),
+        (
+            ADE,
+            {'train_dataloader.dataset.pipeline': [dict(type='Pad', pad_val=dict(seg=0))]},
+            'train_dataloader.dataset.pipeline.0.pad_val.seg',
+            'warning: 0, but',
+        ),
+        (
+            ADE,
+            {'model.decode_head.ignore_index': 0},
+            'train_dataloader.dataset.pipeline.1.ignore_index',
+            'warning: 255, but',
+        ),
+        *(
+            (
+                CLASSIFY,
+                {'model.head.loss': dict(type=kind, num_classes=9)},
+                'model.head.loss.num_classes',
+                'error: 9, but model.head.num_classes=10; set them equal',
+            )
+            for kind in ('LabelSmoothLoss', 'mmpretrain.SeesawLoss')
+        ),
+        (
+            ADE,
             {'val_dataloader.dataset.reduce_zero_label': False,
              'train_dataloader.dataset.reduce_zero_label': True,
              'val_dataloader.dataset.pipeline.2.reduce_zero_label': False},

@@ -126,6 +126,19 @@ def test_save_best__of_no_metric(tmp_path, name):
         run(tmp_path, val={}, **hooks(save_best=name, rule='greater'))
 
 
+def test_schedule__that_waits_for_a_metric(tmp_path):
+    def scheduled(**given):
+        return dict(param_scheduler=[dict(type='ReduceOnPlateauLR', **given)])
+
+    words = r"param_scheduler.0.monitor 'loss' is no metric of val_evaluator, which gives seen/"
+    with pytest.raises(UserError, match=words):
+        run(tmp_path, val={}, **scheduled())
+    run(tmp_path, val={}, **scheduled(monitor='seen/count'))
+    run(tmp_path, val={}, **scheduled(begin=5))  # after the training
+    words = "param_scheduler.0.monitor: 'loss' is never measured, since nothing validates"
+    assert words in log_of(run(tmp_path, **scheduled()))
+
+
 @pytest.mark.parametrize(
     'changes, message',
     [
