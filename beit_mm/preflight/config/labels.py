@@ -17,6 +17,8 @@ from beit_mm.preflight.config.parts import preprocessor_in, preprocessor_key
 MASK_LOADERS = ('LoadAnnotations', 'LoadSegmentationMask')
 HEADS = ('head', 'decode_head', 'auxiliary_head')
 LOSSES = ('loss', 'loss_decode')
+WITH_NONE = ('SideAdapterCLIPHead',)  # it has a score more, for a mask of no class
+OF_EDGES = ('STDCHead',)  # its two classes are others than those of the masks
 COUNTING = ('LabelSmoothLoss', 'SeesawLoss')  # of MMPretrain: they compare num_classes and scores
 BACKGROUND = ('background', 'bg', '_background_', '__background__', 'void')
 # What makes the array that a model sees: loaders, and their arguments that change it.
@@ -87,9 +89,12 @@ def _weights(heads: Mapping) -> Iterator[Finding]:
         classes = _int(head.get('num_classes'))
         for place, loss in _losses(key, head) if classes else ():
             weight, own = loss.get('class_weight'), _int(loss.get('num_classes'))
-            if isinstance(weight, list | tuple) and len(weight) != classes:
-                message = f'has {len(weight)} values, but {key}.num_classes={classes}'
-                yield Finding('error', f'{place}.class_weight', f'{message}; one for each')
+            scores = classes + (class_name(head) in WITH_NONE)
+            if isinstance(weight, list | tuple) and len(weight) != scores:
+                message = (
+                    f'has {len(weight)} values, but {key}.num_classes={classes}; take {scores}'
+                )
+                yield Finding('error', f'{place}.class_weight', message)
             if own and own != classes and class_name(loss) in COUNTING:
                 message = f'{own}, but {key}.num_classes={classes}; set them equal'
                 yield Finding('error', f'{place}.num_classes', message)
@@ -119,6 +124,8 @@ def _one_class(heads: Mapping) -> Iterator[Finding]:
 def _auxiliary(heads: Mapping) -> Iterator[Finding]:
     main = heads.get('model.decode_head', {})
     for key, head in heads.items():
+        if class_name(head) in OF_EDGES:
+            continue
         for name, default in (('num_classes', None), ('ignore_index', 255)):
             own, wanted = head.get(name, default), main.get(name, default)
             if 'auxiliary' in key and main and own != wanted and wanted is not None:
@@ -143,7 +150,7 @@ def _soft_labels(config: Config, heads: Mapping) -> Iterator[Finding]:
 def _ignored(config: Config, heads: Mapping) -> Iterator[Finding]:
     """Compare the value that the loss ignores with what the data and the metrics take for it."""
     main = heads.get('model.decode_head')
-    if main is None:
+    if main is None or main.get('num_classes') is None:  # of depths, for example
         return
     ignored = main.get('ignore_index', 255)
     for key, value, what in _ignored_values(config, main):

@@ -200,6 +200,24 @@ def test_what_disagrees__is_told(name, options, key, message):
     assert key in told and re.match(message, told[key]), told
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        {
+            'model.decode_head.type': 'SideAdapterCLIPHead',  # a weight for a mask of no class
+            'model.decode_head.loss_decode.class_weight': [1.0] * 151,
+        },
+        {'model.auxiliary_head.type': 'STDCHead', 'model.auxiliary_head.num_classes': 2},  # edges
+        {'model.decode_head.num_classes': None, 'model.decode_head.ignore_index': 0},  # of depths
+    ],
+)
+def test_heads_that_count_otherwise__are_not(options):
+    options['model.auxiliary_head.ignore_index'] = options.get(
+        'model.decode_head.ignore_index', 255
+    )
+    assert not found(ADE, options)
+
+
 def test_one_class__of_its_own_probability_is_not():
     loss = dict(type='CrossEntropyLoss', use_sigmoid=True)
     options = {'model.decode_head.num_classes': 1, 'model.decode_head.loss_decode': loss}
