@@ -47,8 +47,11 @@ class ConfigFile:
 
     def base_values(self, name: str) -> list:
         """Return the values that the bases give a name."""
-        values = [dict(Config.fromfile(base)) for base in self.bases]
-        return [some[name] for some in values if name in some]
+        return [some[name] for some in self._values_of_bases if name in some]
+
+    @cached_property
+    def _values_of_bases(self) -> list[dict]:
+        return [dict(Config.fromfile(base)) for base in self.bases]
 
 
 def read_sources(config: Config) -> list[ConfigFile]:

@@ -3,16 +3,18 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import RUNNERS
+from mmengine.registry import RUNNERS, TRANSFORMS
 from mmengine.runner import Runner
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.config_walk import class_name
+from beit_mm.contracts.config_walk import class_name, leaf_dataset_configs
+from beit_mm.preflight.config.classes import KNOWN_PACKAGES, find_class, package_of
+from beit_mm.preflight.config.schedule import is_number
 from beit_mm.preflight.config.sources import ConfigFile, read_sources
 
 # Keys that MMEngine and the tools read beside the arguments of the runner.
@@ -69,8 +71,19 @@ def check_variables(config: Config) -> Iterator[Finding]:
     for key in sorted(set(config) - known):
         if not _is_imported(config[key]):
             yield from _check_variable(config, key, files, known)
-    if 'custom_hooks' in config:
-        yield from _lost_hooks(config, files)
+    scope = config.get('default_scope') or 'mmengine'
+    for key, find_lost in (
+        ('custom_hooks', _lost_hooks),
+        ('param_scheduler', _lost_start),
+        ('train_dataloader', partial(_lost_steps, scope=scope)),
+        ('val_dataloader', partial(_lost_steps, scope=scope)),
+    ):
+        now = config.get(key)
+        if now is not None and (lost := find_lost(now, _before(config, key, files))):
+            place = f'{key}.dataset.pipeline' if 'loader' in key else key
+            message = f"the list takes the place of the base's, which has {lost} as well: write "
+            message += 'these too, unless they are left out on purpose'
+            yield Finding('warning', place, message)
 
 
 def _is_imported(value) -> bool:
@@ -156,22 +169,56 @@ def _values(part, key: str = '') -> Iterator[tuple[str, Any]]:
         yield from _values(value, place)
 
 
-def _lost_hooks(config: Config, files: list[ConfigFile]) -> Iterator[Finding]:
-    """Find hooks that a base has in ``custom_hooks``, and the list that took its place has not."""
-    setter = _last_setter(config, 'custom_hooks', files)
+def _before(config: Config, key: str, files: list[ConfigFile]) -> list:
+    """Return the values of a key that the one in use was merged into, or has replaced."""
+    setter = _last_setter(config, key, files)
     if setter is not None:
-        before = setter.base_values('custom_hooks')
-    else:
-        before = [file.values.get('custom_hooks') for file in files[:1]]
-    now = {class_name(hook) for hook in _as_list(config['custom_hooks'])}
-    lost = {class_name(hook) for some in before for hook in _as_list(some)} - now - {''}
-    if lost:
-        yield Finding(
-            'warning',
-            'custom_hooks',
-            f"the list takes the place of the base's, which has {', '.join(sorted(lost))} as well: "
-            'write these too, unless they are left out on purpose',
-        )
+        return setter.base_values(key)
+    return [file.values.get(key) for file in files[:1]]
+
+
+def _lost_hooks(now, before: list) -> str:
+    names = {class_name(hook) for hook in _as_list(now)}
+    lost = {class_name(hook) for some in before for hook in _as_list(some)} - names - {''}
+    return ', '.join(sorted(lost))
+
+
+def _lost_start(now, before: list) -> str:
+    """Return the schedules of the base for a time in which the list has none, a warm-up."""
+    begins = [one.get('begin', 0) for one in _as_list(now) if isinstance(one, Mapping)]
+    if not begins or not all(map(is_number, begins)) or min(begins) == 0:
+        return ''
+    earlier = [one for some in before for one in _as_list(some) if isinstance(one, Mapping)]
+    names = [class_name(one) for one in earlier if one.get('begin', 0) == 0]
+    return f'{names[0]} before step {min(begins)}' if names else ''
+
+
+def _lost_steps(now, before: list, scope: str) -> str:
+    """Return what loads or packs a sample in the base's pipeline, and has no successor."""
+    part = _first_dataset(now)
+    steps = _steps(part)
+    classes = [find_class(TRANSFORMS, step['type'], scope) for step in steps]
+    if not steps or any(cls is None or package_of(cls) not in KNOWN_PACKAGES for cls in classes):
+        return ''
+    names = {class_name(step) for step in steps}
+    for base in map(_first_dataset, before):
+        own = {class_name(step) for step in _steps(base)}
+        for kind in ('Load', 'Pack') if class_name(base) == class_name(part) else ():
+            kept, had = ({name for name in some if name.startswith(kind)} for some in (names, own))
+            if len(kept) < len(had):
+                return ', '.join(sorted(had - kept))
+    return ''
+
+
+def _steps(dataset: Mapping) -> list[Mapping]:
+    """Return the transforms of a data set, and those inside of them."""
+    inner = (value for _, value in _values(dataset.get('pipeline')))
+    return [step for step in inner if isinstance(step, Mapping) and 'type' in step]
+
+
+def _first_dataset(loader) -> Mapping:
+    parts = leaf_dataset_configs(dict(a=loader), ('a',))
+    return next((part.config for part in parts), {})
 
 
 def _as_list(value) -> list:

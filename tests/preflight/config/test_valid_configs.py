@@ -162,6 +162,50 @@ def test_custom_hooks__that_a_childs_list_lost(child):
     assert 'EMAHook, SyncBuffersHook as well' in found(option, 'warning')['custom_hooks']
 
 
+WARM_UP = """param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, end=3, by_epoch=False),
+    dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=3, end=9, by_epoch=False)]
+"""
+LATE = "dict(type='CosineAnnealingLR', begin=3, end=9, by_epoch=False)"
+
+
+@pytest.mark.parametrize(
+    'text, told',
+    [
+        (f'param_scheduler = [{LATE}]', True),
+        (f"param_scheduler = [dict(type='LinearLR', end=3, by_epoch=False), {LATE}]", False),
+        ("param_scheduler = [dict(type='ConstantLR', end=9, by_epoch=False)]", False),
+        ('param_scheduler = [*_base_.param_scheduler[1:]]', True),
+        ('param_scheduler = None', False),
+    ],
+)
+def test_param_scheduler__without_the_warm_up_of_the_base(child, tmp_path, text, told):
+    schedule = tmp_path / 'schedule.py'
+    schedule.write_text(schedule.read_text() + WARM_UP)
+    message = found(child(text), 'warning').get('param_scheduler', '')
+    assert ('has LinearLR before step 3 as well' in message) == told
+
+
+LOAD, CROP = "dict(type='LoadImageFromFile')", "dict(type='RandomCrop', crop_size=(8, 8))"
+
+
+@pytest.mark.parametrize(
+    'text, lost',
+    [
+        (f'pipeline=[{CROP}]', 'LoadImageFromFile'),
+        (f"pipeline=[dict(type='RandomApply', transforms=[{LOAD}]), {CROP}]", ''),
+        (f"pipeline=[dict(type='beit_mm.LoadMultiBandImage'), {CROP}]", ''),
+        (f"type='CIFAR10', pipeline=[{CROP}]", ''),  # which has its images in memory
+        (f"pipeline=[dict(type='mine.ReadScene'), {CROP}]", ''),
+    ],
+)
+def test_pipeline__without_what_loads_in_the_base(child, text, lost):
+    for key in ('train_dataloader', 'val_dataloader'):
+        told = found(child(f'{key} = dict(dataset=dict({text}))'), 'warning')
+        message = told.get(f'{key}.dataset.pipeline', '')
+        assert f'has {lost} as well' in message if lost else not message, message
+
+
 PURE_PYTHON = """
 from pathlib import Path
 from mmengine.config import read_base
