@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from mmengine.logging import MMLogger
 
 from beit_mm.apis.reports import Report, find_runs, pictures, read_run
 from beit_mm.apis.reports.report import default_device
@@ -142,11 +143,13 @@ def main(arguments: list[str] | None = None) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what loading of models and data sets logs, and warnings of libraries, to itself."""
-    before = logging.root.manager.disable
+    logger, before = MMLogger.get_current_instance(), logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
+    logger.setLevel(logger.level)  # or it remembers what was shown
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
         logging.disable(before)
+        logger.setLevel(logger.level)
