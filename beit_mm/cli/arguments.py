@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from beit_mm.checkpoints.store import refuse_link
 from beit_mm.cli.config_options import ConfigOptions
+from beit_mm.contracts import UserError
 
 
 def config_parser(description: str) -> ArgumentParser:
@@ -46,6 +47,18 @@ def choose_work_dir(config: Config, args: Namespace) -> str:
     work_dir = str(args.work_dir or config.get('work_dir') or default)
     refuse_link(Path(work_dir) / Path(args.config).name)  # where MMEngine writes the config
     return work_dir
+
+
+def add_overwrite(parser: ArgumentParser) -> None:
+    parser.add_argument('--overwrite', action='store_true', help='replace what is there already')
+
+
+def refuse_existing(option: str, path: str | Path | None, overwrite: bool) -> None:
+    """Raise a UserError if ``option`` names a file, or a folder with pictures, that is there."""
+    if path is None or overwrite or not os.path.lexists(path):
+        return
+    if not os.path.isdir(path) or any(Path(path).glob('*.png')):
+        raise UserError(f'{path} exists already; name another {option}, or say --overwrite')
 
 
 def positive_int(text: str) -> int:

@@ -13,7 +13,12 @@ from torch import Tensor
 
 from beit_mm.apis.results.picture_names import write_png
 from beit_mm.apis.results.segmentations import distinct_colors
-from beit_mm.cli.arguments import config_parser, positive_int
+from beit_mm.cli.arguments import (
+    add_overwrite,
+    config_parser,
+    positive_int,
+    refuse_existing,
+)
 from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts import UserError
 from beit_mm.contracts.config_walk import find_transform, leaf_dataset_configs
@@ -121,12 +126,15 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--part', choices=['train', 'val', 'test'], default='train')
     parser.add_argument('--number', type=positive_int, default=8, help='samples')
     parser.add_argument('--seed', type=int, default=0, help='of crops, flips and masks')
-    parser.add_argument('--out', type=Path, default=Path('dataset.png'))
+    parser.add_argument('--out', type=Path, help='the picture (default: dataset.png)')
+    add_overwrite(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
+    refuse_existing('--out', args.out, args.overwrite)
+    out = args.out or Path('dataset.png')
     config = load_config(args.config, args.cfg_options)
-    write_png(args.out, Browser(config, args.part).sheet(args.number, args.seed), overwrite=True)
-    print(args.out)
+    write_png(out, Browser(config, args.part).sheet(args.number, args.seed), overwrite=True)
+    print(out)

@@ -14,7 +14,12 @@ from pathlib import Path
 import cv2
 from mmengine.config import Config
 
-from beit_mm.cli.arguments import config_parser, positive_int
+from beit_mm.cli.arguments import (
+    add_overwrite,
+    config_parser,
+    positive_int,
+    refuse_existing,
+)
 from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts import Finding, UserError
 from beit_mm.contracts.finding import LEVELS
@@ -114,11 +119,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='0: no other process')
     parser.add_argument('--show', type=int, default=20, help='lines for each kind of finding')
     parser.add_argument('--out', type=Path, help='write all findings to this JSON file')
+    add_overwrite(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
+    refuse_existing('--out', args.out, args.overwrite)
     config = load_config(args.config, args.cfg_options)
     names = ('train', 'val', 'test') if args.split == 'all' else (args.split,)
     found, sizes = check_config_data(config, names, args.max_images, args.workers)

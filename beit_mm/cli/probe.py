@@ -17,7 +17,7 @@ from beit_mm.apis.other_encoder import KINDS, load_other
 from beit_mm.apis.reports.report import default_device
 from beit_mm.apis.verbs.verb import ENCODERS, backbone_of
 from beit_mm.checkpoints.store import write_atomically
-from beit_mm.cli.arguments import positive_int
+from beit_mm.cli.arguments import add_overwrite, positive_int, refuse_existing
 from beit_mm.contracts import UserError
 from beit_mm.datasets.labelled_image_folder import LabelledImageFolder
 from beit_mm.datasets.spread import spread_over_classes
@@ -98,12 +98,14 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--shots', type=positive_int, nargs='*', default=[5])
     parser.add_argument('--splits', type=positive_int, default=5, help='draws of the halves')
     parser.add_argument('--out', type=Path, help='a CSV file')
+    add_overwrite(parser)
     parser.add_argument('--device', default=default_device())
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
+    refuse_existing('--out', args.out, args.overwrite)
     files, labels = read_labelled(args)
     rows: list[Row] = []
     for name in args.models:

@@ -12,6 +12,7 @@ from mmengine.logging import MMLogger
 
 from beit_mm.apis.reports import Report, find_runs, pictures, read_run
 from beit_mm.apis.reports.report import default_device
+from beit_mm.cli.arguments import add_overwrite, refuse_existing
 from beit_mm.contracts import MissingFileError, UserError
 from beit_mm.visualization import grid_figure, to_svg
 
@@ -115,6 +116,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--device', default=default_device())
     parser.add_argument('--table', action='store_true', help='only print the table of chains')
     parser.add_argument('--figure', type=Path, help='write predictions and masks to this SVG too')
+    add_overwrite(parser)
     return parser.parse_args(arguments)
 
 
@@ -123,6 +125,8 @@ def main(arguments: list[str] | None = None) -> None:
     if args.table:
         print(f'\n{as_text(make_table(args.runs))}\n')
         return
+    for option in ('out', 'figure'):  # report.html is this command's own
+        refuse_existing(f'--{option}', vars(args)[option], args.overwrite)
     is_one = len(args.runs) == 1
     page = args.out or (args.runs[0] if is_one else Path()) / 'report.html'
     title = args.runs[0].resolve().name if is_one else 'Trainings side by side'

@@ -13,7 +13,13 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from beit_mm.checkpoints import weights_of
-from beit_mm.cli.arguments import choose_work_dir, config_parser, parse_with_launcher
+from beit_mm.cli.arguments import (
+    add_overwrite,
+    choose_work_dir,
+    config_parser,
+    parse_with_launcher,
+    refuse_existing,
+)
 from beit_mm.cli.config_loading import load_config
 from beit_mm.cli.start_distributed import start_distributed
 from beit_mm.cli.test_outputs import plan_outputs, table_of, write_metrics, write_predictions
@@ -51,6 +57,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help='what all files get; predictions in .json and .csv are a line for each image',
     )
     parser.add_argument('--show-dir', help='draw each prediction into this folder')
+    add_overwrite(parser)
     parser.add_argument(
         '--tta',
         action='store_true',
@@ -169,7 +176,8 @@ def evaluate(runner: Runner, outputs: dict[Path, str]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
-    outputs = plan_outputs(args.out, args.out_item)
+    outputs = plan_outputs(args.out, args.out_item, args.overwrite)
+    refuse_existing('--show-dir', args.show_dir, args.overwrite)
     config = merge_args(load_config(args.config, args.cfg_options), args)
     start_distributed(config, args.launcher)
     load = CheckpointLoader.load_checkpoint

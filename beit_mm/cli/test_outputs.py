@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from beit_mm.checkpoints.store import write_atomically
+from beit_mm.cli.arguments import refuse_existing
 from beit_mm.contracts import UserError
 from beit_mm.evaluation.per_class_results import predicted_labels
 
@@ -20,13 +21,14 @@ SUFFIXES = ('.json', '.csv', '.pkl', '.pickle')
 PICKLES = ('.pkl', '.pickle')
 
 
-def plan_outputs(paths: Sequence[Path], item: str | None) -> dict[Path, str]:
+def plan_outputs(paths: Sequence[Path], item: str | None, overwrite: bool) -> dict[Path, str]:
     """Return which file gets the ``metrics`` and which the predictions (``pred``).
 
     Raises:
-        UserError: The suffix of a file names no format.
+        UserError: The suffix of a file names no format, or the file exists.
     """
     for path in paths:
+        refuse_existing('--out', path, overwrite)
         if path.suffix not in SUFFIXES:
             raise UserError(f'--out {path}: expected a file that ends in {", ".join(SUFFIXES)}')
     if item and not paths:

@@ -177,7 +177,7 @@ def leave_early(number: int, frame) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
-    outputs = plan_outputs(args.test_out, None)
+    outputs = plan_outputs(args.test_out, None, overwrite=True)  # the same command may go on
     for number in STOP_SIGNALS:  # GracefulStopHook answers them while there is something to save
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, leave_early)

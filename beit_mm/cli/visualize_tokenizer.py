@@ -14,7 +14,13 @@ from mmengine.visualization import TensorboardVisBackend
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from beit_mm.cli.arguments import config_parser, positive_float, positive_int
+from beit_mm.cli.arguments import (
+    add_overwrite,
+    config_parser,
+    positive_float,
+    positive_int,
+    refuse_existing,
+)
 from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts import Tokenizer, UserError
 from beit_mm.datasets.spread import spread
@@ -121,6 +127,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = config_parser('Pictures of the codes of a tokenizer')
     parser.add_argument('checkpoint')
     parser.add_argument('--out', type=Path, required=True, help='folder of the pictures')
+    add_overwrite(parser)
     parser.add_argument('--images', type=positive_int, default=256)
     parser.add_argument(
         '--codes', type=positive_int, default=16, help='in the atlas and the traversal'
@@ -142,6 +149,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
+    refuse_existing('--out', args.out, args.overwrite)
     config = load_config(args.config, args.cfg_options)
     init_default_scope(config.get('default_scope', 'beit_mm'))
     model, tokenizer = build(config, args.checkpoint)

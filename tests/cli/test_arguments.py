@@ -1,4 +1,6 @@
+import importlib
 import os
+import re
 from argparse import ArgumentTypeError, Namespace
 
 import pytest
@@ -51,3 +53,34 @@ def test_work_dir__whose_copy_of_the_config_leads_elsewhere(tmp_path):
     args = Namespace(config='a/b.py', work_dir=str(tmp_path / 'run'))
     with pytest.raises(UserError, match='b.py is a link'):
         choose_work_dir(Config(), args)
+
+
+OUTPUTS = [
+    ('test', 'a.py b.pth --out {}', 'metrics.json'),
+    ('test', 'a.py b.pth --show-dir {}', 'pictures'),
+    ('probe', 'b.pth --images gone --out {}', 'probe.csv'),
+    ('check_dataset', 'a.py --out {}', 'report.json'),
+    ('browse_dataset', 'a.py --out {}', 'sheet.png'),
+    ('report', 'gone --out {}', 'page.html'),
+    ('report', 'gone --figure {}', 'figure.svg'),
+    ('visualize_tokenizer', 'a.py b.pth --out {}', 'pictures'),
+]
+
+
+@pytest.mark.parametrize('verb, words, name', OUTPUTS)
+def test_outputs__are_not_overwritten_without_a_word(tmp_path, monkeypatch, verb, words, name):
+    """It is said before anything is read: there is neither config nor checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / name
+    own = out / 'mine.png' if name == 'pictures' else out
+    own.parent.mkdir(exist_ok=True)
+    own.write_text('precious')
+    main = importlib.import_module(f'beit_mm.cli.{verb}').main
+    arguments = words.format(out).split()
+    said = f'{out} exists already; name another {arguments[-2]}, or say --overwrite'
+    with pytest.raises(UserError, match=re.escape(said)):
+        main(arguments)
+    assert own.read_text() == 'precious'
+    with pytest.raises(UserError) as other:
+        main([*arguments, '--overwrite'])
+    assert 'exists already' not in str(other.value)

@@ -79,7 +79,7 @@ def test_report__page_figure_words_and_table(tmp_path, capsys):
     report.main([str(chain / 'tokenizer'), str(chain / 'pretrain'), '--out', str(out)])
     assert 'Trainings side by side' in out.read_text()
     with pytest.raises(UserError, match='needs a pre-training and two segmentations'):
-        report.main([str(chain / 'tokenizer'), '--figure', str(figure)])
+        report.main([str(chain / 'tokenizer'), '--figure', str(tmp_path / 'other.svg')])
 
 
 def test_table_alone__writes_no_page(runs, capsys):

@@ -48,7 +48,7 @@ def run(tree, tmp_path, monkeypatch, weights):
     def evaluate(name, *arguments, outs=('a.json', 'a.csv', 'a.pkl')):
         outs = [tmp_path / 'out' / out for out in outs]
         checkpoint = weights / f'{Path(name).parts[0]}.pth'
-        command = [CONFIGS / name, checkpoint, '--work-dir', tmp_path, *arguments]
+        command = [CONFIGS / name, checkpoint, '--work-dir', tmp_path, '--overwrite', *arguments]
         for out in outs:
             command += ['--out', out]
         main([str(part) for part in command])
