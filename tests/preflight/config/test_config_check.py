@@ -228,7 +228,7 @@ def test_preprocessor__without_a_type_is_that_of_the_scope():
 
 
 def test_mean_and_std__of_images_that_are_in_0_to_1():
-    bands = [dict(type='LoadMultiBandImage')]
+    bands = [dict(type='LoadMultiBandImage'), dict(type='PackMIMInputs')]
     options = dict(data_preprocessor__mean=[0.4], data_preprocessor__std=[0.2])
     for name in ('train', 'val', 'test'):  # all load alike
         options[f'{name}_dataloader__dataset__pipeline'] = bands
