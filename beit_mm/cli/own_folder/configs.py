@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from beit_mm.cli.config_loading import load_config
+from beit_mm.cli.image_size import set_sizes
 from beit_mm.cli.own_folder.config_file import write_config
 from beit_mm.cli.own_folder.plan import Plan
 from beit_mm.cli.own_folder.survey import EXTENSIONS, Survey
@@ -78,6 +79,7 @@ class ChainConfigs:
         """Return the config of a stage, such as 'pretrain' or 'cls_scratch'."""
         kind, _, start = stage.partition('_')
         config = self.base(stage)
+        set_sizes(config, self.plan.token_size if kind == 'tokenizer' else self.plan.size)
         config.work_dir = str(self.folder / stage)
         config.randomness.seed = self.seed
         for name in LOADERS:
@@ -116,7 +118,7 @@ class ChainConfigs:
             dataset['extensions'] = EXTENSIONS
         loader['batch_size'] = max(min(loader['batch_size'], self.plan.batch, count // 2), 1)
         loader['num_workers'] = min(loader.get('num_workers', 0), os.cpu_count() or 1)
-        dataset['pipeline'] = self._fit(dataset['pipeline'], kind)
+        dataset['pipeline'] = self._fit(dataset['pipeline'])
         root = Path(dataset['data_root'])
         if broken := self.broken_in(root):
             dataset['exclude'] = broken
@@ -129,34 +131,22 @@ class ChainConfigs:
         found = [path for path in self.broken if path.is_relative_to(root)]
         return [path.relative_to(root).as_posix() for path in found]
 
-    def _fit(self, pipeline: list[Mapping], kind: str) -> list[dict]:
-        """Return the transforms for the sizes of the plan and the loader of the images."""
-        size = self.plan.token_size if kind == 'tokenizer' else self.plan.size
+    def _fit(self, pipeline: list[Mapping]) -> list[dict]:
+        """Return the transforms for the loader of the images and the tokenizer of the plan."""
         steps = []
         for step in map(dict, pipeline):
             name = step['type'].split('.')[-1]
             if name == 'LoadImageFromFile' and self.loader:
                 step = dict(self.loader)
             elif name == 'TwoViewResizedCrop':
-                step['size'] = size
                 if 'token_size' in step:
                     step['token_size'] = self.plan.token_size
                 if self.loader:  # other filters pass the largest value at edges
                     views = ['interpolation', *['token_interpolation'] * ('token_size' in step)]
                     step.update(dict.fromkeys(views, 'bilinear'))
-            elif name == 'BlockwiseMask' and step['grid'] != self.plan.grid:
-                step.update(self.plan.masks)
             elif name == 'ResizeEdge' and self.loader:  # Pillow has no images of many bands
-                step = dict(type='beit_mm.TwoViewResizedCrop', size=size)
+                step = dict(type='beit_mm.TwoViewResizedCrop', size=self.plan.size)
                 step.update(scale=(1.0, 1.0), ratio=(1.0, 1.0))
-            elif name == 'ResizeEdge':
-                step['scale'] = size
-            elif name == 'CenterCrop':
-                step['crop_size'] = size
-            elif name in ('RandomResize', 'Resize'):
-                step['scale'] = (step['scale'][0], size)
-            elif name == 'RandomCrop':
-                step['crop_size'] = (size, size)
             elif name == 'PackSegInputs' and self.loader:  # mmseg's preprocessor has 1 or 3 means
                 steps.append(dict(type='Normalize', **self._moments(), to_rgb=False))
             steps.append(step)
@@ -206,19 +196,13 @@ class ChainConfigs:
         preprocessor = config.data_preprocessor if kind == 'cls' else model.data_preprocessor
         if kind == 'cls':
             preprocessor.num_classes = len(labels.classes)
-        else:
-            preprocessor['size'] = (self.plan.size, self.plan.size)
-            stride = max(self.plan.size * 2 // 3, 1)
-            model.test_cfg.update(
-                crop_size=(self.plan.size, self.plan.size), stride=(stride, stride)
-            )
         if self.loader and kind == 'cls':
             preprocessor.update(self._moments(), to_rgb=False)
         elif self.loader:
             preprocessor.update(mean=None, std=None, bgr_to_rgb=False)
 
     def _encoder(self, backbone: Mapping) -> None:
-        backbone.update(self.plan.backbone, img_size=self.plan.size)
+        backbone.update(self.plan.backbone)
         if self.channels != 3:
             backbone['in_channels'] = self.channels
 

@@ -9,7 +9,6 @@ from beit_mm.contracts import UserError
 
 TOKENS_PER_CODE = 300  # docs/tokenizer_comparison.md, How large a vocabulary
 VOCABULARIES = (64, 8192)
-MASKED, LEAST_BLOCK = 0.4, 16 / 196  # of the patches: BEiT, sections 2.3 and 3.1
 
 
 @dataclass
@@ -48,16 +47,6 @@ class Plan:
     @property
     def token_size(self) -> int:
         return self.grid * (self.tokenizer.stride if self.tokenizer else 8)  # as shipped
-
-    @property
-    def masks(self) -> dict:
-        """Return the arguments of BlockwiseMask."""
-        patches = self.grid**2
-        return dict(
-            grid=self.grid,
-            num_masked=max(round(MASKED * patches), 1),
-            min_block=max(round(LEAST_BLOCK * patches), 1),
-        )
 
     def table(self) -> list[tuple[str, str]]:
         origin = f' from {self.init}' if self.init else ''

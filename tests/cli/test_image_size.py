@@ -1,0 +1,105 @@
+"""set_sizes: one key for another image or patch size."""
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from shipped_configs import CONFIGS
+
+from beit_mm.cli.config_loading import load_config
+from beit_mm.contracts import UserError
+from beit_mm.contracts.config_walk import leaf_dataset_configs
+from beit_mm.preflight.config import check_config
+
+PRETRAIN = CONFIGS / 'pretrain/beit_beit-micro-p8_folder-64.py'
+LEAVES = [
+    'pretrain/beit_beit-micro-p8_folder-64.py',
+    'pretrain/beit_beit-small-p16_folder-val.py',
+    'pretrain/beitv2_beit-base-p16_8xb256-amp-coslr-300e_in1k.py',
+    'classification/beit-micro-p8_beit_ft_folder-64.py',
+    'classification/beit-base-p16_beit-800e_8xb128-amp-coslr-100e_in1k.py',
+    'segmentation/beit-micro-p8_beit_setr-naive_folder-64.py',
+    'segmentation/beit-base-p16_beit-800e_upernet_8xb2-amp-160k_ade20k-512x512.py',
+    'tokenizer/dvae_light-v256_folder-64.py',
+    'tokenizer/vqkd_beit-v256_digit-scenes.py',
+]
+
+
+def sizes(**values):
+    return {f'set_sizes.{name}': value for name, value in values.items()}
+
+
+def errors_of(config):
+    return [str(finding) for finding in check_config(config) if finding.level == 'error']
+
+
+@pytest.mark.parametrize('leaf', LEAVES)
+@pytest.mark.parametrize('change', [dict(image=96), dict(patch=4), dict(image=120, patch=12)])
+def test_sizes__of_a_shipped_config_fit_each_other(leaf, change):
+    if 'patch' in change and leaf.startswith('tokenizer'):
+        with pytest.raises(UserError, match=r'set_sizes.patch=\d+: model.backbone has no patch'):
+            load_config(CONFIGS / leaf, sizes(**change))
+        return
+    before = errors_of(load_config(CONFIGS / leaf))
+    config = load_config(CONFIGS / leaf, sizes(**change))
+    assert 'set_sizes' not in config and errors_of(config) == before
+
+
+@pytest.mark.parametrize('image, patch', [(64, 8), (32, 8), (96, 16), (128, 4)])
+def test_sizes__views_and_masks_have_one_grid(image, patch):
+    config = load_config(PRETRAIN, sizes(image=image, patch=patch))
+    assert (config.model.backbone.img_size, config.model.backbone.patch_size) == (image, patch)
+    for leaf in leaf_dataset_configs(config):
+        with DefaultScope.overwrite_default_scope('beit_mm'):
+            pipeline = Compose(leaf.config.pipeline[1:])  # after the loading
+        sample = pipeline(dict(img=np.zeros((200, 180, 3), np.uint8)))
+        grid = image // patch
+        assert sample['inputs'].shape[1:] == (image, image)
+        assert sample['mask'].shape == (grid, grid)
+        assert sample['token_inputs'].shape[1:] == (grid * 8, grid * 8)  # the stride
+        assert abs(sample['mask'].float().mean() - 0.39) < 0.1
+
+
+def test_sizes__of_windows_follow():
+    leaf = CONFIGS / 'segmentation/beit-micro-p8_beit_setr-naive_folder-64.py'
+    config = load_config(leaf, sizes(image=96))
+    assert tuple(config.model.test_cfg.crop_size) == (96, 96)
+    assert tuple(config.model.test_cfg.stride) == (63, 63)
+    assert tuple(config.model.data_preprocessor.size) == (96, 96)
+    crop = config.train_dataloader.dataset.pipeline[4]
+    assert tuple(crop.crop_size) == (96, 96)
+
+
+def test_sizes__as_they_are_change_nothing():
+    same = load_config(PRETRAIN, sizes(image=64, patch=8)).to_dict()
+    assert same == load_config(PRETRAIN).to_dict()
+
+
+def test_sizes__can_stand_in_a_file(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(f'_base_ = {str(PRETRAIN)!r}\nset_sizes = dict(image=96)\n')
+    assert load_config(path).to_dict() == load_config(PRETRAIN, sizes(image=96)).to_dict()
+
+
+@pytest.mark.parametrize(
+    'values, message',
+    [
+        (dict(image=60), 'patches of 8 pixels do not divide images of 60; take image=56 or'),
+        (dict(image=0), 'set_sizes.image=0: expected a number of pixels'),
+        (dict(patch='8'), "set_sizes.patch='8': expected a number of pixels"),
+        (dict(size=32), r"set_sizes has \['size'\]; expected image and patch"),
+    ],
+)
+def test_sizes__that_are_wrong(values, message):
+    with pytest.raises(UserError, match=message):
+        load_config(PRETRAIN, sizes(**values))
+
+
+def test_sizes__of_images_that_are_not_square(tmp_path):
+    config = Config.fromfile(PRETRAIN)
+    config.model.backbone.img_size = (64, 48)
+    config.set_sizes = dict(image=32)
+    config.dump(tmp_path / 'wide.py')
+    with pytest.raises(UserError, match=r'have no one size \(\(64, 48\)\)'):
+        load_config(tmp_path / 'wide.py')
