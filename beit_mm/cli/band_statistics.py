@@ -97,8 +97,7 @@ def recommend(found: dict) -> list[str]:
         if is_frequent and abs(others - value).min() > np.ptp(others) > 0:
             lines.append(
                 f'# {100 * share:.2g} % of the values are {value:.9g}, far from all others: if it '
-                f'means no data, call this again with --nodata {value:.9g}, and take '
-                f'LoadMultiBandImage(nodata={value:.9g})'
+                f'means no data, take --nodata and LoadMultiBandImage(nodata={value:.9g})'
             )
     return lines
 

@@ -29,10 +29,10 @@ from beit_mm.preflight.files import (
     check_duplicates,
     check_folders,
     check_labels,
-    check_mixed,
     check_sample,
     read_splits,
 )
+from beit_mm.preflight.files.split_checks import check_mixed
 from beit_mm.progress import Progress
 
 
@@ -71,9 +71,9 @@ def check_config_data(
                 results[known] = list(check_files(split, samples, workers))
                 found += [finding for findings, _ in results[known] for finding in findings]
             pairs = zip(samples, results[known], strict=True)
-            contents = {sample.image: content for sample, (_, content) in pairs if content}
-            files += [(name, path, content.digest) for path, content in contents.items()]
-            found += check_mixed({path: content.values for path, content in contents.items()})
+            holds = {sample.image: content for sample, (_, content) in pairs if content}
+            files += [(name, path, digest) for path, (digest, _) in holds.items()]
+            found += check_mixed({path: values for path, (_, values) in holds.items()})
     found = [*dict.fromkeys([*found, *check_duplicates(files)])]
     return sorted(found, key=lambda f: (LEVELS.index(f.level), f.kind, f.place)), sizes
 

@@ -1,5 +1,6 @@
 """Reading DICOM files by pydicom, which is an extra."""
 
+import math
 import zlib
 from io import BytesIO
 
@@ -33,8 +34,7 @@ def read_dicom(path: str, content: bytes) -> np.ndarray:
         raise MissingPackageError(f'{path} is DICOM; pip install pydicom') from error
     try:
         _check_deflated(content)
-        data = pydicom.dcmread(BytesIO(content))
-        return _read_values(data)
+        return _read_values(pydicom.dcmread(BytesIO(content)))
     except ImageTooLargeError as error:
         raise ImageTooLargeError(f'{path} {error}') from error
     except Exception as error:  # whatever a broken file makes of the parser
@@ -58,14 +58,11 @@ def _read_values(data) -> np.ndarray:
 
     shape = int(data.get('NumberOfFrames') or 1), data.Rows, data.Columns, data.SamplesPerPixel
     kind = data.get('PhotometricInterpretation')
-    size = int(np.prod(shape, dtype=object)) * -(-data.BitsAllocated // 8)
-    refuse_larger(size * (3 if kind == 'PALETTE COLOR' else 1))
+    channels = 3 if kind == 'PALETTE COLOR' else 1
+    refuse_larger(math.prod(shape) * channels * -(-data.BitsAllocated // 8))
     _check_frames(data, shape[0])
     frames = _hide_padding(data, data.pixel_array.reshape(shape))
-    slope, intercept = (
-        float(data.get(name, value))
-        for name, value in (('RescaleSlope', 1), ('RescaleIntercept', 0))
-    )
+    slope, intercept = float(data.get('RescaleSlope', 1)), float(data.get('RescaleIntercept', 0))
     if kind == 'PALETTE COLOR':
         frames = apply_color_lut(frames[..., 0], data)
         frames = (frames >> 8).astype(np.uint8) if frames.itemsize > 1 else frames

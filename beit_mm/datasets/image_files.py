@@ -33,9 +33,8 @@ OTHER_HEADERS = (
 )
 # How the files begin that OpenCV may decode.
 DECODED = re.compile(
-    rb'BM|GIF8|\xff\xd8\xff|\xffO\xffQ|.{4}jP|.{4}ftyp|\x89PNG|P[1-7fF]\s|#\?R|\x59\xa6\x6a\x95|'
-    rb'II[*+]|MM\0[*+]|RIFF|\x76\x2f\x31\x01',
-    re.DOTALL,
+    rb'(?s)BM|GIF8|\xff\xd8\xff|\xffO\xffQ|.{4}jP|.{4}ftyp|\x89PNG|P[1-7fF]\s|#\?R|\x59\xa6\x6a\x95|'
+    rb'II[*+]|MM\0[*+]|RIFF|\x76\x2f\x31\x01'
 )
 # JPEG 2000: width, height, left, top, and the number of components of a codestream
 SIZ = re.compile(rb'\xff\x4f\xff\x51.{4}(.{4})(.{4})(.{4})(.{4}).{16}(.{2})', re.DOTALL)
@@ -200,7 +199,8 @@ def check_pixels(content: bytes, source: bytes | str | Path | None = None) -> No
         if size is None and DECODED.match(content):
             advice = advise_package(content) or 'repair or remove it'
             raise UnknownSizeError(
-                f'does not say how many pixels it has, so that it is not decoded; {advice}'
+                f'does not say how many pixels it has, so that it is not decoded; {advice} '
+                '(tools/check_dataset.py finds all such)'
             ) from None
         refuse_larger(size or 0)
 
@@ -244,8 +244,7 @@ def _find_bytes(start: bytes) -> int | None:
     if start.startswith(JPEG):
         return _find_jpeg_bytes(start)
     if start.startswith(b'BM') and len(start) >= 26:
-        width, height = struct.unpack('<ii', start[18:26])
-        return 4 * abs(width * height)
+        return 4 * abs(math.prod(struct.unpack('<ii', start[18:26])))
     found = (header.match(start) for header in OTHER_HEADERS)
     return next((16 * int(match[1]) * int(match[2]) for match in found if match), None)
 

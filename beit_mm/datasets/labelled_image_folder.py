@@ -68,21 +68,18 @@ class LabelledImageFolder(UnlabelledImageFolder):
                 + (explain_labels(numbers, len(classes)) if numbers else '')
             )
         if numbers and '0' not in labels.values() and '0' in ids:
-            self._warn_of_first(min(numbers), len(classes))
+            first = min(numbers)
+            print_log(
+                f'{root / self.labels} has labels from {first} on, and class 0 has no image; if '
+                f"{first} is the first class, name them: classes=['{first}', ...]",
+                logger='current',
+                level=logging.WARNING,
+            )
         return self.take_part(
             [
                 dict(img_path=os.path.join(self.data_root, name), gt_label=ids[label])
                 for name, label in labels.items()
             ]
-        )
-
-    def _warn_of_first(self, first: int, number: int) -> None:
-        print_log(
-            f'{Path(self.data_root) / self.labels} has labels from {first} on, and class 0 has no '
-            f'image. If {first} is the first class, name them: classes={[str(first), "..."]}; '
-            f'num_classes would be {number - first}, not {number}',
-            logger='current',
-            level=logging.WARNING,
         )
 
     def _with_endings(self, labels: dict[str, str]) -> dict[str, str]:

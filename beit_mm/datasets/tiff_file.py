@@ -3,6 +3,7 @@
 import lzma
 import math
 import zlib
+from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
@@ -16,11 +17,11 @@ from beit_mm.datasets.image_files import (
     page_bytes,
     refuse_larger,
 )
-from beit_mm.datasets.nodata import hide_nodata, parse_nodata
 
 REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: a thumbnail or overview, a transparency mask
 MINISWHITE, PALETTE = 0, 3  # photometric interpretations
-GDAL_NODATA = 42113  # tag
+GDAL_NODATA = 42113  # tag, which has floating-point values as decimals
+TOLERANCE = 1e-5
 PAGE_AXES = 'QZYXS'  # of tifffile's arrays of one page that are not squeezed
 # How many times larger these decoders may make their input, and one that can be stopped.
 # Without imagecodecs, tifffile unpacks strips without regard to their size.
@@ -50,8 +51,9 @@ def read_tiff(path: str, content: bytes, nodata: float | None = None) -> np.ndar
             page = next(filter(_is_main, file.pages), file.pages[0])
             colors = np.asarray(page.colormap) if page.photometric == PALETTE else None
             inverted, bits = page.photometric == MINISWHITE, page.bitspersample
-            if nodata is None:
-                nodata = parse_nodata(page.tags.valueof(GDAL_NODATA))
+            with suppress(ValueError):  # there is no tag, or no number in it
+                tag = str(page.tags.valueof(GDAL_NODATA)).strip('\0 ')
+                nodata = float(tag) if nodata is None else nodata
             images = _read_images(file, content)
     except ImageTooLargeError as error:
         raise ImageTooLargeError(f'{path} {error}') from error
@@ -141,3 +143,14 @@ def _apply_palette(path: str, img: np.ndarray, colors: np.ndarray) -> np.ndarray
     if colors.max(initial=0) > 255:  # 16 bits, as the TIFF specification has it
         colors = colors >> 8
     return np.take(colors.astype(np.uint8).T, img[..., 0], axis=0)
+
+
+def hide_nodata(img: np.ndarray, nodata: float | None) -> np.ndarray:
+    """Return ``img``, as a masked array if some values are ``nodata`` or, beside it, NaN."""
+    if nodata is None or img.dtype.kind not in 'iuf':
+        return img
+    around = TOLERANCE * abs(nodata) if img.dtype.kind == 'f' else 0
+    missing = (img >= np.float64(nodata - around)) & (img <= np.float64(nodata + around))
+    if img.dtype.kind == 'f':
+        missing |= np.isnan(img)
+    return np.ma.array(img, mask=missing) if missing.any() else img

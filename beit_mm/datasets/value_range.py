@@ -1,5 +1,4 @@
 import logging
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -9,37 +8,27 @@ from beit_mm.datasets.transforms.transform import Transform
 
 
 class WatchRange(Transform):
-    """Warn once of an image whose values are far outside of what the model expects.
+    """Warn once, in all workers of a process, of an image with values outside of ``limits``.
 
-    Changes nothing. All workers of a process share the once. uint8 is not looked at.
-
-    Args:
-        limits: For keys of the results, such as ``img``, the lowest and highest value.
+    These are for keys of the results, such as ``img``. Changes nothing; uint8 is not looked at.
     """
 
-    def __init__(self, limits: Mapping[str, tuple[float, float]]):
-        self.limits = dict(limits)
+    def __init__(self, limits: dict[str, tuple[float, float]]):
+        self.limits = limits
         self.told = torch.zeros(1, dtype=torch.bool).share_memory_()
 
     def transform(self, results: dict) -> dict:
         for key, (least, most) in self.limits.items():
             img = results.get(key)
-            if (
-                not isinstance(img, np.ndarray)
-                or img.dtype == np.uint8
-                or self.told
-                or not img.size
-            ):
+            if self.told or not isinstance(img, np.ndarray) or img.dtype == np.uint8:
                 continue
-            low, high = img.min(), img.max()
-            if not (least <= low and high <= most):  # NaN is neither
+            if not least <= (low := img.min()) <= img.max() <= most:
                 self.told[0] = True
                 print_log(
-                    f'image {results.get("img_path")!r} has values from {low:g} to {high:g} ({key})'
-                    f', far outside of [{least:g}, {most:g}], which data_preprocessor brings '
-                    'to a multiple of what the model expects. If they mean no data, name them '
-                    '(LoadMultiBandImage(nodata=...)); clip outliers (window=...); or correct '
-                    'mean, std and token_scale. Told once',
+                    f'image {results.get("img_path")!r} ({key}) has values from {low:g} to '
+                    f'{img.max():g}, far outside of [{least:g}, {most:g}]. Name what means no data '
+                    '(LoadMultiBandImage(nodata=...)), clip outliers (window=...), or correct '
+                    'mean, std and token_scale of data_preprocessor. Told once',
                     logger='current',
                     level=logging.WARNING,
                 )

@@ -15,8 +15,7 @@ from beit_mm.datasets.image_files import (
     check_pixels,
     open_image,
 )
-from beit_mm.datasets.nodata import hide_nodata
-from beit_mm.datasets.tiff_file import read_tiff
+from beit_mm.datasets.tiff_file import hide_nodata, read_tiff
 from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
 
@@ -30,11 +29,10 @@ GRAY_ALPHA = 4  # color type, the 26th byte of a PNG file (PNG specification, 11
 class LoadMultiBandImage(FileReader, Transform):
     """Load an image with all its bands and its own bit depth.
 
-    Reads img_path; writes img (H, W, C), img_shape and ori_shape, and where pixels have no data
-    ``missing``, the mask of them (H, W, C). Values are those of the file:
-    uint8, uint16, int16 or floating point. Nothing is scaled or converted to 8 bits. Bands keep
-    the order of the file, so an RGB image is RGB, other than with OpenCV's loaders
-    (``data_preprocessor.bgr_to_rgb`` and ``to_rgb`` stay False).
+    Reads img_path; writes img (H, W, C), img_shape, ori_shape, and missing (H, W, C) where pixels
+    have no data. Values are those of the file: uint8, uint16, int16 or floating point. Nothing is
+    scaled or converted to 8 bits. Bands keep the order of the file, so an RGB image is RGB, other
+    than with OpenCV's loaders (``data_preprocessor.bgr_to_rgb`` and ``to_rgb`` stay False).
 
     Files are .npy arrays, TIFF, and all that OpenCV reads, 16-bit PNG among them; DICOM (.dcm) with
     pydicom, in the units of its slope and intercept, and HEIC with pillow-heif. Pages, planes and
@@ -99,23 +97,18 @@ class LoadMultiBandImage(FileReader, Transform):
         path = results['img_path']
         content = fileio.get(path, backend_args=self.backend_args)
         img = self.read(path, content)
-        low, high = self.window or (0, None)
-        if self.window is not None:
-            img = img.astype(np.float32)
+        low, high = self.window or (0, 0)
+        img = img.astype(np.float32) if self.window else img
         if isinstance(img, np.ma.MaskedArray):
             results['missing'] = img.mask
             img = self._fill(img, low if self.fill is None else self.fill, path)
-        if self.window is not None:
-            img = np.clip(img, low, high) - np.float32(low)
+        img = np.clip(img, low, high) - np.float32(low) if self.window else img
         results['img'] = np.ascontiguousarray(img)
         results['img_shape'] = results['ori_shape'] = img.shape[:2]
         return results
 
     def read(self, path: str, content: bytes) -> np.ndarray:
-        """Return the image (H, W, C) of a file, masked where it has no data.
-
-        Errors are those of the class.
-        """
+        """Return the image (H, W, C), masked where it has no data; errors as of the class."""
         return self.take_bands(self.decode(path, content), path)
 
     def decode(self, path: str, content: bytes) -> np.ndarray:
@@ -167,8 +160,8 @@ class LoadMultiBandImage(FileReader, Transform):
         limits = np.iinfo(img.dtype) if img.dtype.kind in 'iu' else np.finfo(img.dtype)
         if not limits.min <= value <= limits.max or (img.dtype.kind in 'iu' and value % 1):
             raise UserError(
-                f'{path} has values of type {img.dtype}, but LoadMultiBandImage.fill={value}; '
-                'choose a value of this type'
+                f'{path} has values of type {img.dtype}, which LoadMultiBandImage.fill={value} is '
+                'not; choose another'
             )
         return img.filled(value)
 
@@ -190,10 +183,8 @@ def _read_image(path: str, content: bytes) -> np.ndarray:
         check_pixels(content)
         if content:
             img = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except ImageTooLargeError as error:
-        raise ImageTooLargeError(f'{path} {error}') from error
-    except UnknownSizeError as error:
-        raise UnknownSizeError(f'{path} {error}') from error
+    except (ImageTooLargeError, UnknownSizeError) as error:
+        raise type(error)(f'{path} {error}') from error
     except cv2.error as error:  # more pixels than OpenCV reads, for example
         raise UserError(f'{path}: OpenCV cannot read it: {error.err or error}') from error
     if img is None:

@@ -145,7 +145,7 @@ class DatasetCheckHook(Hook):
         if self._checked.get(key) is dataset:
             return
         self._checked[key] = dataset
-        limits = find_limits(dict(model_of(runner).named_children()).get('data_preprocessor'))
+        limits = find_limits(model_of(runner))
         for part in leaf_datasets(dataset):
             pipeline = vars(part).get('pipeline')
             steps = pipeline.transforms if limits and isinstance(pipeline, Compose) else None

@@ -4,12 +4,7 @@ from beit_mm.preflight.files.image_file import Loader, check_image
 from beit_mm.preflight.files.mask_file import MaskRules, check_mask
 from beit_mm.preflight.files.sample import Sample, check_sample
 from beit_mm.preflight.files.split import Split, read_splits
-from beit_mm.preflight.files.split_checks import (
-    check_duplicates,
-    check_folders,
-    check_labels,
-    check_mixed,
-)
+from beit_mm.preflight.files.split_checks import check_duplicates, check_folders, check_labels
 
 __all__ = [
     'Loader',
@@ -21,7 +16,6 @@ __all__ = [
     'check_image',
     'check_labels',
     'check_mask',
-    'check_mixed',
     'check_sample',
     'read_splits',
 ]

@@ -50,13 +50,7 @@ class Loader:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What checks of other files need.
-
-    Attributes:
-        size: (H, W) as stored.
-        orientation: Of EXIF.
-        values: Bands and type in words, where the loader keeps those of the file.
-    """
+    """What other checks need: (H, W) as stored, EXIF orientation, bands and type if kept."""
 
     size: tuple[int, int]
     orientation: int = 1

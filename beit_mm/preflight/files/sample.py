@@ -15,25 +15,17 @@ class Sample:
     labels: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
-class Content:
-    """What comparisons between files need: a hash, and bands and type, where they are kept."""
-
-    digest: str
-    values: str = ''
-
-
 def check_sample(
     sample: Sample, loader: Loader, rules: MaskRules
-) -> tuple[list[Finding], Content | None]:
-    """Return what is wrong with its files, and what the image holds if the file can be read."""
+) -> tuple[list[Finding], tuple[str, str] | None]:
+    """Return what is wrong with its files, and of a readable image a hash, and its values."""
     content, finding = read_file(sample.image)
     if content is None:
         found, facts, holds = [finding], None, None
     else:
         found, facts = check_image(sample.image, content, loader)
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-        holds = Content(digest, '' if facts is None else facts.values)
+        holds = digest, '' if facts is None else facts.values
     if sample.mask is not None:
         found = [*found, *check_mask(sample.mask, facts, rules)]
     return found, holds

@@ -105,8 +105,7 @@ def check_mixed(values: Mapping[str, str]) -> Iterator[Finding]:
     for kind, number in others:
         path = next(path for path, found in values.items() if found == kind)
         message = (
-            f'has {kind}, and so have {number - 1} more; {most} images have {usual}. A batch of '
-            'both cannot be made or has two scales: convert them, choose bands, or set channels of '
-            'LoadMultiBandImage'
+            f'has {kind}, and so have {number - 1} more; {most} images have {usual}. They make no '
+            'batch or have two scales: convert them, or set channels or bands of the loader'
         )
         yield Finding('warning', path, message, 'mixed-bands')

@@ -58,19 +58,17 @@ def _check_folders(dataset, key: str) -> Iterator[Finding]:
     if not isinstance(folders, Mapping) or not names or vars(dataset).get('ann_file'):
         return
     in_order = sorted(folders, key=folders.get)
-    places = {_plain(name): number for number, name in enumerate(in_order)}
-    if len(places) < len(in_order):
-        places = {name: number for number, name in enumerate(in_order)}  # A beside a
+    plain = [_plain(name) for name in in_order]
+    plain = in_order if len({*plain}) < len(plain) else plain  # A beside a
     for number, name in enumerate(names):
-        right = places.get(name, places.get(_plain(name), number))
-        if right != number:
-            yield Finding(
-                'error',
-                f'{key}.metainfo.classes',
+        found = name if plain is in_order else _plain(name)
+        if found in plain and plain.index(found) != number:
+            right = plain.index(found)
+            message = (
                 f'class {number} is {name!r}, but its folder {in_order[right]!r} has the number '
-                f'{right}; the labels are the folders in the order {", ".join(in_order[:20])}: '
-                'write the names in this order',
+                f'{right}; write the names in the order of the folders, {", ".join(in_order[:20])}'
             )
+            yield Finding('error', f'{key}.metainfo.classes', message)
             return
 
 

@@ -43,16 +43,17 @@ def describe_filled(low: float, high: float, preprocessor, batches: int) -> Find
     return Finding('warning', f'data_preprocessor.{name}', message)
 
 
-def find_limits(preprocessor) -> dict[str, tuple[float, float]]:
-    """Return the values, by keys of the pipelines, that are far outside for a preprocessor."""
-    buffers = dict(preprocessor.named_buffers()) if isinstance(preprocessor, nn.Module) else {}
-    mean, std = buffers.get('mean'), buffers.get('std')
-    limits = {}
-    if mean is not None and std is not None:  # of any library
-        far = DEVIATIONS * std
-        limits['img'] = (mean - far).min().item(), (mean + far).max().item()
-    if isinstance(preprocessor, TwoViewDataPreprocessor):
-        limits['token_img'] = -preprocessor.token_scale, 2 * preprocessor.token_scale
+def find_limits(model) -> dict[str, tuple[float, float]]:
+    """Return the range, by keys of the pipelines, beyond which values are far outside of [0, 1]."""
+    buffers = dict(model.named_buffers()) if isinstance(model, nn.Module) else {}
+    mean, std = (buffers.get(f'data_preprocessor.{name}') for name in ('mean', 'std'))
+    if mean is None or std is None:  # of any library
+        return {}
+    far, scale = DEVIATIONS * std, std.max().item()
+    limits = dict(img=((mean - far).min().item(), (mean + far).max().item()))
+    if isinstance(model.data_preprocessor, TwoViewDataPreprocessor):
         if not mean.any():  # a tokenizer in training
-            limits['img'] = -std.max().item(), 2 * std.max().item()
+            limits['img'] = -scale, 2 * scale
+        scale = model.data_preprocessor.token_scale
+        limits['token_img'] = -scale, 2 * scale
     return limits

@@ -1,6 +1,7 @@
 """What some masks of a data set hold, beside the classes and the ignored value of the head."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import torch.nn as nn
@@ -51,23 +52,21 @@ def check_masks(dataset, key: str, model: nn.Module) -> Iterator[Finding]:
     if trains and missing and classes > 1 and len(every - {ignored}) > 1 and is_known:
         names = class_names(dataset) or ()
         named = [str(n) if n >= len(names) else f'{n} ({names[n]})' for n in missing[:5]]
-        yield Finding(
-            'warning',
-            f'{key}.dataset',
+        message = (
             f'none of {number} masks (of {total}) has class {", ".join(named)}, of {classes} '
-            'classes. Add such images, or correct the masks, reduce_zero_label, or num_classes',
+            'classes. Add such images, or correct the masks, reduce_zero_label, or num_classes'
         )
+        yield Finding('warning', f'{key}.dataset', message)
 
 
 def _describe_single(seen: set[int], classes: int, ignored: int, key: str) -> Finding:
     only = ', '.join(map(str, sorted(seen - {ignored}))) or 'none'
-    advice = (
-        f'; {ignored} is ignored: if it is a class, write it as another id, or set metainfo or '
-        f'label_map={{{ignored}: ...}} of the data set'
-        if ignored in seen
-        else ''
-    )
-    message = f'{SOME} of its masks have class {only} alone, of {classes} classes{advice}'
+    message = f'{SOME} of its masks have class {only} alone, of {classes} classes'
+    if ignored in seen:
+        message += (
+            f'; {ignored} is ignored: if it is a class, write it as another id, or set metainfo or '
+            f'label_map={{{ignored}: ...}} of the data set'
+        )
     return Finding('warning', key, message)
 
 
@@ -77,17 +76,11 @@ def _some_masks(dataset, ignored: int, needed: int) -> Iterator[tuple[str, np.nd
         return
     settings = vars(dataset)
     most = MOST if min(needed, len(dataset)) <= MOST else SOME
-    places = spread(len(dataset), most)
-    for place in np.random.default_rng(0).permutation(places):
+    for place in np.random.default_rng(0).permutation(spread(len(dataset), most)):
         path = dataset.get_data_info(int(place)).get('seg_map_path')
         content = None if path is None else read_file(path)[0]
         if content is None:
             continue
-        reduces = bool(settings.get('reduce_zero_label'))
-        try:
-            yield (
-                path,
-                map_ids(read_mask(path, content), reduces, ignored, settings.get('label_map')),
-            )
-        except ValueError:
-            continue
+        reduces, label_map = bool(settings.get('reduce_zero_label')), settings.get('label_map')
+        with suppress(ValueError):
+            yield path, map_ids(read_mask(path, content), reduces, ignored, label_map)

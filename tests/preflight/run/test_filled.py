@@ -63,4 +63,7 @@ def test_range__of_what_is_not_scaled_to_it():
     ],
 )
 def test_limits__of_values(preprocessor, limits):
-    assert find_limits(preprocessor) == limits
+    model = torch.nn.Module()
+    model.data_preprocessor = preprocessor
+    assert find_limits(model) == limits
+    assert find_limits(None) == {}
