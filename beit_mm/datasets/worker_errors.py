@@ -40,7 +40,11 @@ def why_worker_failed(
     has_workers = isinstance(iterator, _MultiProcessingDataLoaderIter)
     workers = iterator._workers if has_workers else []
     if workers and isinstance(error, ConnectionError | EOFError):
-        wait([worker.sentinel for worker in workers], timeout=1)  # it died handing over a batch
+        # It died handing over a batch. Its files are closed a moment before it has an exit code.
+        ended = wait([worker.sentinel for worker in workers], timeout=10)
+        for worker in workers:
+            if worker.sentinel in ended:
+                worker.join(timeout=10)
         said = f'DataLoader worker (pid unknown): {said}'
     for worker in workers:
         if worker.exitcode is not None and worker.exitcode < 0:

@@ -9,6 +9,7 @@ import pytest
 from mmengine.registry import TRANSFORMS
 from same_training import train
 from tiny_training import TinyNoise, tiny_config
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from beit_mm.cli.run_tool import message_for_user
 from beit_mm.datasets.ignore_interrupt import _held_back
@@ -57,6 +58,22 @@ def test_training__says_what_to_do_and_names_the_files(what, kind, words, tmp_pa
 )
 def test_other_errors__are_none_of_a_worker(error):
     assert why_worker_failed(error) is None
+
+
+def test_worker__that_is_not_reaped_yet_when_its_files_are_closed():
+    class Worker:
+        pid, exitcode, (sentinel, end) = 7, None, os.pipe()
+
+        def join(self, timeout):
+            self.exitcode = -signal.SIGKILL
+
+    worker = Worker()
+    os.close(worker.end)
+    iterator = object.__new__(_MultiProcessingDataLoaderIter)
+    iterator._workers, iterator._workers_status = [worker], []
+    said = why_worker_failed(ConnectionResetError('Connection reset by peer'), iterator)
+    os.close(worker.sentinel)
+    assert 'memory of the machine' in said
 
 
 def test_shared_memory():
