@@ -71,8 +71,9 @@ def _ends(schedulers: list[Mapping], unit: str, length: float) -> Iterator[Findi
                 f'{end}, but train_cfg.{unit}={length}: training stops before the schedule does; '
                 f'set them equal{late}',
             )
-    key = max(ends, key=ends.get, default=None)
-    if key is not None and ends[key] < length and len(ends) == len(schedulers):
+    key = max(ends, key=ends.get, default='')
+    is_over = key and ends[key] < length and len(ends) == len(schedulers)
+    if is_over and not key.endswith('milestones'):  # of which the last is before the end
         then = 'rises again' if key.endswith('T_max') else 'stands still'
         yield Finding(
             'warning',

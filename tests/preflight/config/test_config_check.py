@@ -218,6 +218,11 @@ def test_schedule__each_that_outlasts_the_run(tmp_path):
     assert not findings(PRETRAIN, param_scheduler=[converted])
 
 
+def test_schedule__of_steps_stands_still_after_the_last():
+    steps = dict(type='MultiStepLR', milestones=[900, 2700], by_epoch=False)
+    assert not findings(PRETRAIN, param_scheduler=[steps])
+
+
 def test_total_batch__is_no_matter_where_the_rate_is_scaled():
     assert not findings(PRETRAIN, auto_scale_lr=dict(base_batch_size=96, enable=True))
 
