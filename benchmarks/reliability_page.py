@@ -16,7 +16,10 @@ BY_HAND = (
     *('preflight/files/test_tiff_checks.py', 'preflight/config/test_config_check.py'),
     *('preflight/config/test_labels.py', 'preflight/config/test_valid_configs.py'),
     *('preflight/run/test_run_checks.py', 'preflight/run/test_masks.py'),
-    'preflight/run/test_filled.py',
+    *('preflight/run/test_filled.py', 'preflight/run/test_class_order.py'),
+    *('preflight/config/test_evaluation.py', 'engine/test_resume_names.py'),
+    *('datasets/test_image_files.py', 'datasets/transforms/test_load_file_formats.py'),
+    *('datasets/test_nodata.py', 'datasets/test_value_range.py'),
 )
 BY_HAND = {Path(name).stem.removeprefix('test_'): ROOT / 'tests' / name for name in BY_HAND}
 CHAOS = {kind: ROOT / f'benchmarks/chaos/{kind}.py' for kind in ('iter', 'epoch', 'two')}
