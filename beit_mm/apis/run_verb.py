@@ -118,5 +118,5 @@ def _rows(model: 'Model', verb: Verb, group: list[LoadedImage], arguments: Mappi
     """Return a row for each of some images of one size."""
     enabled = model.dtype is not None
     with torch.no_grad(), torch.autocast(model.device.type, model.dtype, enabled=enabled):
-        batch = Batch.of(group, model.preprocessor)
+        batch = Batch.of(group, model.preprocessor, model.task == 'segmentation')
         return verb.rows(model.module, batch, **arguments)

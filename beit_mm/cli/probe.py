@@ -55,7 +55,7 @@ def features_of(model: Model, files: Sequence[str]) -> list[dict[str, Tensor]]:
                 raise UserError(failed[0])
             same = len({image.shapes for image in loaded}) == 1
             for part in [loaded] if same else [[image] for image in loaded]:
-                inputs = Batch.of(part, model.preprocessor).inputs
+                inputs = Batch.of(part, model.preprocessor, model.task == 'segmentation').inputs
                 found.append(layer_features(backbone_of(model.module), inputs))
             bar.step(len(loaded))
     return [
