@@ -14,6 +14,7 @@ from beit_mm.checkpoints.description import facts_of, images_of
 from beit_mm.checkpoints.description.architecture import NotPlainError, plain_config, scoped_type
 from beit_mm.checkpoints.find_checkpoint import EXPORTED, find_checkpoint
 from beit_mm.contracts import Backbone, MissingFileError, UserError
+from beit_mm.contracts.config_sizes import apply_sizes
 from beit_mm.contracts.config_walk import first_pipeline, leaf_dataset_configs
 from beit_mm.registry import MODELS
 
@@ -149,7 +150,9 @@ def _read_config(config: str | Path | Config) -> Config:
         return config
     if not Path(config).is_file():
         raise MissingFileError(f'There is no config file {config} (looked in {Path.cwd()})')
-    return Config.fromfile(config)
+    found = Config.fromfile(config)
+    apply_sizes(found)
+    return found
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:

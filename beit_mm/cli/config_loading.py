@@ -11,9 +11,8 @@ from mmengine.fileio import register_handler
 from mmengine.fileio.handlers import YamlHandler
 
 from beit_mm.cli.config_options import merge_options
-from beit_mm.cli.image_size import KEY as SIZES
-from beit_mm.cli.image_size import set_sizes
 from beit_mm.contracts import MissingFileError, UserError
+from beit_mm.contracts.config_sizes import apply_sizes
 from beit_mm.contracts.config_walk import DATALOADERS
 from beit_mm.datasets import image_files  # noqa: F401  (restricts Pillow before any data set)
 
@@ -79,10 +78,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
         raise
     if options:
         merge_options(config, options)
-    if sizes := config.pop(SIZES, None):
-        if unknown := sorted(set(sizes) - {'image', 'patch'}):
-            raise UserError(f'{SIZES} has {unknown}; expected image and patch')
-        set_sizes(config, **sizes)
+    apply_sizes(config)
     _leave_out(config)
     return config
 

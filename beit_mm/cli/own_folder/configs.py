@@ -8,10 +8,10 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from beit_mm.cli.config_loading import load_config
-from beit_mm.cli.image_size import set_sizes
 from beit_mm.cli.own_folder.config_file import write_config
 from beit_mm.cli.own_folder.plan import Plan
 from beit_mm.cli.own_folder.survey import EXTENSIONS, Survey
+from beit_mm.contracts.config_sizes import set_sizes
 from beit_mm.named_configs import PACKAGE
 
 LEAVES = dict(

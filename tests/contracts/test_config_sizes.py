@@ -7,6 +7,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from shipped_configs import CONFIGS
 
+from beit_mm.apis.load_model import _read_config
 from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts import UserError
 from beit_mm.contracts.config_walk import leaf_dataset_configs
@@ -80,6 +81,7 @@ def test_sizes__can_stand_in_a_file(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text(f'_base_ = {str(PRETRAIN)!r}\nset_sizes = dict(image=96)\n')
     assert load_config(path).to_dict() == load_config(PRETRAIN, sizes(image=96)).to_dict()
+    assert _read_config(path).model.backbone.img_size == 96  # of load_model(config=...)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_sizes__can_stand_in_a_file(tmp_path):
         (dict(image=60), 'patches of 8 pixels do not divide images of 60; take image=56 or'),
         (dict(image=0), 'set_sizes.image=0: expected a number of pixels'),
         (dict(patch='8'), "set_sizes.patch='8': expected a number of pixels"),
-        (dict(size=32), r"set_sizes has \['size'\]; expected image and patch"),
+        (dict(size=32), "set_sizes={'size': 32}; expected a dict with image and patch"),
     ],
 )
 def test_sizes__that_are_wrong(values, message):

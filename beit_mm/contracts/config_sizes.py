@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mmengine.config import Config
 
-from beit_mm.contracts import UserError
+from beit_mm.contracts.errors import UserError
 
 KEY = 'set_sizes'
 # Arguments of transforms that are pixels of the image that the encoder sees.
@@ -21,6 +21,19 @@ OF_TRANSFORM = dict(
     RandomCrop=('crop_size',),
     Pad=('size',),
 )
+
+
+def apply_sizes(config: Config) -> None:
+    """Do what ``set_sizes`` of a config says, and remove it.
+
+    Raises:
+        UserError: It has other keys than image and patch; see also :func:`set_sizes`.
+    """
+    sizes = config.pop(KEY, None) or {}
+    if not isinstance(sizes, Mapping) or set(sizes) - {'image', 'patch'}:
+        raise UserError(f'{KEY}={sizes!r}; expected a dict with image and patch, or one of them')
+    if sizes:
+        set_sizes(config, **sizes)
 
 
 def set_sizes(config: Config, image: int | None = None, patch: int | None = None) -> None:
