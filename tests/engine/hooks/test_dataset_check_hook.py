@@ -48,6 +48,7 @@ def runner(train=None, val=None, work_dir='.', num_classes=3, part='head'):
         train_loop=None,
         optim_wrapper=SimpleNamespace(_accumulative_counts=1),
         hooks=[],
+        param_schedulers=[],
         max_iters=1,
         val_loop=loop,
         test_loop=loop,
