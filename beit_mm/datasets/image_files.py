@@ -192,7 +192,7 @@ def check_pixels(content: bytes, source: bytes | str | Path | None = None) -> No
             open_image(content if source is None else source).close()
     except ImageTooLargeError:
         raise
-    except Exception:  # broken or none of Pillow's, which the loader says
+    except Exception as error:  # broken or none of Pillow's, which the loader says
         size = _find_bytes(_read_start(content, source))
         if content[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
             size = _first_page_bytes(content if source is None else source)
@@ -201,7 +201,7 @@ def check_pixels(content: bytes, source: bytes | str | Path | None = None) -> No
             raise UnknownSizeError(
                 f'does not say how many pixels it has, so that it is not decoded; {advice} '
                 '(tools/check_dataset.py finds all such)'
-            ) from None
+            ) from error
         refuse_larger(size or 0)
 
 

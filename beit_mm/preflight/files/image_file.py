@@ -119,11 +119,13 @@ def decode(path: str, content: bytes, what: str = '') -> tuple[list[Finding], Im
     except ImageTooLargeError as error:
         message = f'{error} ({len(content)} bytes; not decoded)'
         return [Finding('error', path, message, f'{what}decompression-bomb')], None
-    except (UnidentifiedImageError, UnknownSizeError):
-        advice = advise_package(content) or 'restore or remove it'
-        message = f'is no image that Pillow can read (it begins with {content[:12]!r}); {advice}'
-        return [Finding('error', path, message, f'{what}undecodable')], None
-    except Exception as error:  # a decoder may raise anything on a broken file
+    except Exception as raised:  # a decoder may raise anything on a broken file
+        error = raised.__cause__ if isinstance(raised, UnknownSizeError) else raised
+        if isinstance(error, UnidentifiedImageError):
+            advice = advise_package(content) or 'restore or remove it'
+            begin = f'it begins with {content[:12]!r}'
+            message = f'is no image that Pillow can read ({begin}); {advice}'
+            return [Finding('error', path, message, f'{what}undecodable')], None
         kind = 'truncated' if _is_cut_off(error, content) else 'undecodable'
         message = f'{len(content)} bytes, {error}; restore or remove it'
         return [Finding('error', path, message, f'{what}{kind}')], None
