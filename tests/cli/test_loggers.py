@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def read_tensorboard(folder: Path) -> dict:
 
 
 def read_wandb(folder: Path) -> dict:
+    """Its process may write for a while after the run has been told to finish."""
+    end = time.monotonic() + 60
+    while 6 not in (found := read_wandb_once(folder)).get('answer', ()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
+
+
+def read_wandb_once(folder: Path) -> dict:
     from wandb.proto.wandb_internal_pb2 import Record
 
     [path] = folder.rglob('run-*.wandb')
