@@ -104,7 +104,7 @@ def _check_variable(
         yield Finding('warning', key, f'nothing reads it{_advise(config, key, known)}')
     elif reader in below and key in reader.values:
         own = reader.values[key]
-        if not _is_same(own, value):
+        if not _is_same(own, value) and not _stands_in(config, value, known):
             where = f'; set {places[0]} instead' if places else '; set what it stood in instead'
             yield Finding(
                 'warning',
@@ -128,6 +128,12 @@ def _is_same(one, other) -> bool:
     """Compare values of a config, classes of pure Python configs by their names."""
     one, other = (Config(dict(value=value)).to_dict() for value in (one, other))
     return one == other
+
+
+def _stands_in(config: Config, value, known: set[str]) -> bool:
+    """Return whether a list or dict is in use, as where ``set_sizes`` has changed all copies."""
+    parts = (part for name in config if name in known for _, part in _values(config[name]))
+    return isinstance(value, list | Mapping) and any(part == value for part in parts)
 
 
 def _advise(config: Config, key: str, known: set[str]) -> str:
