@@ -17,10 +17,12 @@ OF_TRANSFORM = dict(
     ResizeShortestEdge=('scale',),
     ResizeToMultiple=(),
     RandomResize=('scale',),
+    RandomChoiceResize=('scales',),
     CenterCrop=('crop_size',),
     RandomCrop=('crop_size',),
     Pad=('size',),
 )
+SIZES = ('size', 'scale', 'crop_size', 'input_size', 'img_size')  # of other transforms
 
 
 def apply_sizes(config: Config) -> None:
@@ -44,17 +46,18 @@ def set_sizes(config: Config, image: int | None = None, patch: int | None = None
     tokenizer that is trained there is ``image`` alone. Masks keep their share of the patches.
 
     Raises:
-        UserError: The images of the config have no one size, or the patches do not divide it.
+        UserError: The images of the config have no one size, the patches do not divide it, or the
+            encoder or a transform is one whose sizes are not known.
     """
     for name, value in dict(image=image, patch=patch).items():
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and (type(value) is not int or value < 1):
             raise UserError(f'{KEY}.{name}={value!r}: expected a number of pixels')
     backbone = config.model.get('backbone')
-    has_patches = isinstance(backbone, Mapping) and 'patch_size' in backbone
+    has_patches = isinstance(backbone, Mapping) and isinstance(backbone.get('patch_size'), int)
     before = _image_size(config)
     image = before if image is None else image
-    if patch is not None and not has_patches:
-        raise UserError(f'{KEY}.patch={patch}: model.backbone has no patch_size')
+    if not has_patches and (backbone or patch is not None):
+        raise UserError(f'{KEY}: model.backbone has no patch_size, by which the grid is known')
     patches = (backbone['patch_size'], patch or backbone['patch_size']) if has_patches else (1, 1)
     if image % patches[1]:
         near = max(image // patches[1], 1) * patches[1]
@@ -69,34 +72,38 @@ def set_sizes(config: Config, image: int | None = None, patch: int | None = None
         backbone.update(img_size=image, patch_size=patches[1])
     elif 'img_size' in config.model:
         config.model.img_size = image
-    for step in _steps([key for key in config if key != 'model'], config):
-        _set_step(step, image / before, grids)
+    keys = [key for key in config if key not in ('model', 'data_preprocessor')]
+    for step in _parts(keys, config):
+        _set_step(step, before, image, grids)
         if step.get('size_divisor') == patches[0]:
             step['size_divisor'] = patches[1]
     for preprocessor in (config.get('data_preprocessor'), config.model.get('data_preprocessor')):
         _scale(preprocessor, ('size',), image / before)
+        test = (preprocessor or {}).get('test_cfg') or {}
+        if test.get('size_divisor') == patches[0]:
+            test['size_divisor'] = patches[1]
     _scale(config.model.get('test_cfg'), ('crop_size', 'stride'), image / before)
 
 
 def _image_size(config: Config) -> int:
     """Return the pixels of a side of the images of a config."""
     parts = (config.model.get('backbone'), config.model)
-    crops = [step for step in _steps(['train_dataloader'], config) if 'size' in step]
+    crops = [part for part in _parts(['train_dataloader'], config) if _name(part) in OF_TRANSFORM]
     found = [part['img_size'] for part in parts if isinstance(part, Mapping) and 'img_size' in part]
-    size = next(iter([*found, *(step['size'] for step in crops)]), None)
+    size = next(iter([*found, *(step['size'] for step in crops if 'size' in step)]), None)
     sides = {size} if isinstance(size, int) else set(size or ())
     if len(sides) != 1:
         raise UserError(f'{KEY}: the images of this config have no one size ({size}); change each')
     return sides.pop()
 
 
-def _steps(keys: Iterable[str], config: Config) -> Iterator[dict]:
-    """Yield the transforms below these keys of a config, in whatever holds them, each once."""
+def _parts(keys: Iterable[str], config: Config) -> Iterator[dict]:
+    """Yield the parts with a type below these keys of a config, each once."""
     found, left = {}, [config.get(key) for key in keys]
     while left:
         value = left.pop()
         if isinstance(value, Mapping):
-            if _name(value) in OF_TRANSFORM or {'type', 'grid'} <= value.keys():
+            if 'type' in value:
                 found[id(value)] = value
             left += value.values()
         elif isinstance(value, list | tuple):
@@ -108,7 +115,8 @@ def _name(step: Mapping) -> str:
     return str(step.get('type')).split('.')[-1]
 
 
-def _set_step(step: dict, factor: float, grids: tuple[int, int]) -> None:
+def _set_step(step: dict, before: int, image: int, grids: tuple[int, int]) -> None:
+    factor = image / before
     if 'grid' in step:
         share = (grids[1] / grids[0]) ** 2
         step['grid'] = grids[1]
@@ -118,14 +126,24 @@ def _set_step(step: dict, factor: float, grids: tuple[int, int]) -> None:
     elif _name(step) == 'TwoViewResizedCrop':  # the token grid is the patch grid
         _scale(step, ('size',), factor)
         _scale(step, ('token_size',), grids[1] / grids[0])
-    else:
+    elif _name(step) in OF_TRANSFORM:
         _scale(step, OF_TRANSFORM[_name(step)], factor)
+    elif known := [name for name in SIZES if _is_size(step.get(name), before)]:
+        raise UserError(f'{KEY}: {_name(step)}.{known[0]} is {before}, too; set all sizes yourself')
+
+
+def _is_size(value, side: int) -> bool:
+    return value == side or isinstance(value, list | tuple) and [*value] == [side, side]
 
 
 def _scale(values: Mapping | None, names: tuple[str, ...], factor: float) -> None:
     for name in names:
-        size = (values or {}).get(name)
-        if isinstance(size, int):
-            values[name] = max(round(size * factor), 1)
-        elif isinstance(size, list | tuple) and all(isinstance(side, int) for side in size):
-            values[name] = type(size)(max(round(side * factor), 1) for side in size)
+        if (values or {}).get(name) is not None:
+            values[name] = _scaled(values[name], factor)
+
+
+def _scaled(size, factor: float):
+    """Return pixels, or several in a list or tuple, times a factor; what is no size stays."""
+    if isinstance(size, list | tuple):
+        return type(size)(_scaled(side, factor) for side in size)
+    return max(round(size * factor), 1) if type(size) is int and size > 0 else size

@@ -10,6 +10,7 @@ from shipped_configs import CONFIGS
 from beit_mm.apis.load_model import _read_config
 from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts import UserError
+from beit_mm.contracts.config_sizes import set_sizes
 from beit_mm.contracts.config_walk import leaf_dataset_configs
 from beit_mm.preflight.config import check_config
 
@@ -31,20 +32,20 @@ def sizes(**values):
     return {f'set_sizes.{name}': value for name, value in values.items()}
 
 
-def errors_of(config):
-    return [str(finding) for finding in check_config(config) if finding.level == 'error']
+def found_in(config):
+    return [str(finding) for finding in check_config(config) if finding.level != 'note']
 
 
 @pytest.mark.parametrize('leaf', LEAVES)
 @pytest.mark.parametrize('change', [dict(image=96), dict(patch=4), dict(image=120, patch=12)])
 def test_sizes__of_a_shipped_config_fit_each_other(leaf, change):
     if 'patch' in change and leaf.startswith('tokenizer'):
-        with pytest.raises(UserError, match=r'set_sizes.patch=\d+: model.backbone has no patch'):
+        with pytest.raises(UserError, match='set_sizes: model.backbone has no patch_size'):
             load_config(CONFIGS / leaf, sizes(**change))
         return
-    before = errors_of(load_config(CONFIGS / leaf))
+    before = found_in(load_config(CONFIGS / leaf))
     config = load_config(CONFIGS / leaf, sizes(**change))
-    assert 'set_sizes' not in config and errors_of(config) == before
+    assert 'set_sizes' not in config and found_in(config) == before
 
 
 @pytest.mark.parametrize('image, patch', [(64, 8), (32, 8), (96, 16), (128, 4)])
@@ -89,6 +90,7 @@ def test_sizes__can_stand_in_a_file(tmp_path):
     [
         (dict(image=60), 'patches of 8 pixels do not divide images of 60; take image=56 or'),
         (dict(image=0), 'set_sizes.image=0: expected a number of pixels'),
+        (dict(image=True), 'set_sizes.image=True: expected a number of pixels'),
         (dict(patch='8'), "set_sizes.patch='8': expected a number of pixels"),
         (dict(size=32), "set_sizes={'size': 32}; expected a dict with image and patch"),
     ],
@@ -96,6 +98,53 @@ def test_sizes__can_stand_in_a_file(tmp_path):
 def test_sizes__that_are_wrong(values, message):
     with pytest.raises(UserError, match=message):
         load_config(PRETRAIN, sizes(**values))
+
+
+def test_sizes__that_are_no_dict():
+    with pytest.raises(UserError, match='set_sizes=96; expected a dict with image and patch'):
+        load_config(PRETRAIN, dict(set_sizes=96))
+
+
+def test_sizes__padding_of_a_segmentation_follows_the_patches():
+    leaf = CONFIGS / 'segmentation/beit-micro-p8_beit_setr-naive_folder-64.py'
+    config = load_config(leaf, sizes(patch=16))
+    assert config.model.data_preprocessor.test_cfg.size_divisor == 16
+
+
+def test_sizes__of_resizings_follow_and_what_means_no_size_stays():
+    config = load_config(PRETRAIN)
+    steps = [
+        dict(type='RandomChoiceResize', scales=[64, (128, 64)]),
+        dict(type='Resize', scale=(-1, 64)),
+        dict(type='RandomResize', scale=[(64, 32), (128, 64)]),
+    ]
+    config.train_dataloader.dataset.pipeline[1:1] = steps
+    set_sizes(config, image=32)
+    found = config.train_dataloader.dataset.pipeline[1:4]
+    assert found[0]['scales'] == [32, (64, 32)] and found[1]['scale'] == (-1, 32)
+    assert found[2]['scale'] == [(32, 16), (64, 32)]
+
+
+@pytest.mark.parametrize(
+    'step',
+    [
+        dict(type='torchvision/RandomResizedCrop', size=64, scale=(0.2, 1.0)),
+        dict(type='SimMIMMaskGenerator', input_size=64, mask_patch_size=16),
+        dict(type='RandomApply', transforms=[dict(type='mine.Zoom', size=(64, 64))]),
+    ],
+)
+def test_sizes__of_a_transform_that_is_not_known_are_not_guessed(step):
+    config = load_config(PRETRAIN)
+    config.train_dataloader.dataset.pipeline.insert(1, step)
+    with pytest.raises(UserError, match='size is 64, too; set all sizes yourself'):
+        set_sizes(config, image=96)
+
+
+def test_sizes__of_an_encoder_that_does_not_say_its_patches():
+    config = load_config(PRETRAIN)
+    del config.model.backbone.patch_size
+    with pytest.raises(UserError, match='model.backbone has no patch_size'):
+        set_sizes(config, image=96)
 
 
 def test_sizes__of_images_that_are_not_square(tmp_path):
