@@ -511,6 +511,34 @@ def test_tokenizer__that_is_trained_is_taken_and_has_no_stage(images, tmp_path, 
         assert not [f for f in check_config(config) if f.level == 'error']
 
 
+@pytest.mark.parametrize(
+    'window, std, seen, expected',
+    [
+        (None, 4000.0, (0, 2000), (None, 4000.0)),
+        (None, 255.0, (0, 4000), (None, 4000.0)),  # of other values
+        (None, 4000.0, (0, 1), (None, 1.0)),
+        (None, 4000.0, (-1000, 2000), ((-1000.0, 2000.0), 3000.0)),
+        ((-1024.0, 3071.0), 4095.0, (-1000, 2000), ((-1024.0, 3071.0), 4095.0)),
+        ((-1024.0, 3071.0), 4095.0, (0, 2000), ((-1024.0, 3071.0), 4095.0)),
+    ],
+)
+def test_tokenizer__sees_values_as_in_its_training(tmp_path, window, std, seen, expected):
+    loader = dict(type='LoadMultiBandImage', channels=1)
+    loader |= dict(window=window) if window else {}
+    model = dict(models.DVAE, in_channels=1)
+    models.saved(models.tokenizer(model, loader=loader, std=std, bgr=False), tmp_path / 't.pth')
+    survey = Survey(['x.npy'] * 90, sizes=[(80, 80)], low=float(seen[0]), high=float(seen[1]))
+    survey.channels[1] = survey.dtypes['float32'] = 1
+    survey.mean, survey.std = [300.0], [50.0]
+    plan = choose(survey, tokenizer=str(tmp_path / 't.pth'))
+    config = ChainConfigs(tmp_path, str(tmp_path), survey, plan, seed=0).make('pretrain', None)
+    dataset = config.train_dataloader.dataset
+    dataset = dataset.get('dataset', dataset)
+    assert dataset.pipeline[0].get('window') == expected[0]
+    assert config.data_preprocessor.token_scale == expected[1]
+    assert config.data_preprocessor.mean == [300.0 - (expected[0] or (0,))[0]]
+
+
 def test_tokenizer__that_does_not_fit_is_refused(tmp_path):
     models.saved(models.classifier(), tmp_path / 'c.pth')
     with pytest.raises(UserError, match='expected a tokenizer of this package.*classification'):

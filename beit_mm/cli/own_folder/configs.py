@@ -36,6 +36,7 @@ ABOUT = dict(
     seg_beit='Segmentation with the pre-trained encoder.',
     seg_scratch='The same segmentation from random weights, to compare with.',
 )
+LIKE = 8  # parts of a tokenizer's values that other images have at least to be of its kind
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -72,8 +73,21 @@ class ChainConfigs:
         if not survey.is_8_bit:
             self.channels = next(iter(survey.channels))
             self.loader = dict(type='beit_mm.LoadMultiBandImage', channels=self.channels)
-            if survey.low < 0:
-                self.loader['window'] = (survey.low, survey.high)
+            window, self.range = self._values()
+            self.loader.update(dict(window=window) if window else {})
+            self.start = window[0] if window else 0.0  # the value that the loader makes 0
+
+    def _values(self) -> tuple[tuple[float, float] | None, float]:
+        """Return the window of the loader, None for none, and the value that tokens call 1.
+
+        They are those of a trained tokenizer, if its images had values like these.
+        """
+        low, high = min(self.survey.low, 0.0), self.survey.high
+        trained = self.plan.tokenizer
+        if trained and trained.scale and (trained.window or low == 0):
+            if trained.scale / LIKE < high - low <= 2 * trained.scale:
+                return trained.window and tuple(trained.window), trained.scale
+        return (low, high) if low < 0 else None, high - low
 
     def make(self, stage: str, labels: Labels | None) -> Config:
         """Return the config of a stage, such as 'pretrain' or 'cls_scratch'."""
@@ -157,7 +171,7 @@ class ChainConfigs:
         if self.channels != 3:
             config.model.in_channels = self.channels
         if self.loader:
-            config.data_preprocessor.update(std=[self._range()], bgr_to_rgb=False)
+            config.data_preprocessor.update(std=[self.range], bgr_to_rgb=False)
         for name in ('val_evaluator', 'test_evaluator'):
             if config.get(name):
                 config[name].vocab_size = self.plan.vocab_size
@@ -180,7 +194,7 @@ class ChainConfigs:
             model.tokenizer.in_channels = self.channels
         if self.loader:
             config.data_preprocessor.update(self._moments(), bgr_to_rgb=False)
-            config.data_preprocessor.token_scale = self._range()
+            config.data_preprocessor.token_scale = self.range
 
     def _task(self, config: Config, kind: str, labels: Labels) -> None:
         model = config.model
@@ -207,9 +221,4 @@ class ChainConfigs:
             backbone['in_channels'] = self.channels
 
     def _moments(self) -> dict:
-        start = min(self.survey.low, 0.0)
-        return dict(mean=[mean - start for mean in self.survey.mean], std=self.survey.std)
-
-    def _range(self) -> float:
-        """Return the largest value that the loader gives; the least is 0."""
-        return self.survey.high - min(self.survey.low, 0.0)
+        return dict(mean=[mean - self.start for mean in self.survey.mean], std=self.survey.std)

@@ -1,6 +1,6 @@
 """What weights on disk are: the encoder and the tokenizer that a chain begins with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +14,25 @@ from beit_mm.checkpoints import read_checkpoint, read_description, unwrap
 from beit_mm.checkpoints.find_checkpoint import find_checkpoint
 from beit_mm.checkpoints.loaders import in_our_layout
 from beit_mm.contracts import UserError
+from beit_mm.contracts.config_walk import find_transform
 from beit_mm.registry import MODELS
 
 
 @dataclass
 class FrozenTokenizer:
-    """A trained tokenizer: its config with its weights, and what other parts have to know."""
+    """A trained tokenizer: its config with its weights, and what other parts have to know.
+
+    Attributes:
+        scale, window: Of the images that it was trained on, if these were not of 8 bits: the value
+            that was its 1, and the window of their loader.
+    """
 
     path: str
     config: dict
     stride: int
     vocab_size: int
+    scale: float | None = None
+    window: Sequence[float] | None = None
 
 
 def tokenizer_of(source: str, channels: int) -> FrozenTokenizer:
@@ -56,7 +64,14 @@ def tokenizer_of(source: str, channels: int) -> FrozenTokenizer:
             f'{target.in_channels} channels, expected some of {channels}, as the images have'
         )
     config['init_cfg'] = dict(type='Pretrained', checkpoint=path)
-    return FrozenTokenizer(source, config, target.stride, target.vocab_size)
+    loader = find_transform(
+        description.get('preprocessing', {}).get('pipeline', []), 'LoadMultiBandImage'
+    )
+    seen = description.get('images') or {}
+    if loader is None or seen.get('mean') != [0.0] or len(seen['std']) != 1:
+        return FrozenTokenizer(source, config, target.stride, target.vocab_size)
+    values = seen['std'][0], loader[1].get('window')
+    return FrozenTokenizer(source, config, target.stride, target.vocab_size, *values)
 
 
 def _published(weights: Mapping[str, Tensor]) -> dict | None:
