@@ -135,11 +135,11 @@ def main(arguments: list[str] | None = None) -> None:
         report.write(page)
         if args.figure:
             write_figure(report, args.figure)
+        table = make_table(args.runs, is_complete=False)
     for verdict in report.sentences():
         print(f'{MARKS[verdict.mark]} {verdict.text}')
     for name, notes in report.notes.items():
         print(''.join(f'  {name}: {note}\n' for note in notes), end='')
-    table = make_table(args.runs, is_complete=False)
     print(f'\n{as_text(table)}\n' if table else '')
     print(f'Pictures and curves: {page} (open it in a browser)')
 

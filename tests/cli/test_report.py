@@ -1,4 +1,5 @@
 import json
+import logging
 
 import pytest
 import work_dirs
@@ -61,6 +62,19 @@ def test_table__stages_that_a_chain_does_not_have(tmp_path):
         ['pre-training: masked-token accuracy (%)', '12.00'],
         ['pre-training: loss (nats)', '3.00'],
     ]
+
+
+def test_report__logs_nothing_between_its_sentences_and_its_table(tmp_path, monkeypatch):
+    levels = []
+
+    def make_table(*_, **__):
+        levels.append(logging.root.manager.disable)
+        return []
+
+    monkeypatch.setattr(report, 'make_table', make_table)
+    work_dirs.write_run(tmp_path / 'tokenizer', work_dirs.made.tokenizer())
+    report.main([str(tmp_path)])
+    assert levels == [logging.WARNING]
 
 
 @pytest.mark.slow
