@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch.nn as nn
 from torch import Tensor
 
-from beit_mm.contracts import Finding
+from beit_mm.contracts import Finding, Tokenizer
 from beit_mm.models import TwoViewDataPreprocessor
 
 LEAST = 0.25
@@ -52,7 +52,7 @@ def find_limits(model) -> dict[str, tuple[float, float]]:
     far, scale = DEVIATIONS * std, std.max().item()
     limits = dict(img=((mean - far).min().item(), (mean + far).max().item()))
     if isinstance(model.data_preprocessor, TwoViewDataPreprocessor):
-        if not mean.any():  # a tokenizer in training
+        if isinstance(model, Tokenizer) and not mean.any():
             limits['img'] = -scale, 2 * scale
         scale = model.data_preprocessor.token_scale
         limits['token_img'] = -scale, 2 * scale

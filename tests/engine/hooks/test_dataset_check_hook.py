@@ -220,4 +220,4 @@ def test_range_of_values__is_watched_in_every_data_set(tmp_path):
     for data in (train, val):
         load, watch, pack = data.pipeline.transforms
         assert (load, pack) == (steps[0], steps[1])
-        assert watch.limits == dict(img=(-255.0, 510.0), token_img=(-100.0, 200.0))
+        assert watch.limits == dict(img=(-25500.0, 25500.0), token_img=(-100.0, 200.0))

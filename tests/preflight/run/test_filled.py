@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.model import ImgDataPreprocessor
 
-from beit_mm.models import TwoViewDataPreprocessor
+from beit_mm.models import DVAETokenizer, TwoViewDataPreprocessor
 from beit_mm.preflight.run import describe_filled, filled, find_limits
 
 
@@ -53,8 +53,8 @@ def test_range__of_what_is_not_scaled_to_it():
             dict(img=(-900.0, 1100.0), token_img=(-4095.0, 8190.0)),
         ),
         (
-            TwoViewDataPreprocessor([0.0], [4095.0], token_scale=255.0),
-            dict(img=(-4095.0, 8190.0), token_img=(-255.0, 510.0)),
+            TwoViewDataPreprocessor([0.0], [1.0], token_scale=255.0),  # normalized in the files
+            dict(img=(-100.0, 100.0), token_img=(-255.0, 510.0)),
         ),
         (ImgDataPreprocessor([10.0], [1.0]), dict(img=(-90.0, 110.0))),
         (ImgDataPreprocessor(), {}),
@@ -67,3 +67,9 @@ def test_limits__of_values(preprocessor, limits):
     model.data_preprocessor = preprocessor
     assert find_limits(model) == limits
     assert find_limits(None) == {}
+
+
+def test_limits__of_a_tokenizer_in_training():
+    model = DVAETokenizer(vocab_size=8, width=8, num_blocks=1, code_dim=4)
+    model.data_preprocessor = TwoViewDataPreprocessor([0.0], [4095.0], token_scale=255.0)
+    assert find_limits(model) == dict(img=(-4095.0, 8190.0), token_img=(-255.0, 510.0))
