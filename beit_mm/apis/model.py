@@ -21,7 +21,7 @@ from beit_mm.apis.verbs import PREDICTS
 from beit_mm.apis.verbs.tokenize import detokenize
 from beit_mm.checkpoints.description.preprocessing import centered_crop
 from beit_mm.contracts import UserError
-from beit_mm.datasets.transforms import TwoViewResizedCrop
+from beit_mm.datasets.transforms import LoadMultiBandImage, TwoViewResizedCrop
 from beit_mm.models import TwoViewDataPreprocessor
 
 
@@ -189,6 +189,7 @@ class Model:
             is_8_bit=is_8_bit,
             is_bgr=is_color,
             is_flat=loader == 'LoadImageFromFile',
+            loader=steps[0] if isinstance(steps[0], LoadMultiBandImage) else None,
         )
         multiple = None if self.task == 'segmentation' else self.patch_size
         fit = None

@@ -104,6 +104,21 @@ def test_gray_and_bands__in_memory_as_from_files(gray, bands, tmp_path):
     assert bands.in_channels == 5 and bands.value_range == (0, 65535)
 
 
+def test_arrays__are_counted_by_the_window_and_filled_as_files(tmp_path):
+    loader = dict(type='LoadMultiBandImage', channels=1, window=(-1000, 2000), nodata=-9999)
+    token = made.DVAE | dict(in_channels=1)
+    path = tmp_path / 'a.pth'
+    made.saved(made.tokenizer(token, loader=loader, std=3000.0, bgr=False), path)
+    model = load_model(path)
+    scan = np.random.default_rng(0).integers(-1500, 2500, (32, 32, 1)).astype(np.int16)
+    scan[:9] = -9999
+    np.save(tmp_path / 'scan.npy', scan)
+    expected = model.tokenize(str(tmp_path / 'scan.npy'))
+    assert model.value_range == (0, 3000)
+    for form in (scan, scan.astype(np.int32), torch.from_numpy(scan[..., 0])):
+        assert (model.tokenize(form).ids == expected.ids).all()
+
+
 @pytest.mark.parametrize(
     ('image', 'message'),
     [

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from beit_mm.apis.images.find_images import is_pil
 from beit_mm.contracts import UserError
-from beit_mm.datasets.transforms.load_multi_band_image import DTYPES
+from beit_mm.datasets.tiff_file import hide_nodata
+from beit_mm.datasets.transforms.load_multi_band_image import DTYPES, LoadMultiBandImage
 from beit_mm.visualization import to_rgb
 
 
@@ -22,6 +23,7 @@ class ArrayFormat:
         is_8_bit: The loader gives uint8, whatever the file.
         is_bgr: The loader gives blue first; images in memory have red first.
         is_flat: Gray images are (H, W).
+        loader: Of all bands; its nodata and window hold for arrays too.
     """
 
     channels: int | None
@@ -29,6 +31,7 @@ class ArrayFormat:
     is_8_bit: bool
     is_bgr: bool
     is_flat: bool
+    loader: LoadMultiBandImage | None = None
 
     def read(self, image: Any, name: str) -> np.ndarray:
         """Return a PIL image, an array (H, W[, C]) or a tensor ([C,] H, W) as the loader gives it.
@@ -44,6 +47,8 @@ class ArrayFormat:
             array = array.round().clip(0, 255).astype(np.uint8)
         elif array.dtype.name not in DTYPES:
             array = array.astype(np.float32)
+        if self.loader:
+            array = self.loader.finish(hide_nodata(array, self.loader.nodata), name)
         if self.is_bgr:
             array = array[..., ::-1]
         if self.is_flat and array.shape[2] == 1:
@@ -90,6 +95,8 @@ class ArrayFormat:
         low, high = float(array.min()), float(array.max())
         if not np.isfinite([low, high]).all():
             raise UserError(f'{name} has values that are not finite; replace them by a number')
+        if self.loader and self.loader.window:
+            return  # all values become some of the window
         wrong = None
         if array.dtype == np.uint8 and self.white > 255:
             wrong = 'in 8 bits'

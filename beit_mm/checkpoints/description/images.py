@@ -78,13 +78,16 @@ def images_of(settings: Mapping | None, pipeline: list, tokens: bool = False) ->
 def white_of(settings: Mapping | None, pipeline: list) -> float:
     """Return the pixel value of white, as far as the loader and the preprocessor tell it.
 
-    OpenCV's colors have 8 bits. ``token_scale`` says it, and so does ``std`` where ``mean`` is 0;
-    other normalizations tell 8 from 16 bits and from images in [0, 1].
+    OpenCV's colors have 8 bits, a window its width. ``token_scale`` says it, and so does ``std``
+    where ``mean`` is 0; other normalizations tell 8 from 16 bits and from images in [0, 1].
     """
     settings = settings or {}
     loader = find_transform(pipeline, 'LoadImageFromFile')
     if loader and loader[1].get('color_type') != 'unchanged':
         return WHITE_8_BIT
+    loader = find_transform(pipeline, 'LoadMultiBandImage')
+    if loader and loader[1].get('window'):
+        return loader[1]['window'][1] - loader[1]['window'][0]
     mean, std = _numbers(settings.get('mean')), _numbers(settings.get('std'))
     if mean is None or std is None:
         return WHITE_8_BIT

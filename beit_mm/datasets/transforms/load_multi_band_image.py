@@ -97,15 +97,19 @@ class LoadMultiBandImage(FileReader, Transform):
         path = results['img_path']
         content = fileio.get(path, backend_args=self.backend_args)
         img = self.read(path, content)
+        if isinstance(img, np.ma.MaskedArray):
+            results['missing'] = img.mask
+        results['img'] = img = np.ascontiguousarray(self.finish(img, path))
+        results['img_shape'] = results['ori_shape'] = img.shape[:2]
+        return results
+
+    def finish(self, img: np.ndarray, path: str) -> np.ndarray:
+        """Return what :meth:`read` gives with its gaps filled, and as the window counts it."""
         low, high = self.window or (0, 0)
         img = img.astype(np.float32) if self.window else img
         if isinstance(img, np.ma.MaskedArray):
-            results['missing'] = img.mask
             img = self._fill(img, low if self.fill is None else self.fill, path)
-        img = np.clip(img, low, high) - np.float32(low) if self.window else img
-        results['img'] = np.ascontiguousarray(img)
-        results['img_shape'] = results['ori_shape'] = img.shape[:2]
-        return results
+        return np.clip(img, low, high) - np.float32(low) if self.window else img
 
     def read(self, path: str, content: bytes) -> np.ndarray:
         """Return the image (H, W, C), masked where it has no data; errors as of the class."""

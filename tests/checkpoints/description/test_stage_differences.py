@@ -3,6 +3,7 @@
 import pytest
 
 from beit_mm.checkpoints.description import differences, images_of
+from beit_mm.checkpoints.description.images import white_of
 
 LOADER = [dict(type='LoadImageFromFile')]
 
@@ -64,3 +65,9 @@ def test_range__what_black_and_white_become():
     assert images(None, None)['range'] == [0.0, 255.0]
     tokens = images_of(dict(mean=[9.0], std=[9.0], token_scale=65535.0), LOADER, tokens=True)
     assert tokens['range'] == [0.0, 1.0] and tokens['std'] == [65535.0]
+
+
+def test_white__of_a_window_is_its_width():
+    pipeline = [dict(type='beit_mm.LoadMultiBandImage', window=(-1000.0, 2000.0))]
+    assert white_of(dict(mean=[1481.0], std=[754.0]), pipeline) == 3000.0
+    assert white_of(dict(mean=[1481.0], std=[754.0]), []) == 65535.0
