@@ -36,19 +36,21 @@ def differences(base: dict, new: dict) -> dict:
 def write_config(path: Path, leaf: str, base: Config, new: Config, about: str) -> None:
     """Write the config that makes ``new`` of the shipped ``leaf``, which is ``base``."""
     found: dict[str, Any] = differences(base.to_dict(), new.to_dict())
+    val, test = 'val_dataloader', 'test_dataloader'
     # What the data sets have is not said again by the variables that they were made of.
-    for name in ('train_pipeline', 'val_pipeline', 'test_pipeline'):
-        if not path.name.startswith(('cls', 'seg')) or name != 'test_pipeline':
-            found.pop(name, None)
+    for name in ('train_pipeline', 'val_pipeline'):
+        found.pop(name, None)
+    steps = found.pop('test_pipeline', None)  # mmseg.apis.inference_model reads it
+    is_tested = steps and steps == found.get(test, {}).get('dataset', {}).get('pipeline')
     found.pop('_base_', None)
     names = {key: key for key in found}
-    val, test = 'val_dataloader', 'test_dataloader'
     if val in found and (base.get(val), found[val]) == (base.get(test), found.get(test)):
         names[val] = f'{val} = {test}'
         del found[test]
     lines = [
         f'{names[key]} = {render(value, 0, len(names[key]) + 3)}' for key, value in found.items()
     ]
+    lines += [f"test_pipeline = {test}['dataset']['pipeline']"] if is_tested else []
     head = f'"""{about}\n\n    beit-mm train {path}\n"""\n\n'
     text = '\n'.join([f"_base_ = 'beit_mm::{leaf}'", *lines])
     write_atomically(path, f'{head}{text}\n'.encode())

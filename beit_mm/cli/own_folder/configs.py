@@ -99,6 +99,8 @@ class ChainConfigs:
         for name in LOADERS:
             if config.get(name):
                 self._set_data(config[name], kind, labels)
+        if labels is not None:
+            config.test_pipeline = config.test_dataloader.dataset.pipeline
         dict(tokenizer=self._tokenizer, pretrain=self._pretrain).get(kind, self._task)(
             config, kind, labels
         )
