@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator, Mapping
 
+from beit_mm.checkpoints.description.architecture import plain_config
 from beit_mm.contracts import Finding, UserError
 from beit_mm.contracts.digest import sourceless
 
@@ -98,13 +99,18 @@ def _tokenizer(
         return
     for name in sorted(set(theirs) & set(ours) - set(NUMBERS)):
         # Checkpoints of before say where the weights of a part came from.
-        if sourceless(theirs[name]) != sourceless(ours[name]):
+        if _in_full(theirs[name]) != _in_full(ours[name]):
             yield Finding(
                 'warning',
                 f'{key}.{name}',
                 f'{ours[name]!r}, but the tokenizer in {source} has {theirs[name]!r}; its tokens '
                 'may be others',
             )
+
+
+def _in_full(option):
+    """Return an option with the scopes and defaults of its parts, which a config may leave out."""
+    return plain_config(sourceless(option), 'beit_mm')
 
 
 def _weights(theirs, ours: str | None, source: str, resumes: bool) -> Iterator[Finding]:

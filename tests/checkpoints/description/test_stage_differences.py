@@ -71,3 +71,15 @@ def test_white__of_a_window_is_its_width():
     pipeline = [dict(type='beit_mm.LoadMultiBandImage', window=(-1000.0, 2000.0))]
     assert white_of(dict(mean=[1481.0], std=[754.0]), pipeline) == 3000.0
     assert white_of(dict(mean=[1481.0], std=[754.0]), []) == 65535.0
+
+
+@pytest.mark.parametrize('changed', [False, True])
+def test_options__are_the_same_with_scopes_and_defaults_written_out(changed):
+    short = dict(type='PatchPixels', patch_size=8, init_cfg=dict(checkpoint='a.pth'))
+    full = dict(type='beit_mm.PatchPixels', in_channels=3, patch_size=8, normalize=changed)
+    found, here = (
+        dict(backbone={}, tokenizer=dict(type='KMeansTokenizer', options=dict(features=part)))
+        for part in (short, full)
+    )
+    places = [difference.place for difference in differences(found, here, 'a.pth')]
+    assert places == ['model.tokenizer.features'] * changed
