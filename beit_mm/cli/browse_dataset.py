@@ -25,6 +25,7 @@ from beit_mm.contracts.config_walk import find_transform, leaf_dataset_configs
 from beit_mm.datasets.random_state import kept_random_state
 from beit_mm.datasets.samplers import SeededIndex
 from beit_mm.datasets.spread import spread
+from beit_mm.datasets.transforms import LoadMultiBandImage
 from beit_mm.visualization import class_legend, grid, mask_patches, segmentation_overlay, to_rgb
 
 SIDE = 160  # pixels of a tile
@@ -45,8 +46,10 @@ class Browser:
         init_default_scope(config.get('default_scope') or 'mmengine')
         self.dataset = DATASETS.build(loader.dataset)
         leaves = [*leaf_dataset_configs(config, [f'{part}_dataloader'])]
-        found = find_transform(leaves[0].config.get('pipeline', []), 'LoadImageFromFile')
-        self.is_bgr = found is not None  # as OpenCV loads colors
+        steps = leaves[0].config.get('pipeline', [])
+        self.is_bgr = find_transform(steps, 'LoadImageFromFile') is not None  # as OpenCV has colors
+        _, options = find_transform(steps, 'LoadMultiBandImage') or (0, dict(fill=0))
+        self.load = LoadMultiBandImage(**{k: options[k] for k in options if k != 'type'})
         self.meta = self.dataset.metainfo
         self.names = self.meta.get('classes') or ()
         self.palette = self.meta.get('palette') or distinct_colors(len(self.names))
@@ -68,7 +71,7 @@ class Browser:
     def views(self, sample: Mapping, info: Mapping) -> tuple[dict[str, np.ndarray], str]:
         """Return the pictures of a sample by their titles, and the names of its classes."""
         views = {'input': self.picture(sample['inputs'])}
-        image = read_file(info.get('img_path'))
+        image = read_file(info.get('img_path'), self.load)
         if image is not None:
             views = {'file': image} | views
         if 'token_inputs' in sample:
@@ -91,23 +94,25 @@ class Browser:
         """Return an image (C, H, W) as uint8 RGB."""
         planes = inputs.numpy()
         planes = planes[::-1] if self.is_bgr and len(planes) == 3 else planes
-        white = 255 if planes.dtype == np.uint8 or planes.max() <= 255 else float(planes.max())
-        return to_rgb(planes[None].astype(np.float32), white)[0]
+        is_8_bit = planes.dtype == np.uint8 or self.is_bgr and planes.max() <= 255
+        return to_rgb((planes if is_8_bit else stretched(planes))[None].astype(np.float32), 255)[0]
 
 
-def read_file(path: str | os.PathLike | None) -> np.ndarray | None:
-    """Return a file as uint8 RGB, None where OpenCV reads no image.
-
-    Other values than those of 8 bits are shown from the least to the largest one.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
+def read_file(path: str | os.PathLike | None, load: LoadMultiBandImage) -> np.ndarray | None:
+    """Return a file as uint8 RGB, None where there is none that can be read."""
+    try:
+        image = load.transform(dict(img_path=str(path)))['img']
+    except (UserError, FileNotFoundError):
         return None
-    if image.dtype != np.uint8:
-        low, high = float(image.min()), float(image.max())
-        image = (image.astype(np.float32) - low) / max(high - low, 1e-9) * 255
-    planes = image[..., None] if image.ndim == 2 else image[..., 2::-1]
-    return to_rgb(planes.transpose(2, 0, 1)[None], 255)[0]
+    planes = image.transpose(2, 0, 1)
+    planes = planes if image.dtype == np.uint8 else stretched(planes)
+    return to_rgb(planes[None].astype(np.float32), 255)[0]
+
+
+def stretched(planes: np.ndarray) -> np.ndarray:
+    """Return values with the least as 0 and the largest as 255."""
+    low, high = float(planes.min()), float(planes.max())
+    return (planes.astype(np.float32) - low) / max(high - low, 1e-9) * 255
 
 
 def tile(image: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from beit_mm.cli.browse_dataset import SIDE, Browser, main, read_file, tile
 from beit_mm.contracts import UserError
+from beit_mm.datasets.transforms import LoadMultiBandImage
 
 
 def config_of(tmp_path, config):
@@ -64,9 +65,29 @@ def test_file__of_other_values_is_not_black(tmp_path, dtype, low, high):
     scan = np.full((8, 9), low, dtype)
     scan[:4] = high
     cv2.imwrite(str(tmp_path / 'scan.tif'), scan)
-    found = read_file(tmp_path / 'scan.tif')
+    load = LoadMultiBandImage()
+    found = read_file(tmp_path / 'scan.tif', load)
     assert found.shape == (8, 9, 3) and (found[:4] == 255).all() and (found[4:] == 0).all()
-    assert read_file(tmp_path / 'none.png') is None and read_file(None) is None
+    assert read_file(tmp_path / 'none.png', load) is None and read_file(None, load) is None
+
+
+def test_file_and_input__of_floats_and_bands_show_the_same_colors(tmp_path):
+    rng = np.random.default_rng(0)
+    bands = (rng.random((8, 8, 4)) * 3).astype(np.float32)
+    bands[0, 0], bands[0, 1] = 0, 3
+    np.save(tmp_path / 'a.npy', bands.transpose(2, 0, 1))
+    loader = dict(type='LoadMultiBandImage', layout='chw')
+    model = made.tokenizer(dict(made.DVAE, in_channels=4), loader=loader)
+    dataset = config_of(tmp_path, model).train_dataloader.dataset
+    dataset.update(data_root=str(tmp_path), extensions='.npy')
+    dataset.pipeline = [dataset.pipeline[0], dict(type='PackMIMInputs')]
+    config = dict(default_scope='beit_mm', train_dataloader=dict(dataset=dataset))
+    browser = Browser(Config(config), 'train')
+    info = browser.dataset.get_data_info(0)
+    views, _ = browser.views(browser.dataset[0], info)
+    expected = (bands[..., :3] / 3 * 255).round()
+    assert np.abs(views['input'] - expected).max() <= 1
+    assert np.abs(views['file'] - expected).max() <= 1
 
 
 def test_main__writes_a_picture(tmp_path, capsys):
