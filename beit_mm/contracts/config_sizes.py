@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mmengine.config import Config
 
+from beit_mm.contracts.config_walk import walk_pipelines
 from beit_mm.contracts.errors import UserError
 
 KEY = 'set_sizes'
@@ -22,7 +23,7 @@ OF_TRANSFORM = dict(
     RandomCrop=('crop_size',),
     Pad=('size',),
 )
-SIZES = ('size', 'scale', 'crop_size', 'input_size', 'img_size')  # of other transforms
+SIZES = ('size', 'scale', 'crop_size', 'input_size')  # of other transforms
 
 
 def apply_sizes(config: Config) -> None:
@@ -72,8 +73,8 @@ def set_sizes(config: Config, image: int | None = None, patch: int | None = None
         backbone.update(img_size=image, patch_size=patches[1])
     elif 'img_size' in config.model:
         config.model.img_size = image
-    keys = [key for key in config if key not in ('model', 'data_preprocessor')]
-    for step in _parts(keys, config):
+    used = [steps for _, steps in walk_pipelines(config)]
+    for step in _parts([key for key in config if _is_read(key, config[key], used)], config):
         _set_step(step, before, image, grids)
         if step.get('size_divisor') == patches[0]:
             step['size_divisor'] = patches[1]
@@ -109,6 +110,12 @@ def _parts(keys: Iterable[str], config: Config) -> Iterator[dict]:
         elif isinstance(value, list | tuple):
             left += value
     yield from found.values()
+
+
+def _is_read(key: str, value, used: list) -> bool:
+    """Return whether transforms are below a key: of no pipeline that a child config replaced."""
+    is_variable = key.endswith('_pipeline') and not key.startswith(('test', 'tta'))
+    return key not in ('model', 'data_preprocessor') and (not is_variable or value in used)
 
 
 def _name(step: Mapping) -> str:

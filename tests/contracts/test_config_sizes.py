@@ -63,6 +63,19 @@ def test_sizes__views_and_masks_have_one_grid(image, patch):
         assert abs(sample['mask'].float().mean() - 0.39) < 0.1
 
 
+def test_sizes__of_a_pipeline_that_a_child_has_replaced_stay(tmp_path):
+    path = tmp_path / 'mine.py'
+    leaf = CONFIGS / 'classification/beit-micro-p8_beit_ft_folder-64.py'
+    steps = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+    path.write_text(
+        f'_base_ = {str(leaf)!r}\ntrain_dataloader = dict(dataset=dict(pipeline={steps}))\n'
+    )
+    config = load_config(path, sizes(image=96))
+    assert config.train_pipeline == load_config(path).train_pipeline
+    assert config.test_pipeline == config.test_dataloader.dataset.pipeline
+    assert not [finding for finding in found_in(config) if 'does not reach' in finding]
+
+
 def test_sizes__of_windows_follow():
     leaf = CONFIGS / 'segmentation/beit-micro-p8_beit_setr-naive_folder-64.py'
     config = load_config(leaf, sizes(image=96))
