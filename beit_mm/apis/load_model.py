@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -147,10 +148,11 @@ def _names_encoder(architecture: Mapping) -> bool:
 
 def _read_config(config: str | Path | Config) -> Config:
     if isinstance(config, Config):
-        return config
-    if not Path(config).is_file():
+        found = copy.deepcopy(config)
+    elif Path(config).is_file():
+        found = Config.fromfile(config)
+    else:
         raise MissingFileError(f'There is no config file {config} (looked in {Path.cwd()})')
-    found = Config.fromfile(config)
     apply_sizes(found)
     return found
 

@@ -94,7 +94,9 @@ def _image_size(config: Config) -> int:
     size = next(iter([*found, *(step['size'] for step in crops if 'size' in step)]), None)
     sides = {size} if isinstance(size, int) else set(size or ())
     if len(sides) != 1:
-        raise UserError(f'{KEY}: the images of this config have no one size ({size}); change each')
+        raise UserError(
+            f'{KEY}: no single size of the images was found ({size}); set each size yourself'
+        )
     return sides.pop()
 
 

@@ -95,7 +95,8 @@ def test_sizes__can_stand_in_a_file(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text(f'_base_ = {str(PRETRAIN)!r}\nset_sizes = dict(image=96)\n')
     assert load_config(path).to_dict() == load_config(PRETRAIN, sizes(image=96)).to_dict()
-    assert _read_config(path).model.backbone.img_size == 96  # of load_model(config=...)
+    for config in (path, Config.fromfile(path)):  # of load_model(config=...)
+        assert _read_config(config).model.backbone.img_size == 96
 
 
 @pytest.mark.parametrize(
@@ -165,5 +166,5 @@ def test_sizes__of_images_that_are_not_square(tmp_path):
     config.model.backbone.img_size = (64, 48)
     config.set_sizes = dict(image=32)
     config.dump(tmp_path / 'wide.py')
-    with pytest.raises(UserError, match=r'have no one size \(\(64, 48\)\)'):
+    with pytest.raises(UserError, match=r'no single size of the images was found \(\(64, 48\)\)'):
         load_config(tmp_path / 'wide.py')
