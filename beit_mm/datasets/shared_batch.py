@@ -54,6 +54,17 @@ class _Pickler(pickle.Pickler):
         return self.tensors.setdefault(id(part), (len(self.tensors), part))[0]
 
 
+class _Unpickler(pickle.Unpickler):
+    """Puts the tensors back. Python 3.13.0 lets no object have a ``persistent_load`` of its own."""
+
+    def __init__(self, file: BytesIO, tensors: Sequence[Tensor]):
+        super().__init__(file)
+        self.tensors = tensors
+
+    def persistent_load(self, number: int) -> Tensor:
+        return self.tensors[number]
+
+
 def share_batches(loader: DataLoader) -> None:
     """Let the workers of ``loader`` hand over each batch as a SharedBatch."""
     loader.collate_fn = partial(_collate, loader.collate_fn)
@@ -67,9 +78,7 @@ def _collate(collate: Callable, samples: Sequence) -> Any:
 def _put_together(content: bytes, memory: Tensor, places: list, shared: list[Tensor]) -> Any:
     rest = iter(shared)
     tensors = [next(rest) if place is None else _view(memory, *place) for place in places]
-    unpickler = pickle.Unpickler(BytesIO(content))
-    unpickler.persistent_load = tensors.__getitem__
-    return unpickler.load()
+    return _Unpickler(BytesIO(content), tensors).load()
 
 
 def _view(memory: Tensor, start: int, dtype: torch.dtype, shape: torch.Size) -> Tensor:
