@@ -69,9 +69,8 @@ class ChainConfigs:
         start = Path(images).expanduser()
         self.broken = [Path(self.images, Path(p).relative_to(start)) for p in survey.broken]
         self.loader = None  # that of the shipped configs: 8 bits and three channels
-        self.channels = 3
+        self.channels = survey.loaded_channels
         if not survey.is_8_bit:
-            self.channels = next(iter(survey.channels))
             self.loader = dict(type='beit_mm.LoadMultiBandImage', channels=self.channels)
             window, self.range = self._values()
             self.loader.update(dict(window=window) if window else {})

@@ -84,9 +84,7 @@ def choose(
     if init is not None:
         plan.backbone, plan.init_prefix = architecture_of(init, plan.patch)
     if tokenizer is not None:
-        plan.tokenizer = tokenizer_of(
-            tokenizer, 3 if survey.is_8_bit else next(iter(survey.channels))
-        )
+        plan.tokenizer = tokenizer_of(tokenizer, survey.loaded_channels)
         plan.vocab_size = plan.tokenizer.vocab_size
         return plan
     rule = max(len(survey.paths) * plan.grid**2 / TOKENS_PER_CODE, 1)

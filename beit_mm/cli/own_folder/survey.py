@@ -50,6 +50,11 @@ class Survey:
         return set(self.dtypes) == {'uint8'} and set(self.channels) <= {1, 3, 4}
 
     @property
+    def loaded_channels(self) -> int:
+        """Return the channels of loaded images; gray ones of 8 bits become color."""
+        return 3 if self.is_8_bit else next(iter(self.channels))
+
+    @property
     def is_complete(self) -> bool:
         """Return whether all images were read, or found to be broken."""
         return len(self.sizes) + len(self.broken) == len(self.paths)

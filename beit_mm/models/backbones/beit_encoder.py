@@ -204,9 +204,7 @@ class BEiTEncoder(Backbone):
 
     def _start(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None, Grid]:
         """Return the tokens before the first block, the shared bias and the grid."""
-        size, grid = tuple(x.shape[-2:]), self.grid
-        if torch.compiler.is_exporting() or torch.jit.is_tracing():
-            size = fixed_size(x)
+        size, grid = fixed_size(x), self.grid
         if torch.jit.is_tracing():
             x = x.expand(-1, -1, *size)  # other sizes stop here: 4 x 6 patches are no 6 x 4
         if size != self.img_size:
