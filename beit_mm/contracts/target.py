@@ -1,5 +1,5 @@
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 
 import torch.nn as nn
@@ -66,6 +66,22 @@ class Target(StartingWeights, BaseModel):
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """Return token ids (B, h, w), or values (B, h, w, D), of images (B, C, H, W) in [0, 1]."""
+
+    def encode_at(self, images: Tensor, where: Tensor) -> Tensor:
+        """Return ids (M,) or values (M, D) of the positions in ``where`` (B, h, w), row by row."""
+        tokens = self.encode(images)
+        self.check_grid(tokens.shape[1:3], where)
+        return tokens[where]
+
+    def check_grid(self, grid: Sequence[int], where: Tensor) -> None:
+        """Raise a UserError unless a ``grid`` (h, w) of tokens is that of the patches (B, h, w)."""
+        h, w = where.shape[1:]
+        if tuple(grid) != (h, w):
+            raise UserError(
+                f'The tokenizer makes {grid[0]} x {grid[1]} tokens of an image, but the backbone '
+                f'has {h} x {w} patches; with model.tokenizer.stride={self.stride} set '
+                f'token_size=({h * self.stride}, {w * self.stride}) in TwoViewResizedCrop'
+            )
 
     def code_vectors(self) -> Tensor:
         """Return a vector for each token, (V, D); near ones mean alike."""

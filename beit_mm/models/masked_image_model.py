@@ -10,7 +10,7 @@ from beit_mm.contracts import Backbone, MIMHead, MIMNeck, Target, TokenSource, U
 from beit_mm.contracts.derived import facts_of_backbone, facts_of_target, with_derived
 from beit_mm.contracts.starting_weights import StartingWeights
 from beit_mm.models.cached_tokens_check import CachedTokensCheck
-from beit_mm.models.mim_batch import check_batch, check_grid, check_term_heads, split_by_image
+from beit_mm.models.mim_batch import check_batch, check_term_heads, split_by_image
 from beit_mm.registry import MODELS
 
 TOKENIZER_DTYPES = dict(bfloat16=torch.bfloat16, float16=torch.float16)
@@ -125,15 +125,20 @@ class MaskedImageModel(StartingWeights, BaseModel, TokenSource):
 
     def targets(self, token_inputs: Tensor | None, where: Tensor, **cached: Tensor) -> Tensor:
         """Return the targets of the patches in ``where``: ids (M,), or values (M, D)."""
-        tokens = self.cached_tokens(**cached) if cached else self.encode(token_inputs)  # (B, h, w)
-        check_grid(tokens, where, self.tokenizer)
+        if not cached:
+            return self.encode(token_inputs, where)
+        tokens = self.cached_tokens(**cached)  # (B, h, w)
+        self.tokenizer.check_grid(tokens.shape[1:], where)
         return tokens[where]
 
     @torch.no_grad()
-    def encode(self, token_inputs: Tensor) -> Tensor:
-        """Return the tokens (B, h, w) of images in [0, 1]."""
+    def encode(self, token_inputs: Tensor, where: Tensor | None = None) -> Tensor:
+        """Return the tokens (B, h, w) of images in [0, 1], or those of the patches in ``where``."""
         with self._tokenizer_precision(token_inputs):
-            tokens = self.tokenizer.encode(token_inputs.float())
+            if where is None:
+                tokens = self.tokenizer.encode(token_inputs.float())
+            else:
+                tokens = self.tokenizer.encode_at(token_inputs.float(), where)
         return tokens.float() if tokens.is_floating_point() else tokens  # values, or ids
 
     @torch.no_grad()

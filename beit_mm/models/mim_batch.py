@@ -20,18 +20,6 @@ def split_by_image(samples: Mapping[str, Tensor], mask: Tensor) -> list[dict[str
     return [dict(zip((*samples, 'mask'), image, strict=True)) for image in parts]
 
 
-def check_grid(tokens: Tensor, mask: Tensor, target: Target) -> None:
-    """Raise a UserError unless there is one token (B, h, w) for each patch of ``mask``."""
-    if tokens.shape[:3] != mask.shape:
-        h, w = mask.shape[1:]
-        stride = target.stride
-        raise UserError(
-            f'The tokenizer makes {tokens.shape[1]} x {tokens.shape[2]} tokens of an image, but '
-            f'the backbone has {h} x {w} patches; with model.tokenizer.stride={stride} set '
-            f'token_size=({h * stride}, {w * stride}) in TwoViewResizedCrop'
-        )
-
-
 def check_batch(
     token_inputs: Tensor | None,
     mask: Tensor | None,

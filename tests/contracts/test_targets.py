@@ -42,6 +42,18 @@ def test_ids__are_a_grid_of_whole_numbers_below_the_vocabulary(name):
     assert torch.equal(torch.cat([tokenizer.encode(one[None]) for one in batch]), ids)
 
 
+@pytest.mark.parametrize('name', [*TOKENIZERS, *TARGETS])
+def test_encode_at__has_the_rows_of_encode(name):
+    target = trained(name) if name in TOKENIZERS else build(TARGETS, name).eval()
+    batch = images(target)
+    where = torch.tensor([[[0, 1], [1, 0], [0, 0]], [[0, 0], [0, 1], [1, 1]]]).bool()
+    for positions in (where, ~where, torch.ones_like(where), torch.zeros_like(where)):
+        found = target.encode_at(batch, positions)
+        assert torch.equal(found, target.encode(batch)[positions])
+    with pytest.raises(UserError, match=r'3 x 2 tokens .* 2 x 3 patches'):
+        target.encode_at(batch, torch.ones(2, 2, 3, dtype=torch.bool))
+
+
 @names
 def test_encoding__changes_nothing(name):
     tokenizer = trained(name)

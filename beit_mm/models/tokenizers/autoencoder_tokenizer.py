@@ -94,9 +94,13 @@ class AutoencoderTokenizer(Tokenizer):
 
     def vectors(self, images: Tensor) -> Tensor:
         """Return what is quantized, (B, h, w, in_dims) in float32, of images in [0, 1]."""
+        return self.encoder(self.pixels(images)).float().permute(0, 2, 3, 1)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Return what the encoder reads of images in [0, 1]."""
         self.check_images(images)
         low, high = self.pixel_range
-        return self.encoder((high - low) * images + low).float().permute(0, 2, 3, 1)
+        return (high - low) * images + low
 
     def encode(self, images: Tensor) -> Tensor:
         return self.quantizer.encode(self.vectors(images))
