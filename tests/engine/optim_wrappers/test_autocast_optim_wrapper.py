@@ -4,6 +4,7 @@ import torch.nn as nn
 from mmengine.registry import OPTIM_WRAPPERS
 
 from beit_mm.engine import AutocastOptimWrapper
+from beit_mm.engine.optim_wrappers.autocast_optim_wrapper import clip_above
 
 
 def linear(weights=((1.0, 2.0, -1.0), (0.5, -2.0, 4.0))):
@@ -124,3 +125,30 @@ def test_it_is_built_by_name_and_refuses_other_types():
     assert isinstance(OPTIM_WRAPPERS.build(config), AutocastOptimWrapper)
     with pytest.raises(ValueError, match=r"optim_wrapper.dtype='fp16'.*'bfloat16', 'float16'"):
         OPTIM_WRAPPERS.build(dict(config, dtype='fp16'))
+
+
+@pytest.mark.parametrize('norm_type', [2.0, 1.0, float('inf')])
+@pytest.mark.parametrize('max_norm', [0.01, 1.0, 5.0, 100.0])
+@pytest.mark.parametrize('value', [1.0, 0.0, float('nan'), float('inf')])
+def test_clipping__equals_that_of_torch(norm_type, max_norm, value):
+    torch.manual_seed(0)
+    gradients = [torch.randn(3, 4), torch.randn(5), torch.tensor([value])]
+    sides = []
+    for clip in (clip_above, torch.nn.utils.clip_grad_norm_):
+        parameters = [nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient.clone()
+        norm = clip([*parameters, nn.Parameter(torch.zeros(2))], max_norm, norm_type)
+        sides.append([norm, *(parameter.grad for parameter in parameters)])
+    for ours, expected in zip(*sides, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_gradients_within_the_norm__are_not_written():
+    model, inputs = linear(), torch.tensor([[1.0, 0, 2]])
+    optim = wrapper(model, clip_grad=dict(max_norm=1e6))
+    with optim.optim_context(model):
+        optim.backward(model(inputs).sum())
+    before = model.weight.grad._version
+    optim.step()
+    assert model.weight.grad._version == before
