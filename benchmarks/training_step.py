@@ -3,8 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/training_step.py      # BEiT-B/16, ten minutes
     OMP_NUM_THREADS=1 python benchmarks/training_step.py --quick  # a smaller encoder
 
-"compiled" is ours with compile_blocks. MiB are what a step keeps for its backward pass. The
-variants of a row take turns in one process. Run it where nothing else runs.
+"compiled" is ours with compile_blocks. "products" are the matrix products of our step alone, the
+least time that it can take. MiB are what a step keeps for its backward pass. The last column is
+the model FLOPs utilization: operations of our step in its time, as a part of what one large
+product reaches here. The variants of a row take turns in one process. Run it where nothing else
+runs.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +33,11 @@ from beit_mm.models.heads import VisualTokenHead
 from beit_mm.models.necks import MaskedPatchNeck
 from benchmarks.peers.comparison import BASE, CLASSES, VOCAB, Ours, Size, allocate, randomize
 from benchmarks.peers.models import build_hf, classifier
+from benchmarks.peers.products import Products, peak_product
 
 QUICK = Size('quick', 192, 4, 3, 224, 16, 1, (3,))
-OURS = ('ours', 'compiled')
+OURS, OTHERS = ('ours', 'compiled'), ('mmpretrain', 'transformers', 'timm')
+SIDE = 2048  # of the product that says what the machine can
 DTYPES = dict(fp32=None, bf16=torch.bfloat16)
 
 
@@ -167,15 +173,24 @@ def measure(case: Case, dtype: torch.dtype | None, rounds: int, device: str) -> 
         for name, model in case.models.items()
         if case.trains
     }
-    times = {name: [] for name in case.models}
+    with Products() as products:
+        _step(case, 'ours', case.models['ours'], x, mask, dtype)
+    turns = {
+        name: partial(_step, case, name, model, x, mask, dtype)
+        for name, model in case.models.items()
+    }
+    turns |= dict(products=products.run, peak=peak_product(dtype or torch.float32, device, SIDE))
+    times = {name: [] for name in turns}
     for number in range(rounds + 1):
-        for name, model in case.models.items():
+        for name, turn in turns.items():
             start = _now(device)
-            _step(case, name, model, x, mask, dtype)
+            turn()
             if number:  # the first one warms up
                 times[name].append(_now(device) - start)
     seconds = {name: statistics.median(values) for name, values in times.items()}
-    return dict(seconds=seconds, saved=saved)
+    peak = 2 * SIDE**3 / seconds.pop('peak')  # operations a second
+    mfu = products.flops / seconds['ours'] / peak
+    return dict(seconds=seconds, saved=saved, flops=products.flops, peak=peak, mfu=mfu)
 
 
 def saved_bytes(model: nn.Module, step: Callable[[], None]) -> int:
@@ -214,22 +229,26 @@ def _now(device: str) -> float:
 
 
 def table(rows: list[dict]) -> str:
-    names = ['ours', 'compiled', 'mmpretrain', 'transformers', 'timm']
-    lines = [f'| | {" | ".join(names)} | ours / best other | compiled / best other |']
-    lines.append('|---' * 8 + '|')
+    names = [*OURS, *OTHERS, 'products']
+    titles = ['', *names, 'ours / best other', 'compiled / best other', 'products / ours', 'MFU']
+    lines = [f'| {" | ".join(titles)} |', '|---' * len(titles) + '|']
     for row in rows:
-        lines.append(line(f'{row["case"]}, {row["dtype"]}, ms', row['seconds'], names, 1e3))
-        if row.get('saved'):
-            lines.append(line(f'{row["case"]}, {row["dtype"]}, MiB', row['saved'], names, 2**-20))
+        title, seconds = f'{row["case"]}, {row["dtype"]}', row['seconds']
+        last = [f'{seconds["products"] / seconds["ours"]:.2f}', f'{row["mfu"]:.0%}']
+        lines.append(line(f'{title}, ms', seconds, names, 1e3, last))
+        if row['saved']:
+            lines.append(line(f'{title}, MiB', row['saved'], names, 2**-20, ['', '']))
     return '\n'.join(lines)
 
 
-def line(title: str, found: dict[str, float], names: list[str], unit: float) -> str:
+def line(
+    title: str, found: dict[str, float], names: list[str], unit: float, last: list[str]
+) -> str:
     """Return a line of the table, with ratios to the best of the other libraries."""
     cells = [f'{unit * found[name]:,.0f}' if name in found else '' for name in names]
-    best = min(value for name, value in found.items() if name not in OURS)
+    best = min(found[name] for name in OTHERS if name in found)
     ratios = [f'{found[name] / best:.2f}' if name in found else '' for name in OURS]
-    return f'| {" | ".join([title, *cells, *ratios])} |'
+    return f'| {" | ".join([title, *cells, *ratios, *last])} |'
 
 
 def main() -> None:
