@@ -98,8 +98,8 @@ def _check_variable(
     places = [place for place, _ in _namesakes(config, key, known)]
     below = files if setter is None else files[files.index(setter) + 1 :]
     reader = next((file for file in files if key in file.reads), None)
-    if reader is None and key == 'test_pipeline':
-        return  # for the inferencers of MMPretrain and MMSegmentation
+    if reader is None and (key == 'test_pipeline' or value and _stands_in(config, value, known)):
+        return  # for the inferencers of MMPretrain and MMSegmentation, or as a run has dumped it
     if reader is None:
         yield Finding('warning', key, f'nothing reads it{_advise(config, key, known)}')
     elif reader in below and key in reader.values:

@@ -119,6 +119,16 @@ def test_variables_that_reach_what_they_are_for__are_not_told(child):
     assert not {'optimizer', 'base_lr'} & found(child(replaced), 'warning').keys()
 
 
+def test_variables_of_a_dumped_config__are_told_where_they_differ_from_their_place(child, tmp_path):
+    config, path = child(''), tmp_path / 'dumped.py'
+    config.dump(path)
+    kept = found(load_config(path), 'warning').keys()
+    assert not {'train_pipeline', 'val_pipeline', 'vis_backends', 'optimizer', 'norm_cfg'} & kept
+    path.write_text(path.read_text() + "train_pipeline = [dict(type='LoadImageFromFile')]\n")
+    message = found(load_config(path), 'warning')['train_pipeline']
+    assert 'nothing reads it' in message
+
+
 @pytest.mark.parametrize(
     'text, key, place',
     [
