@@ -1,16 +1,21 @@
 """What the constructor of a class takes, by its signature."""
 
+import ast
 import inspect
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 
 def constructor_parameters(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
     """Return the parameters of a constructor by name, and whether it takes other names as well.
 
-    The parameters of a parent follow where a constructor takes ``**kwargs``.
+    The parameters of a parent follow where a constructor takes ``**kwargs``. One that does more
+    with them than hand them to a parent's constructor may take any name.
     """
     found: dict[str, inspect.Parameter] = {}
+    takes_any = False
     for parent in cls.__mro__:
         if '__init__' not in vars(parent):
             continue
@@ -20,9 +25,25 @@ def constructor_parameters(cls: type) -> tuple[dict[str, inspect.Parameter], boo
             return found, True
         named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
         found = {**{p.name: p for p in named}, **found}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return found, False
+        rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+        if rest is None:
+            return found, takes_any
+        takes_any |= not _hands_on(parent.__init__, rest)
     return found, True
+
+
+@cache
+def _hands_on(constructor: Callable, name: str) -> bool:
+    """Return whether all that is done with ``**name`` is ``super().__init__(**name)``."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(constructor)))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    inits = [call for call in calls if getattr(call.func, 'attr', '') == '__init__']
+    handed = [keyword.value for call in inits for keyword in call.keywords if keyword.arg is None]
+    uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]
+    return bool(uses) and all(use in handed for use in uses)
 
 
 def with_defaults(cls: type, config: Mapping) -> dict[str, Any]:
