@@ -19,7 +19,8 @@ RATES = dict(beit=(1e-3, 2e-3, 4e-3), scratch=(5e-4, 1e-3, 2e-3))
 CHOSEN_WITH = 4_000  # labels that choose the learning rate
 PROBED = 2_000  # labelled images of the probes
 
-PEERS = ('beit', 'random-projection', 'pixels', 'mae', 'simmim', 'hog')
+PEERS = ('beit', 'random-projection', 'pixels', 'mae', 'mae-tokens', 'simmim', 'hog')
+VITS = ('mae', 'mae-tokens')  # with the encoder of mmpretrain's MAE
 BLOCKS = dict(type='BlockwiseMask', grid=8, min_block=4)
 ALL_POSITIONS = dict(type='SoftTokenHead', target='ids', smoothing=0.0, positions='all')
 # Variant: what it has in the place of the mask, the head, and the encoder's arguments.
@@ -97,7 +98,7 @@ def finetune(
         variant: A key of RECIPE.
     """
     method = 'scratch' if start is None else start['method']
-    config = bench.config('cifar10_vit_cls' if method == 'mae' else 'cifar10_cls')
+    config = bench.config('cifar10_vit_cls' if method in VITS else 'cifar10_cls')
     backbone = config.model.backbone
     if start is None:
         backbone.init_cfg = None
@@ -236,7 +237,7 @@ def compare(bench: Bench, args: Namespace, rows: list[tuple]) -> None:
     for seed in args.seeds:
         for method, variant in rows:
             start = pretrain(bench, method, seed, SHORT_STEPS, variant)
-            if method not in ('mae', 'simmim'):  # load_model knows models of this package
+            if method not in (*VITS, 'simmim'):  # load_model knows models of this package
                 probes(bench, start)
             for amount in args.labels:
                 finetune(bench, start, amount, 1e-3, seed, SHORT_FINETUNE_STEPS)

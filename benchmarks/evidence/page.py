@@ -16,7 +16,14 @@ KEPT = (
     *('name', 'kind', 'method', 'variant', 'start', 'labels', 'share', 'rate', 'seed', 'steps'),
     *('metrics', 'layers', 'wall_seconds', 'cpu_seconds', 'resumed', 'machine', 'torch'),
 )
-NAMES = dict(beit='BEiT', scratch='random weights', mae='MAE', simmim='SimMIM', hog='HOG')
+NAMES = {
+    'beit': 'BEiT',
+    'scratch': 'random weights',
+    'mae': 'MAE',
+    'simmim': 'SimMIM',
+    'hog': 'HOG',
+}
+NAMES |= {'mae-tokens': "MAE with BEiT's tokens"}
 BLOCK = re.compile(r'(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 
