@@ -11,7 +11,7 @@ _base_ = [
     '../_base_/datasets/cifar10_pretrain.py',
     '../_base_/schedules/digit-scenes_pretrain-3000i.py',
 ]
-model = dict(backbone=dict(arch='micro'))
+model = dict(backbone=dict(arch='micro', abs_pos='sincos', init_std=0.16))
 train_dataloader = dict(batch_size=64, num_workers=1)
 auto_scale_lr = dict(base_batch_size=64)
 param_scheduler = [

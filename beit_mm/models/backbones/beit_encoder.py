@@ -1,4 +1,5 @@
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 import torch
@@ -10,7 +11,7 @@ from beit_mm.contracts import Backbone, UserError
 from beit_mm.contracts.backbone import layer_indices
 from beit_mm.contracts.positions import Grid, patch_grid, resize_pos_embed
 from beit_mm.contracts.recorded import fixed_size
-from beit_mm.models.layers.init import init_linear_and_norm, truncated_normal_
+from beit_mm.models.layers.init import init_linear_and_norm, sincos_positions, truncated_normal_
 from beit_mm.models.layers.rel_pos_bias import RelativePositions, RelPosBias
 from beit_mm.models.layers.transformer_block import TransformerBlock, TransformerBlocks
 from beit_mm.registry import MODELS
@@ -33,6 +34,8 @@ class BEiTEncoder(Backbone):
             other size that ``patch_size`` divides, positions are interpolated.
         out_indices: Layers whose outputs are returned, negative ones counted from the end.
         out_type: ``tokens`` gives (B, 1+N, C) with the class token first, ``featmap`` (B, C, h, w).
+        abs_pos: Learned absolute embeddings, drawn like the weights. ``sincos`` starts with sines
+            and cosines, by which small encoders learn faster (docs/results.md).
         rel_pos: ``shared`` (one table, pre-training), ``per_layer`` (fine-tuning) or None.
         rel_pos_resize: ``geometric`` (the original's method) or ``bicubic``.
         pretrained_img_size: Image size of the checkpoint, needed only if that was not square.
@@ -46,6 +49,8 @@ class BEiTEncoder(Backbone):
         final_norm: LayerNorm on the last output. Off where the neck has its own.
         norm_eps: Of all LayerNorms. 1e-6 as in the original; another value only for a checkpoint
             that was trained with one (docs/migration.md), and then for the neck too.
+        init_std: Standard deviation of the weights before truncation, see ``truncated_normal_``.
+            0.02 is made for ``base``; narrow encoders learn faster from more.
         frozen: No gradients and eval mode for the whole encoder, for probes of its features.
         with_cp: Recompute the blocks in the backward pass to save memory.
         compile_blocks: Run the blocks through ``torch.compile`` (docs/performance.md).
@@ -73,7 +78,7 @@ class BEiTEncoder(Backbone):
         in_channels: int = 3,
         out_indices: int | Sequence[int] = -1,
         out_type: str = 'tokens',
-        abs_pos: bool = False,
+        abs_pos: bool | str = False,
         rel_pos: str | None = 'shared',
         rel_pos_resize: str = 'geometric',
         pretrained_img_size: Sequence[int] | None = None,
@@ -86,6 +91,7 @@ class BEiTEncoder(Backbone):
         qkv_bias: bool = True,
         final_norm: bool = False,
         norm_eps: float = 1e-6,
+        init_std: float = 0.02,
         frozen: bool = False,
         with_cp: bool = False,
         compile_blocks: bool = False,
@@ -95,6 +101,7 @@ class BEiTEncoder(Backbone):
         super().__init__(init_cfg)
         arch = self._settings(arch)
         _one_of('out_type', out_type, ('tokens', 'featmap'))
+        _one_of('abs_pos', abs_pos, (True, False, None, 'sincos'))
         _one_of('rel_pos', rel_pos, ('shared', 'per_layer', None))
         _one_of('rel_pos_resize', rel_pos_resize, ('geometric', 'bicubic'))
         self.embed_dims = dims = arch['embed_dims']
@@ -123,6 +130,7 @@ class BEiTEncoder(Backbone):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dims))
         self.pos_embed = None
+        self.abs_pos, self.init_std = abs_pos, init_std
         if abs_pos:
             num_patches = self.grid[0] * self.grid[1]
             self.pos_embed = nn.Parameter(torch.zeros(1, 1 + num_patches, dims))
@@ -257,11 +265,13 @@ class BEiTEncoder(Backbone):
         self._reads_pretrained = False
 
     def _own_init(self) -> None:
-        self.apply(init_linear_and_norm)
+        self.apply(partial(init_linear_and_norm, std=self.init_std))
         for token in (self.cls_token, self.mask_token, self.pos_embed):
             if token is not None:
-                truncated_normal_(token)
+                truncated_normal_(token, self.init_std)
         with torch.no_grad():
+            if self.abs_pos == 'sincos':
+                self.pos_embed[0, 1:] = sincos_positions(self.grid, self.embed_dims)
             for layer, block in enumerate(self.blocks, start=1):
                 block.attn.proj.weight /= (2 * layer) ** 0.5
                 block.mlp.fc2.weight /= (2 * layer) ** 0.5

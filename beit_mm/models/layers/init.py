@@ -1,3 +1,4 @@
+import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -23,3 +24,17 @@ def init_linear_and_norm(module: nn.Module, std: float = 0.02) -> None:
     elif isinstance(module, nn.LayerNorm):
         nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)
+
+
+def sincos_positions(grid: tuple[int, int], dims: int) -> Tensor:
+    """Return sines and cosines of the rows and columns of a grid, (h*w, dims), as MoCo v3 has them.
+
+    A quarter of the dimensions each has the sine and the cosine of the row, then of the column, at
+    wavelengths from 2 pi to 20,000 pi patches. Dimensions that 4 does not divide end in zeros.
+    """
+    rows, columns = (torch.arange(side, dtype=torch.float64) for side in grid)
+    places = torch.stack([rows.repeat_interleave(grid[1]), columns.repeat(grid[0])], dim=1)
+    quarter = dims // 4
+    angles = places[..., None] / 10_000 ** (torch.arange(quarter) / quarter)  # (h*w, 2, quarter)
+    found = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1).float()
+    return nn.functional.pad(found, (0, dims - found.shape[1]))

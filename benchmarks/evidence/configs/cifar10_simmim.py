@@ -21,6 +21,8 @@ model = dict(
         out_type='featmap',
         rel_pos='shared',
         layer_scale_init=0.1,
+        abs_pos='sincos',
+        init_std=0.16,
     ),
     neck=dict(type='SimMIMLinearDecoder', in_channels=128, encoder_stride=4),
     head=dict(

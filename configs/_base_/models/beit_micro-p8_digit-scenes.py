@@ -22,6 +22,8 @@ model = dict(
         patch_size=8,
         rel_pos='shared',
         layer_scale_init=0.1,
+        abs_pos='sincos',  # both for a narrow encoder: docs/results.md
+        init_std=0.16,
     ),
     neck=dict(type='MaskedPatchNeck'),
     head=dict(type='VisualTokenHead'),

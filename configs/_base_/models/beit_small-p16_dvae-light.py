@@ -6,5 +6,12 @@ model = dict(
         width=256,
         init_cfg=dict(checkpoint='work_dirs/dvae_light-v1024_folder/iter_10000.pth'),
     ),
-    backbone=dict(arch='small', img_size=224, patch_size=16, drop_path_rate=0.1),
+    backbone=dict(
+        arch='small',
+        img_size=224,
+        patch_size=16,
+        drop_path_rate=0.1,
+        abs_pos=False,
+        init_std=0.02,
+    ),
 )

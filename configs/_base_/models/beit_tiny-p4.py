@@ -6,5 +6,5 @@ model = dict(
         stride=4,
         init_cfg=dict(checkpoint='work_dirs/dvae_light-v512_cifar10/iter_10000.pth'),
     ),
-    backbone=dict(arch='tiny', patch_size=4),
+    backbone=dict(arch='tiny', patch_size=4, abs_pos=False, init_std=0.02),
 )

@@ -11,6 +11,7 @@ beit_features = dict(
         patch_size=8,
         rel_pos='shared',
         layer_scale_init=0.1,
+        abs_pos='sincos',
         out_type='featmap',
         init_cfg=dict(
             type='Pretrained',

@@ -4,7 +4,9 @@ import torch
 from mmseg.models.backbones import BEiT
 from transformers import BeitConfig, BeitForMaskedImageModeling
 
+from beit_mm.contracts import UserError
 from beit_mm.models import BEiTEncoder, MaskedPatchNeck
+from beit_mm.models.layers.init import sincos_positions
 from benchmarks.peers.names import from_hf
 
 TINY = dict(embed_dims=32, num_layers=3, num_heads=2)
@@ -25,6 +27,32 @@ def randomised(module):
 
 def relative_error(a, b):
     return ((a - b).abs().max() / b.abs().max()).item()
+
+
+def test_sincos__is_the_start_of_the_absolute_embeddings():
+    torch.manual_seed(0)
+    sincos = encoder(abs_pos='sincos')
+    torch.manual_seed(0)
+    drawn = encoder(abs_pos=True)
+    for (name, one), other in zip(sincos.named_parameters(), drawn.parameters(), strict=True):
+        assert one.requires_grad and torch.equal(one, other) == (name != 'pos_embed'), name
+    assert torch.equal(sincos.pos_embed[0, 1:], sincos_positions((4, 4), 32))
+    assert torch.equal(sincos.pos_embed[:, 0], drawn.pos_embed[:, 0])
+    sincos.load_state_dict(drawn.state_dict())
+    sincos.init_weights()  # draws again
+    assert torch.equal(sincos.pos_embed[0, 1:], sincos_positions((4, 4), 32))
+    with pytest.raises(UserError, match="backbone.abs_pos='sine'"):
+        encoder(abs_pos='sine')
+
+
+def test_init_std__scales_all_that_is_drawn():
+    torch.manual_seed(0)
+    small = encoder(abs_pos=True).state_dict()
+    torch.manual_seed(0)
+    large = encoder(abs_pos=True, init_std=0.1).state_dict()
+    for name, tensor in small.items():
+        is_drawn = tensor.std() > 1e-4
+        torch.testing.assert_close(large[name], (5 if is_drawn else 1) * tensor)
 
 
 def test_equals_timm__outputs_and_gradients():
