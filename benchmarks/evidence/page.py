@@ -16,14 +16,9 @@ KEPT = (
     *('name', 'kind', 'method', 'variant', 'start', 'labels', 'share', 'rate', 'seed', 'steps'),
     *('metrics', 'layers', 'wall_seconds', 'cpu_seconds', 'resumed', 'machine', 'torch'),
 )
-NAMES = {
-    'beit': 'BEiT',
-    'scratch': 'random weights',
-    'mae': 'MAE',
-    'simmim': 'SimMIM',
-    'hog': 'HOG',
-}
+NAMES = dict(beit='BEiT', scratch='random weights', mae='MAE', simmim='SimMIM', hog='HOG')
 NAMES |= {'mae-tokens': "MAE with BEiT's tokens"}
+OLD = '.old'  # after the name of a method: its encoder began as BEiT's original code begins
 BLOCK = re.compile(r'(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 
@@ -117,7 +112,7 @@ def compared(runs: list[dict], is_shown: Callable[[dict], bool]) -> str:
         starts = {run['name'].removeprefix('cifar10/pretrain-') for run in same}
         time = [1000 * run['cpu_seconds'] / run['steps'] for run in same if not run['resumed']]
         last = [r['layers'][-1] for r in runs if r['kind'] == 'probes' and r['start'] in starts]
-        row = [NAMES.get(name[0], name[0]), name[1].replace('-', ' ')]
+        row = [method_name(name[0]), name[1].replace('-', ' ')]
         row += [len(same), same[0]['steps'], f'{fmean(time):.0f}' if time else '']
         row += [spread([layer[probe] for layer in last]) for probe in ('knn', 'linear')]
         for labels in (400, 4_000):
@@ -137,11 +132,12 @@ def recipe(runs: list[dict]) -> str:
     groups = grouped(runs, 'cls', ('labels', 'start', 'variant', 'steps', 'rate'), 'cifar10')
     rows = []
     for (labels, start, variant, steps, rate), group in sorted(groups.items(), key=str):
-        if start not in main_starts(runs) or start == 'scratch' or rate != 1e-3:
+        if start not in main_starts(runs) or start.startswith('scratch') or rate != 1e-3:
             continue
         values = [run['metrics']['accuracy/top1'] for run in group]
-        rows.append([labels, variant or 'as it is', steps, spread(values), len(values)])
-    return markdown(('labels', 'change', 'steps', 'accuracy, %', 'seeds'), rows)
+        change = variant or 'as it is'
+        rows.append([labels, title(start), change, steps, spread(values), len(values)])
+    return markdown(('labels', 'start', 'change', 'steps', 'accuracy, %', 'seeds'), rows)
 
 
 def masks(runs: list[dict]) -> str:
@@ -163,25 +159,29 @@ def gains(runs: list[dict]) -> str:
             for run in runs
             if run['kind'] == kind and not run.get('variant') and run['start'] in first_starts(runs)
         ]
-        for size, steps in sorted({(run[amount], run['steps']) for run in shown}):
-            same = [run for run in shown if (run[amount], run['steps']) == (size, steps)]
-            scratch = {
-                run['seed']: run['metrics'][metric] for run in same if run['start'] == 'scratch'
-            }
-            values = [
-                run['metrics'][metric] - scratch[run['seed']]
-                for run in same
-                if run['start'] != 'scratch' and run['seed'] in scratch
-            ]
-            if values:
-                what = f'CIFAR-10, {size} labels' if kind == 'cls' else f'CamVid, {size} % of masks'
-                rows.append([what, steps, spread(values), len(values)])
-    return markdown(('task', 'steps of both', 'gain of BEiT, points', 'seeds'), rows)
+        pairs = {'scratch': {}, f'scratch{OLD}': {}}
+        for run in shown:
+            if run['start'] in pairs:
+                key = run[amount], run['steps'], run['seed']
+                pairs[run['start']][key] = run['metrics'][metric]
+        found = defaultdict(list)
+        for run in shown:
+            scratch = pairs['scratch' + (OLD if OLD in run['start'] else '')]
+            key = run[amount], run['steps'], run['seed']
+            if run['start'] not in pairs and key in scratch:
+                value = run['metrics'][metric] - scratch[key]
+                found[run[amount], title(run['start']), run['steps']].append(value)
+        for (size, start, steps), values in sorted(found.items()):
+            what = f'CIFAR-10, {size} labels' if kind == 'cls' else f'CamVid, {size} % of masks'
+            rows.append([what, start, steps, spread(values), len(values)])
+    heads = ('task', 'start', 'steps of both', 'gain over random weights, points', 'seeds')
+    return markdown(heads, rows)
 
 
 def first_starts(runs: list[dict]) -> set[str]:
     """Return the starts of the first tables, on CIFAR-10 and on CamVid."""
-    return main_starts(runs) | {'beit', 'scratch'}
+    camvid = {'beit', 'scratch'}
+    return main_starts(runs) | camvid | {start + OLD for start in camvid}
 
 
 def classes(runs: list[dict]) -> str:
@@ -235,7 +235,7 @@ TABLES = {
     'rates': rates,
     'layers': layers,
     'peers': lambda runs: compared(runs, lambda run: not run['variant']),
-    'ablations': lambda runs: compared(runs, lambda run: run['method'] == 'beit'),
+    'ablations': lambda runs: compared(runs, lambda run: run['method'].startswith('beit')),
     'recipe': recipe,
     'camvid': masks,
     'camvid-classes': classes,
@@ -262,7 +262,12 @@ def title(start: str) -> str:
     """Return how a start is named in the tables: its method, and the steps of its training."""
     method, _, rest = start.partition('-')
     steps = f', {int(rest.split("-")[0]):,} steps' if rest else ''
-    return NAMES.get(method, method) + steps
+    return method_name(method) + steps
+
+
+def method_name(method: str) -> str:
+    name = method.removesuffix(OLD)
+    return NAMES.get(name, name) + (', original init' if name != method else '')
 
 
 def spread(values: list[float]) -> str:
