@@ -2,6 +2,7 @@
 
     python -m benchmarks.evidence cifar10 --data cifar10.zip      # BEiT against scratch
     python -m benchmarks.evidence peers --data cifar10.zip        # beside other pre-trainings
+    python -m benchmarks.evidence inits --data cifar10.zip        # how the encoder begins
     python -m benchmarks.evidence ablations --data cifar10.zip
     python -m benchmarks.evidence recipe --data cifar10.zip
     python -m benchmarks.evidence camvid --data camvid.zip        # segmentation

@@ -13,7 +13,7 @@ from beit_mm.datasets import LabelledImageFolder
 from beit_mm.evaluation import frozen_probes
 from benchmarks.evidence.bench import LOADERS, QUICK_IMAGES, Bench
 
-TOKENIZER_STEPS, PRETRAIN_STEPS, SHORT_STEPS = 1_000, 6_000, 1_000
+TOKENIZER_STEPS, PRETRAIN_STEPS, SHORT_STEPS, INIT_STEPS = 1_000, 6_000, 1_000, 500
 FINETUNE_STEPS, SELECT_STEPS, SHORT_FINETUNE_STEPS = 1_000, 500, 400
 RATES = dict(beit=(1e-3, 2e-3, 4e-3), scratch=(5e-4, 1e-3, 2e-3))
 CHOSEN_WITH = 4_000  # labels that choose the learning rate
@@ -32,6 +32,13 @@ ABLATIONS = {
     'absolute-positions': dict(encoder=dict(abs_pos=True, rel_pos=None)),
     'no-layer-scale': dict(encoder=dict(layer_scale_init=None)),
 }
+# How the encoder begins: as in the shipped config, with one of its two changes, and with none.
+INITS = {
+    'original-init': dict(encoder=dict(abs_pos=False, init_std=0.02)),
+    'no-absolute-positions': dict(encoder=dict(abs_pos=False)),
+    'original-weights': dict(encoder=dict(init_std=0.02)),
+}
+VARIANTS = ABLATIONS | INITS
 DECAY = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
 MIXUP = dict(augments=[dict(type='Mixup', alpha=0.8)])
 RECIPE = {
@@ -60,10 +67,10 @@ def pretrain(
 
     Args:
         method: Name of the config after ``cifar10_``.
-        variant: A key of ABLATIONS.
+        variant: A key of VARIANTS.
     """
     config = bench.config(f'cifar10_{method}')
-    changes = ABLATIONS.get(variant, {})
+    changes = VARIANTS.get(variant, {})
     if mask := changes.get('mask'):
         config.train_dataloader.dataset.pipeline[3] = dict(mask)
     config.model.head = dict(changes.get('head', config.model.head))
@@ -105,7 +112,7 @@ def finetune(
         config.optim_wrapper.paramwise_cfg.layer_decay_rate = 1.0
     else:
         backbone.init_cfg.checkpoint = bench.folder(start)
-        backbone.update(ABLATIONS.get(start['variant'], {}).get('encoder', {}))
+        backbone.update(VARIANTS.get(start['variant'], {}).get('encoder', {}))
     config.optim_wrapper.optimizer.lr = rate
     config.merge_from_dict(dict(RECIPE.get(variant, {})))
     place(bench, config, seed)
@@ -233,6 +240,13 @@ def ablations(bench: Bench, args: Namespace) -> None:
     compare(bench, args, [('beit', variant) for variant in ('', *ABLATIONS)])
 
 
+def inits(bench: Bench, args: Namespace) -> None:
+    """How the weights and positions of a narrow encoder begin."""
+    for seed in args.seeds:
+        for variant in ('', *INITS):
+            probes(bench, pretrain(bench, 'beit', seed, INIT_STEPS, variant))
+
+
 def compare(bench: Bench, args: Namespace, rows: list[tuple]) -> None:
     for seed in args.seeds:
         for method, variant in rows:
@@ -252,4 +266,6 @@ def recipe(bench: Bench, args: Namespace) -> None:
                 finetune(bench, start, amount, 1e-3, seed, SHORT_FINETUNE_STEPS, variant=variant)
 
 
-TABLES: Mapping = dict(cifar10=few_labels, peers=peers, ablations=ablations, recipe=recipe)
+TABLES: Mapping = dict(
+    cifar10=few_labels, peers=peers, inits=inits, ablations=ablations, recipe=recipe
+)

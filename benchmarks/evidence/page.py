@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from beit_mm.contracts import UserError
-from benchmarks.evidence.cifar10 import FINETUNE_STEPS, SHORT_STEPS
+from benchmarks.evidence.cifar10 import FINETUNE_STEPS, INIT_STEPS, SHORT_STEPS
 
 DOCS = Path(__file__).resolve().parents[2] / 'docs'
 PAGE, RUNS, PLOT = DOCS / 'results.md', DOCS / 'evidence/runs.json', DOCS / 'images/results.svg'
@@ -96,7 +96,7 @@ def layers(runs: list[dict]) -> str:
     return markdown(('start', 'layer', 'kNN, %', 'linear, %'), rows)
 
 
-def compared(runs: list[dict], is_shown: Callable[[dict], bool]) -> str:
+def compared(runs: list[dict], is_shown: Callable[[dict], bool], steps: int = SHORT_STEPS) -> str:
     """Pre-trainings of equal length: probes of the last layer, and accuracy with few labels."""
     short = [
         run
@@ -104,7 +104,7 @@ def compared(runs: list[dict], is_shown: Callable[[dict], bool]) -> str:
         if run['kind'] == 'pretrain'
         and run['name'].startswith('cifar10/')
         and is_shown(run)
-        and run['steps'] == SHORT_STEPS
+        and run['steps'] == steps
     ]
     rows = []
     for name in dict.fromkeys((run['method'], run['variant']) for run in short):
@@ -234,6 +234,7 @@ TABLES = {
     'gains': gains,
     'rates': rates,
     'layers': layers,
+    'inits': lambda runs: compared(runs, lambda run: run['method'] == 'beit', INIT_STEPS),
     'peers': lambda runs: compared(runs, lambda run: not run['variant']),
     'ablations': lambda runs: compared(runs, lambda run: run['method'].startswith('beit')),
     'recipe': recipe,
