@@ -1,109 +1,12 @@
-from beit_mm.models.autoencoders import (
-    ConvDecoder,
-    ConvEncoder,
-    DALLEDecoder,
-    DALLEEncoder,
-    DALLEPytorchDecoder,
-    DALLEPytorchEncoder,
-    PatchDecoder,
-    PatchEncoder,
+from beit_mm.models.autoencoders import *  # noqa: F403
+from beit_mm.models.backbones import *  # noqa: F403
+from beit_mm.models.features import *  # noqa: F403
+from beit_mm.models.heads import *  # noqa: F403
+from beit_mm.models.losses import *  # noqa: F403
+from beit_mm.models.masked_image_model import MaskedImageModel as MaskedImageModel
+from beit_mm.models.necks import *  # noqa: F403
+from beit_mm.models.quantizers import *  # noqa: F403
+from beit_mm.models.tokenizers import *  # noqa: F403
+from beit_mm.models.two_view_data_preprocessor import (
+    TwoViewDataPreprocessor as TwoViewDataPreprocessor,
 )
-from beit_mm.models.backbones import BEiTEncoder
-from beit_mm.models.features import (
-    BackboneFeatures,
-    CLIPFeatures,
-    FrozenFeatures,
-    HFFeatures,
-    PatchHOG,
-    PatchPixels,
-    TimmFeatures,
-)
-from beit_mm.models.heads import FeatureRegressionHead, SoftTokenHead, VisualTokenHead
-from beit_mm.models.losses import (
-    BaseReconLoss,
-    L1ReconLoss,
-    LogitLaplaceReconLoss,
-    MSEReconLoss,
-    PerceptualReconLoss,
-    SmoothL1ReconLoss,
-)
-from beit_mm.models.masked_image_model import MaskedImageModel
-from beit_mm.models.necks import MaskedPatchNeck, PatchAggregationNeck, PatchMeanNeck
-from beit_mm.models.quantizers import (
-    BSQ,
-    FSQ,
-    LFQ,
-    EMAVectorQuantizer,
-    GumbelQuantizer,
-    ResidualVQ,
-)
-from beit_mm.models.tokenizers import (
-    AutoencoderTokenizer,
-    BSQTokenizer,
-    DALLEPytorchTokenizer,
-    DALLETokenizer,
-    DVAETokenizer,
-    FeatureTarget,
-    FSQTokenizer,
-    KMeansTokenizer,
-    LFQTokenizer,
-    PatchDVAETokenizer,
-    RandomProjectionTokenizer,
-    ResidualVQTokenizer,
-    VQKDTokenizer,
-    VQVAETokenizer,
-)
-from beit_mm.models.two_view_data_preprocessor import TwoViewDataPreprocessor
-
-__all__ = [
-    'AutoencoderTokenizer',
-    'BEiTEncoder',
-    'BSQ',
-    'BSQTokenizer',
-    'BackboneFeatures',
-    'BaseReconLoss',
-    'CLIPFeatures',
-    'ConvDecoder',
-    'ConvEncoder',
-    'DALLEDecoder',
-    'DALLEEncoder',
-    'DALLEPytorchDecoder',
-    'DALLEPytorchEncoder',
-    'DALLEPytorchTokenizer',
-    'DALLETokenizer',
-    'DVAETokenizer',
-    'EMAVectorQuantizer',
-    'FSQ',
-    'FSQTokenizer',
-    'FeatureRegressionHead',
-    'FeatureTarget',
-    'FrozenFeatures',
-    'GumbelQuantizer',
-    'HFFeatures',
-    'KMeansTokenizer',
-    'L1ReconLoss',
-    'LFQ',
-    'LFQTokenizer',
-    'LogitLaplaceReconLoss',
-    'MSEReconLoss',
-    'MaskedImageModel',
-    'MaskedPatchNeck',
-    'PatchAggregationNeck',
-    'PatchDVAETokenizer',
-    'PatchDecoder',
-    'PatchEncoder',
-    'PatchHOG',
-    'PatchMeanNeck',
-    'PatchPixels',
-    'PerceptualReconLoss',
-    'RandomProjectionTokenizer',
-    'ResidualVQ',
-    'ResidualVQTokenizer',
-    'SmoothL1ReconLoss',
-    'SoftTokenHead',
-    'TimmFeatures',
-    'TwoViewDataPreprocessor',
-    'VQKDTokenizer',
-    'VQVAETokenizer',
-    'VisualTokenHead',
-]
