@@ -11,7 +11,12 @@ from beit_mm.contracts import Backbone, UserError
 from beit_mm.contracts.backbone import layer_indices
 from beit_mm.contracts.positions import Grid, patch_grid, resize_pos_embed
 from beit_mm.contracts.recorded import fixed_size
-from beit_mm.models.layers.init import init_linear_and_norm, sincos_positions, truncated_normal_
+from beit_mm.models.layers.init import (
+    divide_by_depth,
+    init_linear_and_norm,
+    sincos_positions,
+    truncated_normal_,
+)
 from beit_mm.models.layers.rel_pos_bias import RelativePositions, RelPosBias
 from beit_mm.models.layers.transformer_block import TransformerBlock, TransformerBlocks
 from beit_mm.registry import MODELS
@@ -269,12 +274,9 @@ class BEiTEncoder(Backbone):
         for token in (self.cls_token, self.mask_token, self.pos_embed):
             if token is not None:
                 truncated_normal_(token, self.init_std)
-        with torch.no_grad():
-            if self.abs_pos == 'sincos':
-                self.pos_embed[0, 1:] = sincos_positions(self.grid, self.embed_dims)
-            for layer, block in enumerate(self.blocks, start=1):
-                block.attn.proj.weight /= (2 * layer) ** 0.5
-                block.mlp.fc2.weight /= (2 * layer) ** 0.5
+        if self.abs_pos == 'sincos':
+            self.pos_embed.data[0, 1:] = sincos_positions(self.grid, self.embed_dims)
+        divide_by_depth(self.blocks)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
         adapt_beit(self, state_dict, prefix, is_pretrained=self._reads_pretrained)

@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -38,3 +40,15 @@ def sincos_positions(grid: tuple[int, int], dims: int) -> Tensor:
     angles = places[..., None] / 10_000 ** (torch.arange(quarter) / quarter)  # (h*w, 2, quarter)
     found = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1).float()
     return nn.functional.pad(found, (0, dims - found.shape[1]))
+
+
+@torch.no_grad()
+def divide_by_depth(blocks: Iterable[nn.Module], first: int = 1) -> None:
+    """Divide the last weights of both branches of layer n by sqrt(2n), as BEiT does.
+
+    Args:
+        first: Number of the first of ``blocks``.
+    """
+    for layer, block in enumerate(blocks, start=first):
+        block.attn.proj.weight /= (2 * layer) ** 0.5
+        block.mlp.fc2.weight /= (2 * layer) ** 0.5

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from beit_mm.contracts import Backbone, MIMNeck, UserError
 from beit_mm.contracts.derived import check_dims
-from beit_mm.models.layers.init import init_linear_and_norm
+from beit_mm.models.layers.init import divide_by_depth, init_linear_and_norm
 from beit_mm.models.layers.transformer_block import TransformerBlock
 from beit_mm.registry import MODELS
 
@@ -150,10 +150,7 @@ class PatchAggregationNeck(MIMNeck):
 
     def _own_init(self) -> None:
         self.apply(lambda module: init_linear_and_norm(module, self.init_std))
-        with torch.no_grad():
-            for layer, block in enumerate(self.blocks, start=self.early_layer + 1):
-                if self.original_init:
-                    for linear in (m for m in block.modules() if isinstance(m, nn.Linear)):
-                        linear.reset_parameters()
-                block.attn.proj.weight /= (2 * layer) ** 0.5
-                block.mlp.fc2.weight /= (2 * layer) ** 0.5
+        for linear in self.blocks.modules() if self.original_init else ():
+            if isinstance(linear, nn.Linear):
+                linear.reset_parameters()
+        divide_by_depth(self.blocks, first=self.early_layer + 1)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from beit_mm.contracts import FeatureExtractor, Tokenizer, UserError
 from beit_mm.contracts.constructor import with_defaults
+from beit_mm.models.layers.init import divide_by_depth
 from beit_mm.registry import MODELS
 
 TRAINING_ONLY = ('decoder.', 'decode_task_layer.')
@@ -169,10 +170,7 @@ def _vit(arch: str | dict, img_size, patch_size: int, in_channels: int) -> nn.Mo
     for token in (vit.cls_token, vit.pos_embed):
         nn.init.trunc_normal_(token, std=0.02)
     vit.patch_embed['proj'].reset_parameters()
-    with torch.no_grad():
-        for layer, block in enumerate(vit.blocks, start=1):
-            block.attn.proj.weight /= (2 * layer) ** 0.5
-            block.mlp.fc2.weight /= (2 * layer) ** 0.5
+    divide_by_depth(vit.blocks)
     vit.is_init = True  # init_weights() would draw them again, as BEiT does
     return vit
 
