@@ -15,7 +15,7 @@ class FeatureTarget(Target):
     MAE, PatchHOG those of MaskFeat.
 
     Args:
-        features: As :class:`KMeansTokenizer`'s.
+        features: See :class:`FeatureTokenizer`.
         stride: Pixels per patch and side in the second view.
     """
 

@@ -1,15 +1,15 @@
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.contracts import Tokenizer, UserError
+from beit_mm.contracts import UserError
 from beit_mm.contracts.recorded import is_recorded
+from beit_mm.models.tokenizers.feature_tokenizer import FeatureTokenizer
 from beit_mm.models.tokenizers.mini_batch_kmeans import MiniBatchKMeans
 from beit_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class KMeansTokenizer(Tokenizer):
+class KMeansTokenizer(FeatureTokenizer):
     """The token of a patch is the nearest of V centers of its features, found by k-means.
 
     The Runner trains it as any other tokenizer, for one pass over the data
@@ -17,14 +17,12 @@ class KMeansTokenizer(Tokenizer):
     config should have ``lr=0.0``.
 
     Args:
-        features: Config of a :class:`~beit_mm.contracts.FeatureExtractor`, such as PatchPixels,
-            PatchHOG, or BackboneFeatures for any registered backbone. It is frozen.
+        features: See :class:`FeatureTokenizer`.
         unit: Scale the features to unit length first, so that their direction alone counts.
         start_vectors: The k-means++ start waits for this many; None takes 20 for each token.
         seed: Of the start.
     """
 
-    has_codebook = True
     renamed_tensors = {'kmeans.centres': 'kmeans.centers'}
 
     def __init__(
@@ -38,9 +36,7 @@ class KMeansTokenizer(Tokenizer):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
-        super().__init__(vocab_size, stride, data_preprocessor, init_cfg)
-        self.features = MODELS.build(features).requires_grad_(False).eval()
-        self.in_channels = self.features.in_channels
+        super().__init__(vocab_size, features, stride, data_preprocessor, init_cfg)
         self.unit = unit
         self.kmeans = MiniBatchKMeans(vocab_size, self.features.dims, start_vectors, seed)
 
@@ -51,17 +47,12 @@ class KMeansTokenizer(Tokenizer):
 
     def train(self, mode: bool = True) -> 'KMeansTokenizer':
         super().train(mode)
-        self.features.eval()
         if not mode:  # a data set that is smaller than start_vectors
             self.kmeans.start()
         return self
 
-    @torch.no_grad()
     def vectors(self, images: Tensor) -> Tensor:
-        """Return the features (B, h, w, D) of images (B, C, H, W) in [0, 1]."""
-        self.check_images(images)
-        grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
-        vectors = self.features(images, grid).float()
+        vectors = super().vectors(images)
         return F.normalize(vectors, dim=-1) if self.unit else vectors
 
     def encode(self, images: Tensor) -> Tensor:
