@@ -1,4 +1,6 @@
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
@@ -20,8 +22,7 @@ class StartingWeights(BaseModule):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        pretrained = [c for c in self._configs() if c.get('type') == 'Pretrained']
-        self.awaited = [c.get('checkpoint') for c in pretrained]
+        self.awaited = [step['checkpoint'] for step in pretrained_steps(self.init_cfg)]
         if self.awaited:
             self._start_check = self.register_forward_pre_hook(_warn_of_random_weights)
             self.register_load_state_dict_pre_hook(_see_state)
@@ -36,7 +37,8 @@ class StartingWeights(BaseModule):
             super().init_weights()
         except AssertionError as error:  # MMEngine's, which names the prefix alone
             named = str(error).partition('. is not in')[0].rstrip('.')
-            wanted = [c for c in self._configs() if c.get('prefix', '').rstrip('.') == named]
+            steps = pretrained_steps(self.init_cfg)
+            wanted = [step for step in steps if step.get('prefix', '').rstrip('.') == named]
             if not wanted:
                 raise
             path, prefix = wanted[0]['checkpoint'], wanted[0]['prefix']
@@ -47,9 +49,6 @@ class StartingWeights(BaseModule):
                 f'init_cfg.prefix={prefix!r} of {type(self).__name__}: no tensor of {path} begins '
                 f'with it; they begin with {", ".join(first[:9])}'
             ) from error
-
-    def _configs(self) -> list[dict]:
-        return self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg or {}]
 
     def check_start(self) -> None:
         """Warn once if the checkpoint of ``init_cfg`` was not read, and nothing else was loaded."""
@@ -69,6 +68,13 @@ class StartingWeights(BaseModule):
         if self.awaited:
             self.awaited = []
             self._start_check.remove()
+
+
+def pretrained_steps(init_cfg: Any) -> list[Mapping]:
+    """Return the steps of an ``init_cfg``, which is one or several, that load a checkpoint."""
+    steps = init_cfg if isinstance(init_cfg, list | tuple) else [init_cfg]
+    steps = [step for step in steps if isinstance(step, Mapping)]
+    return [step for step in steps if step.get('type') == 'Pretrained' and step.get('checkpoint')]
 
 
 def draw_weights(module: nn.Module) -> None:

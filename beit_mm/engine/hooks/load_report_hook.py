@@ -28,6 +28,7 @@ from beit_mm.contracts.load_report import some
 from beit_mm.contracts.positions import TABLE
 from beit_mm.contracts.runner_access import model_of, unwrap, wrappers
 from beit_mm.preflight.config.parts import preprocessor_key
+from beit_mm.contracts.starting_weights import pretrained_steps
 from beit_mm.registry import HOOKS
 
 ADVICE = (
@@ -201,10 +202,7 @@ def _name_as_averages(model: nn.Module, checkpoint: dict) -> None:
 
 
 def _pretrained(module: nn.Module | None) -> list[dict]:
-    """Return the steps of a module's ``init_cfg`` that load a file."""
-    given = (module.init_cfg if isinstance(module, BaseModule) else None) or []
-    steps = given if isinstance(given, list | tuple) else [given]
-    return [step for step in steps if step.get('type') == 'Pretrained' and step.get('checkpoint')]
+    return pretrained_steps(module.init_cfg) if isinstance(module, BaseModule) else []
 
 
 def _resize_positions(model: nn.Module, checkpoint: dict) -> None:

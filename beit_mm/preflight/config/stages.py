@@ -11,6 +11,7 @@ from beit_mm.checkpoints.description import differences, join_facts, tokenizer_f
 from beit_mm.contracts import Finding
 from beit_mm.contracts.config_walk import class_name
 from beit_mm.contracts.constructor import with_defaults
+from beit_mm.contracts.starting_weights import pretrained_steps
 from beit_mm.preflight.config.parts import (
     backbone_in,
     preprocessor_in,
@@ -84,9 +85,7 @@ def _sources(config: Config) -> Iterator[tuple[str, str, str | None]]:
         yield 'model', config.load_from, None
     for part in ('model', 'backbone', 'tokenizer'):
         owner = config.model if part == 'model' else config.model.get(part)
-        steps = owner.get('init_cfg') if isinstance(owner, Mapping) else None
-        for step in steps if isinstance(steps, list | tuple) else [steps]:
-            if not isinstance(step, Mapping) or step.get('type') != 'Pretrained':
-                continue
-            if isinstance(step.get('checkpoint'), str):
+        given = owner.get('init_cfg') if isinstance(owner, Mapping) else None
+        for step in pretrained_steps(given):
+            if isinstance(step['checkpoint'], str):
                 yield part, step['checkpoint'], step.get('prefix')

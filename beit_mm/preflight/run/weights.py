@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from beit_mm.contracts import Finding
 from beit_mm.contracts.runner_access import model_of
+from beit_mm.contracts.starting_weights import pretrained_steps
 
 
 def check_weights(runner) -> Iterator[Finding]:
@@ -15,17 +16,12 @@ def check_weights(runner) -> Iterator[Finding]:
         return
     if runner._load_from or runner._resume:
         return
-    steps = [step for part in (model, backbone) for step in _steps(part)]
-    if not any(step.get('type') == 'Pretrained' for step in steps):
+    parts = [vars(part) for part in (model, backbone)]
+    given = [part.get('init_cfg') or part.get('_init_cfg') for part in parts]
+    if not any(map(pretrained_steps, given)):
         yield Finding(
             'warning',
             'model.backbone',
             'is frozen with random weights: neither load_from nor init_cfg=dict(type='
             "'Pretrained', checkpoint=...) fills it",
         )
-
-
-def _steps(module) -> list[dict]:
-    given = vars(module).get('init_cfg') or vars(module).get('_init_cfg')
-    steps = given if isinstance(given, list | tuple) else [given]
-    return [step for step in steps if isinstance(step, dict)]
