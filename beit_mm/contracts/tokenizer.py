@@ -1,9 +1,9 @@
 from collections.abc import Mapping
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from beit_mm.contracts.arguments import check_integers
 from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.load_report import check_load
 from beit_mm.contracts.recorded import is_recorded
@@ -134,10 +134,3 @@ class Tokenizer(Target, TokenSource):
                 f'{height} x {width} pixels (height x width); resize or crop them to a multiple '
                 f'of {self.stride} in the data pipeline, or change stride'
             )
-
-
-def check_integers(owner: str, least: int, **values: int) -> None:
-    """Raise a UserError unless all arguments ``values`` of ``owner`` are integers >= ``least``."""
-    for name, value in values.items():
-        if not isinstance(value, Integral) or value < least:
-            raise UserError(f'{owner}.{name}={value!r}: expected an integer >= {least}')

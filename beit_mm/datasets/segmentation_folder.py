@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beit_mm.contracts import MissingFileError, UserError
+from beit_mm.contracts.arguments import check_choice
 from beit_mm.datasets.image_folder import Walk
 from beit_mm.datasets.unlabelled_image_folder import UnlabelledImageFolder
 from beit_mm.registry import DATASETS
@@ -47,8 +48,7 @@ class SegmentationFolder(UnlabelledImageFolder):
         metainfo: dict | None = None,
         **kwargs,
     ):
-        if missing not in ('error', 'skip'):
-            raise UserError(f"SegmentationFolder.missing={missing!r}: expected 'error' or 'skip'")
+        check_choice('SegmentationFolder', ('error', 'skip'), missing=missing)
         self.mask_root, self.mask_suffix = os.path.expanduser(os.fspath(mask_root)), mask_suffix
         self.reduce_zero_label, self.missing = reduce_zero_label, missing
         given = dict(classes=classes, palette=palette, reduce_zero_label=reduce_zero_label)

@@ -6,6 +6,7 @@ from numbers import Integral
 import numpy as np
 
 from beit_mm.contracts import UserError
+from beit_mm.contracts.arguments import check_choice
 from beit_mm.datasets.transforms.arguments import check_range
 from beit_mm.datasets.transforms.base_patch_mask import BasePatchMask
 from beit_mm.registry import TRANSFORMS
@@ -45,8 +46,7 @@ class BlockwiseMask(BasePatchMask):
         ratio: Sequence[float] = (0.3, 1 / 0.3),
     ):
         super().__init__(grid, num_masked, mask_ratio)
-        if mode not in ('at_most', 'exactly'):
-            raise UserError(f"{self.name}.mode={mode!r}: expected 'at_most' or 'exactly'")
+        check_choice(self.name, ('at_most', 'exactly'), mode=mode)
         h, w = self.grid
         # A block spans neither all rows nor all columns, unless there is just one.
         self.limits = max(h - 1, 1), max(w - 1, 1)

@@ -7,6 +7,7 @@ import numpy as np
 from mmengine import fileio
 
 from beit_mm.contracts import FileReader, UserError
+from beit_mm.contracts.arguments import check_choice
 from beit_mm.datasets.dicom_file import read_dicom
 from beit_mm.datasets.image_files import (
     ImageTooLargeError,
@@ -77,8 +78,7 @@ class LoadMultiBandImage(FileReader, Transform):
         if fill is not None and not np.isfinite(fill):
             raise UserError(f'LoadMultiBandImage.fill={fill!r}: expected a finite number')
         self.fill = fill
-        if layout not in ('hwc', 'chw'):
-            raise UserError(f"LoadMultiBandImage.layout={layout!r}: expected 'hwc' or 'chw'")
+        check_choice('LoadMultiBandImage', ('hwc', 'chw'), layout=layout)
         self.bands = None if bands is None else list(bands)
         if self.bands is not None and (not self.bands or min(self.bands) < 0):
             raise UserError(

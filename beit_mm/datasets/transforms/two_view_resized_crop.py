@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from beit_mm.contracts import UserError
+from beit_mm.contracts.arguments import check_choice
 from beit_mm.datasets.transforms.arguments import check_pair, check_range
 from beit_mm.datasets.transforms.resize_views import View, resize_views
 from beit_mm.datasets.transforms.rgb_jitter import RGBJitter, adjust_alike, check_colors
@@ -76,10 +77,11 @@ class TwoViewResizedCrop(Transform):
                 'set the upper end to at most 1.0'
             )
         self.ratio = check_range('TwoViewResizedCrop.ratio', ratio)
-        self.interpolation = _check_filter('interpolation', interpolation)
-        self.token_interpolation = _check_filter('token_interpolation', token_interpolation)
-        if resize not in ('pillow', 'torch'):
-            raise UserError(f"TwoViewResizedCrop.resize={resize!r}: expected 'pillow' or 'torch'")
+        filters = dict(interpolation=interpolation, token_interpolation=token_interpolation)
+        check_choice('TwoViewResizedCrop', FILTERS, **filters)
+        check_choice('TwoViewResizedCrop', ('pillow', 'torch'), resize=resize)
+        self.interpolation = interpolation
+        self.token_interpolation = token_interpolation
         self.resize = resize
         self.color_jitter = None if color_jitter is None else RGBJitter(**color_jitter)
 
@@ -129,12 +131,6 @@ class TwoViewResizedCrop(Transform):
         elif width / height > high:
             width = max(round(height * high), 1)
         return (img_height - height) // 2, (img_width - width) // 2, height, width
-
-
-def _check_filter(key: str, name: str) -> str:
-    if name not in FILTERS:
-        raise UserError(f'TwoViewResizedCrop.{key}={name!r}: expected one of {", ".join(FILTERS)}')
-    return name
 
 
 def _check_image(img: np.ndarray) -> np.ndarray:

@@ -8,9 +8,9 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from beit_mm.contracts import Tokenizer, TokenSource, TrainingState, UserError
+from beit_mm.contracts.arguments import check_choice, check_integers
 from beit_mm.contracts.codebook_stats import CodebookStats, codebook_stats
 from beit_mm.contracts.runner_access import model_of
-from beit_mm.contracts.tokenizer import check_integers
 from beit_mm.engine.guards.token_window import TokenWindow
 from beit_mm.registry import HOOKS
 
@@ -70,8 +70,7 @@ class CodebookGuardHook(Hook, TrainingState):
         interval: int = 50,
         usage_window: int = 50,
     ):
-        if action not in ('warn', 'stop'):
-            raise UserError(f"CodebookGuardHook.action={action!r}: expected 'warn' or 'stop'")
+        check_choice('CodebookGuardHook', ('warn', 'stop'), action=action)
         counts = dict(patience=patience, interval=interval, usage_window=usage_window)
         check_integers('CodebookGuardHook', 1, **counts)
         if min_perplexity <= 0:

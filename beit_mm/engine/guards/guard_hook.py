@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from beit_mm.contracts import TrainingState, UserError
-from beit_mm.contracts.tokenizer import check_integers
+from beit_mm.contracts.arguments import check_choice, check_integers
 
 MIN_SAMPLES = 10  # samples of the training that a judgment needs
 GROWTH = 1.5  # a reported symptom is reported again when it has grown by this factor
@@ -46,8 +46,7 @@ class GuardHook(Hook, TrainingState):
 
     def __init__(self, interval: int = 100, action: str = 'warn'):
         name = type(self).__name__
-        if action not in ('warn', 'stop', 'off'):
-            raise UserError(f"{name}.action={action!r}: expected 'warn', 'stop' or 'off'")
+        check_choice(name, ('warn', 'stop', 'off'), action=action)
         check_integers(name, 1, interval=interval)
         self.interval, self.action = interval, action
         self.stride = max(interval // MIN_SAMPLES, 1)  # iterations between two samples

@@ -22,13 +22,14 @@ from beit_mm.checkpoints.description import (
     tokenizer_of,
 )
 from beit_mm.checkpoints.store import with_todays_names
-from beit_mm.contracts import Backbone, Finding, UserError
+from beit_mm.contracts import Backbone, Finding
+from beit_mm.contracts.arguments import check_choice
 from beit_mm.contracts.digest import weights_sha256
 from beit_mm.contracts.load_report import some
 from beit_mm.contracts.positions import TABLE
 from beit_mm.contracts.runner_access import model_of, unwrap, wrappers
-from beit_mm.preflight.config.parts import preprocessor_key
 from beit_mm.contracts.starting_weights import pretrained_steps
+from beit_mm.preflight.config.parts import preprocessor_key
 from beit_mm.registry import HOOKS
 
 ADVICE = (
@@ -75,11 +76,7 @@ class LoadReportHook(Hook):
     def __init__(
         self, min_backbone: float = 0.5, complete: bool = False, between_stages: str = 'report'
     ):
-        if between_stages not in BETWEEN_STAGES:
-            raise UserError(
-                f'LoadReportHook.between_stages={between_stages!r}: expected one of '
-                f'{BETWEEN_STAGES}'
-            )
+        check_choice('LoadReportHook', BETWEEN_STAGES, between_stages=between_stages)
         self.min_backbone = min_backbone
         self.complete = complete
         self.between_stages = between_stages

@@ -4,8 +4,8 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 
 from beit_mm.contracts import Tokenizer, TokenSource, TrainingState, UserError
+from beit_mm.contracts.arguments import check_integers
 from beit_mm.contracts.runner_access import model_of
-from beit_mm.contracts.tokenizer import check_integers
 from beit_mm.registry import HOOKS
 from beit_mm.visualization import reconstruction_grid, to_rgb, usage_histogram
 

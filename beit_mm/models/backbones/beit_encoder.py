@@ -8,6 +8,7 @@ from torch import Tensor
 
 from beit_mm.checkpoints.adapt_beit import adapt_beit
 from beit_mm.contracts import Backbone, UserError
+from beit_mm.contracts.arguments import check_choice
 from beit_mm.contracts.backbone import layer_indices
 from beit_mm.contracts.positions import Grid, patch_grid, resize_pos_embed
 from beit_mm.contracts.recorded import fixed_size
@@ -105,10 +106,10 @@ class BEiTEncoder(Backbone):
     ):
         super().__init__(init_cfg)
         arch = self._settings(arch)
-        _one_of('out_type', out_type, ('tokens', 'featmap'))
-        _one_of('abs_pos', abs_pos, (True, False, None, 'sincos'))
-        _one_of('rel_pos', rel_pos, ('shared', 'per_layer', None))
-        _one_of('rel_pos_resize', rel_pos_resize, ('geometric', 'bicubic'))
+        check_choice('backbone', ('tokens', 'featmap'), out_type=out_type)
+        check_choice('backbone', (True, False, None, 'sincos'), abs_pos=abs_pos)
+        check_choice('backbone', ('shared', 'per_layer', None), rel_pos=rel_pos)
+        check_choice('backbone', ('geometric', 'bicubic'), rel_pos_resize=rel_pos_resize)
         self.embed_dims = dims = arch['embed_dims']
         self.num_layers = arch['num_layers']
         self.num_heads = arch['num_heads']
@@ -284,7 +285,7 @@ class BEiTEncoder(Backbone):
 
     def _settings(self, arch: str | dict) -> dict:
         if isinstance(arch, str):
-            _one_of('arch', arch, tuple(self.arch_settings))
+            check_choice('backbone', self.arch_settings, arch=arch)
             return self.arch_settings[arch]
         unknown = set(arch) - {'embed_dims', 'num_layers', 'num_heads', 'mlp_ratio'}
         missing = {'embed_dims', 'num_layers', 'num_heads'} - set(arch)
@@ -299,8 +300,3 @@ class BEiTEncoder(Backbone):
                 f'num_heads={arch["num_heads"]}'
             )
         return arch
-
-
-def _one_of(name: str, value, choices: tuple) -> None:
-    if value not in choices:
-        raise UserError(f'backbone.{name}={value!r}: expected one of {choices}')

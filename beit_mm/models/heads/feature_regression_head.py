@@ -3,8 +3,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from beit_mm.contracts import MIMHead, Target, UserError
+from beit_mm.contracts.arguments import check_choice, check_integers
 from beit_mm.contracts.derived import check_dims
-from beit_mm.contracts.tokenizer import check_integers
 from beit_mm.models.layers.init import init_linear_and_norm
 from beit_mm.registry import MODELS
 
@@ -40,12 +40,8 @@ class FeatureRegressionHead(MIMHead):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        for name, value, known in (
-            ('error', error, tuple(ERRORS)),
-            ('positions', positions, ('masked', 'all')),
-        ):
-            if value not in known:
-                raise UserError(f'FeatureRegressionHead.{name}={value!r}: expected one of {known}')
+        check_choice('FeatureRegressionHead', ERRORS, error=error)
+        check_choice('FeatureRegressionHead', ('masked', 'all'), positions=positions)
         check_integers('FeatureRegressionHead', 1, target_dims=target_dims, dims=dims)
         self.target_dims = target_dims
         self.dims = dims

@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from beit_mm.contracts import UserError
+from beit_mm.contracts.arguments import check_choice
 from beit_mm.models.heads.visual_token_head import VisualTokenHead
 from beit_mm.models.layers.soft_targets import neighbor_targets, sharpened
 from beit_mm.registry import MODELS
@@ -42,12 +43,8 @@ class SoftTokenHead(VisualTokenHead):
         **kwargs,
     ):
         super().__init__(vocab_size, dims, **kwargs)
-        for name, value, known in (
-            ('target', target, tuple(NEEDS)),
-            ('positions', positions, ('masked', 'all')),
-        ):
-            if value not in known:
-                raise UserError(f'SoftTokenHead.{name}={value!r}: expected one of {known}')
+        check_choice('SoftTokenHead', NEEDS, target=target)
+        check_choice('SoftTokenHead', ('masked', 'all'), positions=positions)
         if not 0 <= smoothing <= 1:
             raise UserError(f'SoftTokenHead.smoothing={smoothing}: expected a number in [0, 1]')
         if temperature is None:

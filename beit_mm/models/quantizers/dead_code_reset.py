@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from beit_mm.contracts import TrainingState, UserError
+from beit_mm.contracts.arguments import check_integers
 from beit_mm.contracts.codebook_stats import dead_codes
 
 NAME = 'reset_dead_codes'
@@ -43,9 +44,7 @@ class DeadCodeReset(nn.Module, TrainingState):
             raise UserError(f'{NAME}.share={share}: expected a share in (0, 1)')
         if not 0 < min_tokens < math.inf:
             raise UserError(f'{NAME}.min_tokens={min_tokens}: expected more than 0')
-        for key, value in dict(interval=interval, window=window).items():
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f'{NAME}.{key}={value}: expected an integer >= 1')
+        check_integers(NAME, 1, interval=interval, window=window)
         self.share, self.min_tokens, self.interval = share, min_tokens, interval
         counts = torch.zeros(window, vocab_size, dtype=torch.long)  # of this process
         self.register_buffer('counts', counts, persistent=False)

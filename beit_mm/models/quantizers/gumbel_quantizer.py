@@ -6,6 +6,7 @@ from mmengine.dist import broadcast
 from torch import Tensor
 
 from beit_mm.contracts import Quantizer, UserError
+from beit_mm.contracts.arguments import check_choice
 from beit_mm.models.layers.joint_batch_norm import JointBatchNorm2d
 from beit_mm.models.layers.joint_sum import joint_sum, num_processes
 from beit_mm.models.layers.relaxations import RELAXATIONS
@@ -86,10 +87,7 @@ class GumbelQuantizer(Quantizer):
             raise UserError(
                 f'GumbelQuantizer.usage_target={usage_target}: expected a share in (0, 1]'
             )
-        if relaxation not in RELAXATIONS:
-            raise UserError(
-                f'GumbelQuantizer.relaxation={relaxation!r}: expected one of {list(RELAXATIONS)}'
-            )
+        check_choice('GumbelQuantizer', RELAXATIONS, relaxation=relaxation)
         self.vocab_size = self.in_dims = vocab_size
         self.code_dim = vocab_size if code_dim is None else code_dim
         self.relaxation = relaxation

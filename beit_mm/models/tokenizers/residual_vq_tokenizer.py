@@ -1,7 +1,7 @@
 from collections.abc import Mapping
 
+from beit_mm.contracts.arguments import check_integers
 from beit_mm.contracts.constructor import with_defaults
-from beit_mm.contracts.tokenizer import check_integers
 from beit_mm.models.tokenizers.conv_tokenizer import ConvTokenizer
 from beit_mm.registry import MODELS
 
