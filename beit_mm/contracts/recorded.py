@@ -26,22 +26,22 @@ def is_recorded(tensor: Tensor) -> bool:
     )
 
 
-def fixed_size(images: Tensor) -> tuple[int, int]:
-    """Return (H, W) of images (B, C, H, W); an export has these sizes alone.
+def fix_size(images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """Return images (B, C, H, W), and (H, W) as numbers; an export or trace has these sizes alone.
 
     Raises:
         UserError: ``torch.export`` or an exporter behind it is asked for any height or width.
     """
     height, width = images.shape[-2:]
-    if torch.compiler.is_exporting():
-        free = [n for n, side in ((2, height), (3, width)) if isinstance(side, torch.SymInt)]
-        if free:
-            raise UserError(
-                f'Dimensions {free} of the images are dynamic, but positions are made for one '
-                'height and width: export with images of the size you need, and mark the batch '
-                "alone, as in dynamic_shapes=({0: torch.export.Dim('batch')},); export once more "
-                'for each other size'
-            )
     if torch.jit.is_tracing():  # there they are tensors, and a trace would follow them
-        return int(height), int(width)
-    return height, width
+        height, width = int(height), int(width)
+        # Other sizes stop here: 4 x 6 patches are no 6 x 4.
+        return images.expand(-1, -1, height, width), (height, width)
+    free = [n for n, side in ((2, height), (3, width)) if isinstance(side, torch.SymInt)]
+    if free:
+        raise UserError(
+            f'Dimensions {free} of the images are dynamic, but positions are made for one height '
+            'and width: export with images of the size you need, and mark the batch alone, as in '
+            "dynamic_shapes=({0: torch.export.Dim('batch')},); export once more for each other size"
+        )
+    return images, (height, width)

@@ -11,7 +11,7 @@ from beit_mm.contracts import Backbone, UserError
 from beit_mm.contracts.arguments import check_choice
 from beit_mm.contracts.backbone import layer_indices
 from beit_mm.contracts.positions import Grid, patch_grid, resize_pos_embed
-from beit_mm.contracts.recorded import fixed_size
+from beit_mm.contracts.recorded import fix_size
 from beit_mm.models.layers.init import (
     divide_by_depth,
     init_linear_and_norm,
@@ -218,9 +218,9 @@ class BEiTEncoder(Backbone):
 
     def _start(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None, Grid]:
         """Return the tokens before the first block, the shared bias and the grid."""
-        size, grid = fixed_size(x), self.grid
-        if torch.jit.is_tracing():
-            x = x.expand(-1, -1, *size)  # other sizes stop here: 4 x 6 patches are no 6 x 4
+        size, grid = x.shape[-2:], self.grid
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+            x, size = fix_size(x)
         if size != self.img_size:
             grid = patch_grid(size, self.patch_size, 'the input')
         bias = None if self.rel_pos_bias is None else self.rel_pos_bias(grid)
