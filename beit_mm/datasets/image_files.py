@@ -17,6 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from beit_mm.contracts import UserError
+from beit_mm.datasets.image_headers import JPEG, PNG, decoded_bytes, encoded_bytes, find_bytes
 from beit_mm.opencv_limit import DEFAULT_GIB, MAX_GIB, bytes_of
 
 # Their decoders are part of Pillow (HEIF: of pillow-heif) and read no other file.
@@ -25,26 +26,12 @@ FORMATS = (
     *('SUN', 'TGA', 'TIFF', 'WEBP'),
 )
 HEADER = 4096
-# Formats that OpenCV reads and Pillow does not: (height, width) or (width, height) in the header.
-OTHER_HEADERS = (
-    re.compile(rb'#\?(?:RADIANCE|RGBE).*?\n[-+][XY]\s*(\d+)\s+[-+][XY]\s*(\d+)', re.DOTALL),
-    re.compile(rb'P[Ff]\s+(\d+)\s+(\d+)\s'),
-    re.compile(rb'P7\s(?=.*?WIDTH\s+(\d+))(?=.*?HEIGHT\s+(\d+))', re.DOTALL),
-)
 # How the files begin that OpenCV may decode.
 DECODED = re.compile(
     rb'(?s)BM|GIF8|\xff\xd8\xff|\xffO\xffQ|.{4}jP|.{4}ftyp|\x89PNG|P[1-7fF]\s|#\?R|\x59\xa6\x6a\x95|'
     rb'II[*+]|MM\0[*+]|RIFF|\x76\x2f\x31\x01'
 )
-# JPEG 2000: width, height, left, top, and the number of components of a codestream
-SIZ = re.compile(rb'\xff\x4f\xff\x51.{4}(.{4})(.{4})(.{4})(.{4}).{16}(.{2})', re.DOTALL)
-# LERC: height, width and bands of each part
-LERC = re.compile(rb'Lerc2 [\x04-\x07]\0\0\0.{4}(.{4})(.{4})(.{4})', re.DOTALL)
-PNG, JPEG = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG frame headers
-LONG_HEADER = 2**20  # with comments, where Pillow does not know the format
-WIDE = ('AVIF', 'HEIF', 'JPEG2000', 'PPM')  # may have 16 bits where Pillow's mode does not say it
-BITS, SAMPLES, TILE_WIDTH, TILE_LENGTH = 258, 277, 322, 323  # tags of TIFF
 
 
 class ImageTooLargeError(UserError):
@@ -112,7 +99,7 @@ def open_image(source: bytes | str | Path) -> Image.Image:
         refuse_larger(3 * int(pixels[0]))
         raise ImageTooLargeError(str(error)) from error
     try:
-        refuse_larger(_decoded_bytes(image))
+        refuse_larger(decoded_bytes(image))
     except BaseException:
         image.close()
         raise
@@ -193,9 +180,7 @@ def check_pixels(content: bytes, source: bytes | str | Path | None = None) -> No
     except ImageTooLargeError:
         raise
     except Exception as error:  # broken or none of Pillow's, which the loader says
-        size = _find_bytes(_read_start(content, source))
-        if content[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
-            size = _first_page_bytes(content if source is None else source)
+        size = find_bytes(content, source)
         if size is None and DECODED.match(content):
             advice = advise_package(content) or 'repair or remove it'
             raise UnknownSizeError(
@@ -207,86 +192,13 @@ def check_pixels(content: bytes, source: bytes | str | Path | None = None) -> No
 
 def check_encoded(content: bytes) -> None:
     """Refuse an image inside of another file unless its own header says a size that fits."""
-    found = [[int.from_bytes(part) for part in match.groups()] for match in SIZ.finditer(content)]
-    sizes = [4 * (w - x) * (h - y) * parts for w, h, x, y, parts in found]  # 32 bits in OpenJPEG
-    if content.startswith(b'Lerc2'):
-        found = [[int.from_bytes(n, 'little') for n in m.groups()] for m in LERC.finditer(content)]
-        sizes = [sum(8 * math.prod(shape) for shape in found)] if found else []
-    size = max(sizes) if sizes else _find_bytes(content)
+    size = encoded_bytes(content)
     if size is None and content.startswith(b'RIFF'):
         with suppress(OSError, ValueError), open_image(content) as image:
-            size = _decoded_bytes(image)
+            size = decoded_bytes(image)
     if size is None:
         raise UnknownSizeError(
             'holds an encoded image whose pixels cannot be counted before they are decoded; save '
             'it without compression or with deflate'
         )
     refuse_larger(size)
-
-
-def _read_start(content: bytes, source: bytes | str | Path | None) -> bytes:
-    if source is None or isinstance(source, bytes):
-        return (source or content)[:LONG_HEADER]
-    try:
-        with open(source, 'rb') as file:
-            return file.read(LONG_HEADER)
-    except OSError:
-        return content
-
-
-def _find_bytes(start: bytes) -> int | None:
-    """Return the bytes of the pixels of an image that OpenCV may read although Pillow refuses it.
-
-    None if that is not known.
-    """
-    if start.startswith(PNG) and start[12:16] == b'IHDR' and len(start) >= 24:
-        return 8 * math.prod(struct.unpack('>II', start[16:24]))  # four channels of 16 bits
-    if start.startswith(JPEG):
-        return _find_jpeg_bytes(start)
-    if start.startswith(b'BM') and len(start) >= 26:
-        return 4 * abs(math.prod(struct.unpack('<ii', start[18:26])))
-    found = (header.match(start) for header in OTHER_HEADERS)
-    return next((16 * int(match[1]) * int(match[2]) for match in found if match), None)
-
-
-def _find_jpeg_bytes(start: bytes) -> int | None:
-    """Return the most bytes that a frame header of a JPEG or JPEG-LS file says."""
-    sizes = []
-    for match in re.finditer(rb'\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf\xf7]', start):
-        frame = start[match.end() : match.end() + 8]  # length, bits, height, width, components
-        if len(frame) == 8 and int.from_bytes(frame[:2]) == 8 + 3 * frame[7]:
-            pixels = int.from_bytes(frame[3:5]) * int.from_bytes(frame[5:7])
-            sizes.append(pixels * max(frame[7], 3) * (1 + (frame[2] > 8)))
-    return max(sizes, default=None)
-
-
-def _first_page_bytes(source: bytes | str | Path) -> int | None:
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(BytesIO(source) if isinstance(source, bytes) else source) as file:
-            return page_bytes(file.pages[0])
-    except Exception:  # whatever a broken file makes of the parser
-        return None
-
-
-def page_bytes(page) -> int:
-    """Return the bytes of the pixels of a page of tifffile, or of one of its tiles."""
-    return max(page.nbytes, chunk_bytes(page))
-
-
-def chunk_bytes(page) -> int:
-    """Return the bytes of the pixels of a strip or tile of a page of tifffile."""
-    return math.prod(page.chunks) * (1 if page.dtype is None else page.dtype.itemsize)
-
-
-def _decoded_bytes(image: Image.Image) -> int:
-    """Return an upper bound for all loaders, which make three channels at least."""
-    (width, height), bands = image.size, max(3, len(image.getbands()))
-    if image.format == 'TIFF':
-        tags = image.tag_v2
-        bits = max((*tags.get(BITS, (1,)), 8))
-        width, height = max(width, tags.get(TILE_WIDTH, 0)), max(height, tags.get(TILE_LENGTH, 0))
-        return width * height * max(bands, tags.get(SAMPLES, 1)) * bits // 8
-    wide = image.format in WIDE or ';16' in str(image.tile)
-    return width * height * bands * (4 if image.mode == 'F' else 1 + wide)

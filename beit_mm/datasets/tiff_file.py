@@ -12,11 +12,10 @@ from beit_mm.contracts import UserError
 from beit_mm.datasets.image_files import (
     ImageTooLargeError,
     check_encoded,
-    chunk_bytes,
     max_bytes,
-    page_bytes,
     refuse_larger,
 )
+from beit_mm.datasets.image_headers import chunk_bytes, page_bytes
 
 REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: a thumbnail or overview, a transparency mask
 MINISWHITE, PALETTE = 0, 3  # photometric interpretations
