@@ -16,18 +16,14 @@ class BadImageError(UserError, RuntimeError):
 class NamedErrors:
     """A pipeline whose errors name the image, and what to do with it.
 
-    Everything else is asked of ``pipeline``. Errors are those of :func:`raise_named`.
+    Everything else is asked of ``pipeline``. Errors are those of :func:`call_named`.
     """
 
     def __init__(self, pipeline: Callable):
         self.pipeline = pipeline
 
     def __call__(self, info: Mapping) -> Any:
-        check_files(info)
-        try:
-            return self.pipeline(dict(info))
-        except Exception as error:
-            raise_named(error, self.pipeline, info)
+        return call_named(self.pipeline, info)
 
     def __getattr__(self, name: str) -> Any:
         if name == 'pipeline':  # not there yet, while it is unpickled
@@ -35,7 +31,25 @@ class NamedErrors:
         return getattr(self.pipeline, name)
 
 
-def check_files(info: Mapping) -> None:
+def call_named(pipeline: Callable, info: Mapping) -> Any:
+    """Return what ``pipeline`` makes of sample ``info``.
+
+    Errors of samples without an ``img_path``, and those of a machine without memory, are raised as
+    they are.
+
+    Raises:
+        BadImageError: The image or mask would fill the memory, a transform that reads files failed,
+            or one raised a UserError.
+        RuntimeError: A transform has a defect.
+    """
+    _check_files(info)
+    try:
+        return pipeline(dict(info))
+    except Exception as error:
+        _raise_named(error, pipeline, info)
+
+
+def _check_files(info: Mapping) -> None:
     """Raise a BadImageError if the image or mask of a sample would fill the memory."""
     for key in ('img_path', 'seg_map_path'):
         try:
@@ -47,16 +61,8 @@ def check_files(info: Mapping) -> None:
             raise BadImageError(f'{what} {where} {error}') from error
 
 
-def raise_named(error: Exception, pipeline: Callable, info: Mapping) -> NoReturn:
-    """Raise what ``pipeline`` failed with again, with the image of sample ``info`` before it.
-
-    Errors of samples without an ``img_path``, and those of a machine without memory, are raised as
-    they are.
-
-    Raises:
-        BadImageError: A transform that reads files failed, or one raised a UserError.
-        RuntimeError: A transform has a defect.
-    """
+def _raise_named(error: Exception, pipeline: Callable, info: Mapping) -> NoReturn:
+    """Raise what ``pipeline`` failed with again, with the image of sample ``info`` before it."""
     path, mask, index = (info.get(key) for key in ('img_path', 'seg_map_path', 'sample_idx'))
     if path is None or isinstance(error, MemoryError):
         raise error

@@ -15,7 +15,7 @@ from beit_mm.datasets.image_folder import (
     read_lines,
     read_table,
 )
-from beit_mm.datasets.named_errors import BadImageError, check_files, raise_named
+from beit_mm.datasets.named_errors import BadImageError, call_named
 from beit_mm.datasets.part import take_part
 from beit_mm.datasets.path_samples import PathSamples
 from beit_mm.registry import DATASETS
@@ -220,11 +220,7 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
         """Return what the pipeline makes of a sample; None if another may take its place."""
         info = self.get_data_info(idx)
         path = info['img_path']
-        check_files(info)
-        try:
-            data = self.pipeline(dict(info))
-        except Exception as error:
-            raise_named(error, self.pipeline, info)
+        data = call_named(self.pipeline, info)
         if data is None:
             if self.max_refetch == 0 or self.test_mode:
                 raise BadImageError(
