@@ -1,7 +1,7 @@
 """The walk through the data sets and the pipelines of a config."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -55,6 +55,29 @@ def walk_pipelines(config: Mapping, loaders=DATALOADERS) -> Iterator[tuple[str, 
 def first_pipeline(config: Mapping) -> list:
     """Return the transforms of the first pipeline of a config; empty if it has none."""
     return next((pipeline for _, pipeline in walk_pipelines(config)), [])
+
+
+def entries(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield key and value of what a config has one or a list of, such as metrics or heads."""
+    several = isinstance(value, list | tuple)
+    for number, part in enumerate(value if several else [value]):
+        yield (f'{key}.{number}' if several else key), part
+
+
+def walk_values(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
+    """Yield key and value of everything below ``value``, what is around a value before it."""
+    is_list = isinstance(value, list | tuple)
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value if is_list else ())
+    for name, part in inner:
+        place = f'{key}.{name}' if key else str(name)
+        yield place, part
+        yield from walk_values(part, place)
+
+
+def steps_of(dataset: Mapping) -> list:
+    """Return the pipeline of a data set's config; empty if it has none."""
+    steps = dataset.get('pipeline')
+    return [*steps] if isinstance(steps, list | tuple) else []
 
 
 def class_name(part) -> str:

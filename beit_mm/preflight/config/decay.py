@@ -1,20 +1,17 @@
 """Parameters of a Transformer that weight decay is not meant for."""
 
 import copy
-import logging
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 
 import torch
 import torch.nn as nn
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 
 from beit_mm.contracts import Finding
 from beit_mm.preflight.config.keys import value_at
+from beit_mm.preflight.config.quiet import quiet
 
 # Last parts of parameter names in BEiTEncoder and in the Transformers of mmpretrain and timm.
 TOKENS = ('cls_token', 'pos_embed', 'dist_token', 'absolute_pos_embed')
@@ -92,17 +89,3 @@ def _kind_of(name: str, parameter: nn.Parameter) -> str | None:
     if parameter.ndim != 1:
         return None
     return 'layer scales' if any(part in SCALES for part in parts[-2:]) else 'biases'
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence warnings and the log, where optimizers write the group of each parameter."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logger.setLevel(level)

@@ -7,8 +7,10 @@ from mmengine.config import Config
 from beit_mm.contracts import Finding
 from beit_mm.contracts.config_walk import (
     class_name,
+    entries,
     find_transform,
     leaf_dataset_configs,
+    steps_of,
     walk_pipelines,
 )
 from beit_mm.preflight.config.keys import value_at
@@ -50,20 +52,14 @@ def check_labels(config: Config, world_size: int = 1) -> Iterator[Finding]:
 
 def _heads(config: Config) -> Iterator[tuple[str, Mapping]]:
     for name in HEADS:
-        part = value_at(config, f'model.{name}')
-        several = isinstance(part, list | tuple)
-        for number, head in enumerate(part if several else [part]):
+        for key, head in entries(value_at(config, f'model.{name}'), f'model.{name}'):
             if isinstance(head, Mapping):
-                yield f'model.{name}.{number}' if several else f'model.{name}', head
+                yield key, head
 
 
 def metric_configs(config: Config, name: str) -> Iterator[tuple[str, Mapping]]:
-    """Yield key and config of each metric of an evaluator."""
-    given = config.get(name)
-    several = isinstance(given, list | tuple)
-    for number, metric in enumerate(given if several else [given]):
-        if isinstance(metric, Mapping):
-            yield f'{name}.{number}' if several else name, metric
+    """Return key and config of each metric of an evaluator."""
+    return ((k, part) for k, part in entries(config.get(name), name) if isinstance(part, Mapping))
 
 
 def _topk(config: Config, heads: Mapping) -> Iterator[Finding]:
@@ -102,11 +98,9 @@ def _weights(heads: Mapping) -> Iterator[Finding]:
 
 def _losses(key: str, head: Mapping) -> Iterator[tuple[str, Mapping]]:
     for name in LOSSES:
-        losses = head.get(name)
-        several = isinstance(losses, list | tuple)
-        for number, loss in enumerate(losses if several else [losses]):
+        for place, loss in entries(head.get(name), f'{key}.{name}'):
             if isinstance(loss, Mapping):
-                yield f'{key}.{name}.{number}' if several else f'{key}.{name}', loss
+                yield place, loss
 
 
 def _one_class(heads: Mapping) -> Iterator[Finding]:
@@ -178,7 +172,7 @@ def _ignored_values(config: Config, head: Mapping) -> Iterator[tuple[str, int, s
                 value = value.get('seg', 255) if isinstance(value, Mapping) else 255
                 yield f'{place}.pad_val.seg', value, padded
     for part in leaf_dataset_configs(config):
-        if _reduces(part.config) and find_transform(_steps(part.config), 'LoadAnnotations'):
+        if _reduces(part.config) and find_transform(steps_of(part.config), 'LoadAnnotations'):
             what = 'the pixels of value 0, which it makes 255, count as a class, or are none'
             yield f'{part.key}.reduce_zero_label', 255, what
     for place, loss in _losses('model.decode_head', head):
@@ -212,7 +206,7 @@ def _zero_label(config: Config) -> Iterator[Finding]:
 
 def _reduces(dataset: Mapping) -> bool | None:
     """Return ``reduce_zero_label`` of a data set or its loader, None if it is not given."""
-    loaders = [step for step in _steps(dataset) if class_name(step) in MASK_LOADERS]
+    loaders = [step for step in steps_of(dataset) if class_name(step) in MASK_LOADERS]
     given = loaders[0].get('reduce_zero_label') if loaders else None
     given = dataset.get('reduce_zero_label') if given is None else given
     return None if given is None else bool(given)
@@ -280,11 +274,6 @@ def _norms(config: Config, world_size: int) -> Iterator[Finding]:
             f'1, but {norm} of model.decode_head has one value per channel then, where '
             'pool_scales has 1; take at least 2',
         )
-
-
-def _steps(part: Mapping) -> list:
-    steps = part.get('pipeline')
-    return [*steps] if isinstance(steps, list | tuple) else []
 
 
 def _int(value) -> int:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from beit_mm.checkpoints.find_checkpoint import describe_neighbors
 from beit_mm.contracts import Finding
-from beit_mm.contracts.config_walk import DATALOADERS, leaf_dataset_configs
+from beit_mm.contracts.config_walk import DATALOADERS, leaf_dataset_configs, walk_values
 from beit_mm.preflight.config.classes import find_class, package_of
 
 
@@ -31,16 +30,7 @@ def check_files(config: Config) -> Iterator[Finding]:
 def _checkpoints(config: Config) -> Iterator[tuple[str, str]]:
     if isinstance(config.get('load_from'), str):
         yield 'load_from', config.load_from
-    yield from _pretrained(config.get('model'), 'model')
-
-
-def _pretrained(value: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Yield key and file of each ``init_cfg`` that loads one."""
-    if isinstance(value, Mapping):
-        if value.get('type') == 'Pretrained' and isinstance(value.get('checkpoint'), str):
-            yield f'{key}.checkpoint', value['checkpoint']
-        for name, part in value.items():
-            yield from _pretrained(part, f'{key}.{name}')
-    elif isinstance(value, list | tuple):
-        for number, part in enumerate(value):
-            yield from _pretrained(part, f'{key}.{number}')
+    for key, value in walk_values(config.get('model'), 'model'):
+        if isinstance(value, Mapping) and value.get('type') == 'Pretrained':
+            if isinstance(value.get('checkpoint'), str):
+                yield f'{key}.checkpoint', value['checkpoint']

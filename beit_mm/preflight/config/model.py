@@ -13,9 +13,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from beit_mm.contracts import FeatureExtractor, Finding, UserError
+from beit_mm.contracts.config_walk import entries
 from beit_mm.preflight.config.classes import KNOWN_PACKAGES, find_class, package_of
-from beit_mm.preflight.config.decay import quiet
 from beit_mm.preflight.config.parts import backbone_in
+from beit_mm.preflight.config.quiet import explain_error, quiet
 
 WEIGHTS = ('init_cfg', 'pretrained')  # not needed, and perhaps not there yet
 # What torch says of sizes that do not fit; the rest may be due to the missing memory.
@@ -52,24 +53,22 @@ def check_model(config: Config, known: list[str]) -> Iterator[Finding]:
         with quiet():
             error, given = _forward(built, config)
         if error is not None:
-            message = f'does not fit{given}: {_text(error)}'
+            message = f'does not fit{given}: {explain_error(error)}'
             yield Finding('error', _place(error, built), message)
         return
     found = [*_parts(model, scope)]
-    yield from found or [Finding('error', 'model', _text(error))]
+    yield from found or [Finding('error', 'model', explain_error(error))]
 
 
 def _parts(model: Mapping, scope: str) -> Iterator[Finding]:
     """Yield the parts that cannot be built; what needs an argument of another part may do so."""
     for key, part in model.items():
-        several = part if isinstance(part, list | tuple) else [part]
-        for number, one in enumerate(several):
+        for place, one in entries(part, f'model.{key}'):
             if key in WEIGHTS or not isinstance(one, Mapping) or 'type' not in one:
                 continue
             _, error = _build(one, one.get('_scope_') or model.get('_scope_') or scope)
             if error is not None and 'required positional argument' not in str(error):
-                place = f'model.{key}' if several is not part else f'model.{key}.{number}'
-                yield Finding('error', place, _text(error))
+                yield Finding('error', place, explain_error(error))
 
 
 def _build(given: Mapping, scope: str) -> tuple[nn.Module | None, Exception | None]:
@@ -144,8 +143,3 @@ def _without_weights(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(_without_weights, value))
     return copy.deepcopy(value)
-
-
-def _text(error: Exception) -> str:
-    name = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
-    return f'{name}{" ".join(str(error).split()) or "it gives no reason"}'

@@ -8,7 +8,7 @@ from numbers import Integral
 from mmengine.config import Config
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.config_walk import DATALOADERS, find_transform, walk_pipelines
+from beit_mm.contracts.config_walk import DATALOADERS, entries, find_transform, walk_pipelines
 from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.parts import backbone_in, tokenizer_in
 
@@ -129,8 +129,7 @@ def _vocabulary(config: Config) -> Iterator[Finding]:
         message = f'{own}, {named}; the head predicts ids of this tokenizer, set them equal'
         yield Finding('error', 'model.head.vocab_size', message)
     for name in ('val_evaluator', 'test_evaluator'):
-        metrics = config.get(name)
-        for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
+        for _, metric in entries(config.get(name), name):
             size = metric.get('vocab_size') if isinstance(metric, Mapping) else None
             if size and size != wanted:
                 yield Finding('error', f'{name}.vocab_size', f'{size}, {named}; set them equal')

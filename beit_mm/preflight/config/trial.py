@@ -1,10 +1,6 @@
 """Small parts of a config, built alone: what they refuse, the training would stop at."""
 
-import contextlib
 import copy
-import io
-import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,16 +8,16 @@ import torch
 import torch.nn as nn
 from mmengine import registry as root
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.config_walk import DATALOADERS, leaf_dataset_configs
+from beit_mm.contracts.config_walk import DATALOADERS, entries, leaf_dataset_configs, steps_of
 from beit_mm.preflight.config.classes import KNOWN_PACKAGES, find_class, package_of
 from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.names import DEFAULT_PREPROCESSORS
+from beit_mm.preflight.config.quiet import explain_error, quiet
 from beit_mm.preflight.config.schedule import is_number
 
 # Arguments of a dataloader that MMEngine makes into something else first.
@@ -49,28 +45,22 @@ def check_parts(config: Config, known: list[str]) -> Iterator[Finding]:
         if any(f'{place}.'.startswith(f'{part}.') for part in parts for place in known):
             continue
         if error := _fails(build, own_scope):
-            text = ' '.join(str(error).split()) or 'it gives no reason'
-            name = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
             known.append(key)
-            yield Finding('error', key, f'{name}{text}')
+            yield Finding('error', key, explain_error(error))
 
 
 def _parts(config: Config, scope: str) -> Iterator[tuple[str, str, Callable[[], Any]]]:
     """Yield key, scope and builder of what is tried."""
     for part in leaf_dataset_configs(config):
-        steps = part.config.get('pipeline')
-        for number, step in enumerate(steps if isinstance(steps, list | tuple) else ()):
+        for number, step in enumerate(steps_of(part.config)):
             if _is_known(root.TRANSFORMS, step, part.scope):
                 yield f'{part.key}.pipeline.{number}', part.scope, _builder(root.TRANSFORMS, step)
     for name in DATALOADERS:
         if isinstance(config.get(name), Mapping):
             yield name, scope, lambda name=name: _loader(config[name])
     for name in ('val_evaluator', 'test_evaluator'):
-        given = config.get(name)
-        several = isinstance(given, list | tuple)
-        for number, metric in enumerate(given if several else [given]):
+        for key, metric in entries(config.get(name), name):
             if _is_known(root.METRICS, metric, scope) and not set(WRITES_FILES) & set(metric):
-                key = f'{name}.{number}' if several else name
                 yield key, scope, _builder(root.METRICS, metric)
     yield from _preprocessor(config, scope)
     for name in ('default_hooks', 'custom_hooks'):
@@ -100,11 +90,8 @@ def _optimization(config: Config, scope: str) -> Iterator[tuple[str, str, Callab
     names = ('accumulative_counts', 'clip_grad')
     wraps = {name: wrapper[name] for name in names if name in wrapper}
     yield 'optim_wrapper', scope, lambda: _step(wraps)
-    given = config.get('param_scheduler') or []
-    several = isinstance(given, list | tuple)
-    for number, scheduler in enumerate(given if several else [given]):
+    for key, scheduler in entries(config.get('param_scheduler'), 'param_scheduler'):
         if _is_known(root.PARAM_SCHEDULERS, scheduler, scope) and not _is_late(scheduler, config):
-            key = f'param_scheduler.{number}' if several else 'param_scheduler'
             yield key, scope, lambda one=scheduler: _scheduler(one, optimizer, config)
 
 
@@ -169,21 +156,11 @@ def _is_late(scheduler: Mapping, config: Config) -> bool:
 
 def _fails(build: Callable[[], Any], scope: str) -> Exception | None:
     """Return the error of ``build``, None without any; files that are missing may come later."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
     try:
-        with (
-            DefaultScope.overwrite_default_scope(scope),
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
-            warnings.simplefilter('ignore')
+        with quiet(), DefaultScope.overwrite_default_scope(scope):
             build()
     except OSError:
         return None
     except Exception as error:  # of any class that a config can name
         return error
-    finally:
-        logger.setLevel(level)
     return None

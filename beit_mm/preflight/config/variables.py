@@ -12,7 +12,7 @@ from mmengine.registry import RUNNERS, TRANSFORMS
 from mmengine.runner import Runner
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.config_walk import class_name, leaf_dataset_configs
+from beit_mm.contracts.config_walk import class_name, leaf_dataset_configs, walk_values
 from beit_mm.preflight.config.classes import KNOWN_PACKAGES, find_class, package_of
 from beit_mm.preflight.config.schedule import is_number
 from beit_mm.preflight.config.sources import ConfigFile, read_sources
@@ -132,7 +132,7 @@ def _is_same(one, other) -> bool:
 
 def _stands_in(config: Config, value, known: set[str]) -> bool:
     """Return whether a list or dict is in use, as where ``set_sizes`` has changed all copies."""
-    parts = (part for name in config if name in known for _, part in _values(config[name]))
+    parts = (part for name in config if name in known for _, part in walk_values(config[name]))
     return isinstance(value, list | Mapping) and any(part == value for part in parts)
 
 
@@ -158,21 +158,9 @@ def _namesakes(config: Config, key: str, known: set[str]) -> list[tuple[str, Any
         (f'{name}.{place}', value)
         for name in config
         if name in known
-        for place, value in _values(config[name])
+        for place, value in walk_values(config[name])
         if place.split('.')[-1] == key
     ]
-
-
-def _values(part, key: str = '') -> Iterator[tuple[str, Any]]:
-    """Yield key and value of everything below ``part``."""
-    if isinstance(part, dict):
-        inner = [(name, part[name]) for name in part]
-    else:
-        inner = enumerate(part if isinstance(part, list | tuple) else ())
-    for name, value in inner:
-        place = f'{key}.{name}' if key else str(name)
-        yield place, value
-        yield from _values(value, place)
 
 
 def _before(config: Config, key: str, files: list[ConfigFile]) -> list:
@@ -218,7 +206,7 @@ def _lost_steps(now, before: list, scope: str) -> str:
 
 def _steps(dataset: Mapping) -> list[Mapping]:
     """Return the transforms of a data set, and those inside of them."""
-    inner = (value for _, value in _values(dataset.get('pipeline')))
+    inner = (value for _, value in walk_values(dataset.get('pipeline')))
     return [step for step in inner if isinstance(step, Mapping) and 'type' in step]
 
 
