@@ -4,14 +4,11 @@
 Published: 83.19 % top-1 (arXiv 2106.08254, table 4). Not run here.
 """
 
-_base_ = './beit-base-p16_beit-800e_8xb128-amp-coslr-100e_in1k.py'
+_base_ = './beit-base-p16-abs_beit-300e_8xb128-amp-coslr-100e_in1k.py'
 model = dict(
     backbone=dict(
-        abs_pos=True,
-        rel_pos=None,
-        layer_scale_init=None,
         init_cfg=dict(
             checkpoint='work_dirs/beit_beit-base-p16-abs_8xb256-amp-coslr-800e_in1k/epoch_800.pth'
-        ),
+        )
     )
 )

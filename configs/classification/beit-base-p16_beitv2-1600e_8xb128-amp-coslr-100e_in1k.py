@@ -4,7 +4,7 @@
 Published: 85.5 % top-1 (unilm beit2/get_started_for_image_classification.md). Not run here.
 """
 
-_base_ = './beit-base-p16_beit-800e_8xb128-amp-coslr-100e_in1k.py'
+_base_ = './beit-base-p16_beitv2-300e_8xb128-amp-coslr-100e_in1k.py'
 model = dict(
     backbone=dict(
         drop_path_rate=0.2,
@@ -13,8 +13,4 @@ model = dict(
         ),
     )
 )
-optim_wrapper = dict(optimizer=dict(lr=5e-4), paramwise_cfg=dict(layer_decay_rate=0.6))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, end=20, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min_ratio=1e-6 / 5e-4, begin=20, convert_to_iter_based=True),
-]
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.6))

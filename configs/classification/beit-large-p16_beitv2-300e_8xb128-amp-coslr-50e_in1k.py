@@ -4,22 +4,16 @@
 Published: 86.6 % top-1 (unilm beit2/get_started_for_image_classification.md). Not run here.
 """
 
-_base_ = './beit-base-p16_beit-800e_8xb128-amp-coslr-100e_in1k.py'
+_base_ = './beit-large-p16_beitv2-1600e_8xb128-amp-coslr-50e_in1k.py'
 model = dict(
     backbone=dict(
-        arch='large',
-        layer_scale_init=1e-5,
-        drop_path_rate=0.2,
         init_cfg=dict(
             checkpoint='work_dirs/beitv2_beit-large-p16_16xb128-amp-coslr-300e_in1k/epoch_300.pth'
-        ),
-    ),
-    neck=dict(dims=1024),
-    head=dict(in_channels=1024),
+        )
+    )
 )
-optim_wrapper = dict(optimizer=dict(lr=5e-4), paramwise_cfg=dict(layer_decay_rate=0.8))
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, end=5, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min_ratio=1e-6 / 5e-4, begin=5, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=50)
