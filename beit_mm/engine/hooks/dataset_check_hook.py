@@ -1,18 +1,11 @@
-from collections import Counter
-from collections.abc import Sized
-
-import numpy as np
-import torch.nn as nn
 from mmengine.dataset import Compose, InfiniteSampler
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
-from torch import Tensor
 
 from beit_mm.contracts import Finding, SampleSource, UserError
 from beit_mm.contracts.runner_access import model_of
 from beit_mm.contracts.sample_source import class_names, leaf_datasets, walk_datasets
-from beit_mm.datasets.label_table import explain_labels
 from beit_mm.datasets.named_errors import NamedErrors
 from beit_mm.datasets.value_range import WatchRange
 from beit_mm.engine.loops import ResumableIterLoop
@@ -20,6 +13,7 @@ from beit_mm.preflight.files.some_images import check_some_images
 from beit_mm.preflight.run import (
     check_batches,
     check_class_order,
+    check_labels,
     check_length,
     check_masks,
     check_metrics,
@@ -153,25 +147,7 @@ class DatasetCheckHook(Hook):
                 steps.insert(len(steps) - 1, WatchRange(limits))  # before the sample is packed
             if callable(pipeline) and not (isinstance(part, SampleSource) and part.names_errors):
                 part.pipeline = NamedErrors(pipeline)
-        if isinstance(dataset, Sized) and len(dataset) == 0:
-            raise UserError(
-                f'{key}.dataset is empty; check its data_root, ann_file, data_prefix and suffixes'
-            )
-        name, num_classes = _num_classes(model_of(runner))
-        if num_classes is None:
-            return
-        classes = class_names(dataset)
-        if classes is not None and len(classes) > num_classes:
-            raise UserError(
-                f'{key}.dataset has {len(classes)} classes, but {name}={num_classes}; set '
-                f'{name}={len(classes)}, or metainfo.classes of the data set'
-            )
-        if classes is not None and len(classes) < num_classes and key == 'train_dataloader':
-            runner.logger.warning(
-                f'{key}.dataset has {len(classes)} classes, but {name}={num_classes}: the others '
-                f'are never the answer; set {name}={len(classes)} if that is not meant'
-            )
-        _check_labels(dataset, key, name, num_classes)
+        self._report(runner, [*check_labels(dataset, key, model_of(runner))])
         self._report(runner, [*check_masks(dataset, key, model_of(runner))])
 
 
@@ -179,41 +155,3 @@ def _is_endless(runner) -> bool:
     """Return whether the training's sampler goes on after an epoch, in full batches."""
     endless = isinstance(runner.train_dataloader.sampler, InfiniteSampler)
     return endless or isinstance(runner.train_loop, ResumableIterLoop)
-
-
-def _check_labels(dataset, key: str, name: str, num_classes: int) -> None:
-    wrong, examples, every = Counter(), [], set()
-    for part in leaf_datasets(dataset):
-        if not hasattr(part, 'get_data_info'):
-            continue
-        for index in range(len(part)):
-            info = part.get_data_info(index)
-            if 'gt_label' not in info:
-                break  # a data set has them for all samples or for none
-            labels = _as_list(info['gt_label'])
-            bad = [label for label in labels if not 0 <= float(label) < num_classes]
-            every.update(map(float, labels))
-            wrong.update(bad)
-            if bad and len(examples) < 3:
-                examples.append(f'{info.get("img_path", f"sample {index}")} ({bad[0]})')
-    if wrong:
-        found = ', '.join(f'{label} ({n} samples)' for label, n in sorted(wrong.items())[:5])
-        raise UserError(
-            f'{key}.dataset has labels {found}; with {name}={num_classes} they are 0 to '
-            f'{num_classes - 1}: {", ".join(examples)}. Correct them in its ann_file, or {name}'
-            + explain_labels(every, num_classes)
-        )
-
-
-def _num_classes(model: nn.Module) -> tuple[str, int | None]:
-    """Return the config key of the number of classes, and its value, of any library's model."""
-    for part in ('head', 'decode_head'):
-        value = getattr(getattr(model, part, None), 'num_classes', None)
-        if isinstance(value, int):
-            return f'model.{part}.num_classes', value
-    return 'model.head.num_classes', None
-
-
-def _as_list(labels) -> list:
-    labels = labels.tolist() if isinstance(labels, np.ndarray | Tensor) else labels
-    return list(labels) if isinstance(labels, list | tuple) else [labels]

@@ -3,6 +3,7 @@
 from beit_mm.preflight.run.batches import check_batches, check_length
 from beit_mm.preflight.run.class_order import check_class_order
 from beit_mm.preflight.run.filled import describe_filled, filled, find_limits
+from beit_mm.preflight.run.labels import check_labels
 from beit_mm.preflight.run.masks import check_masks
 from beit_mm.preflight.run.metrics import check_metrics
 from beit_mm.preflight.run.weights import check_weights
@@ -10,6 +11,7 @@ from beit_mm.preflight.run.weights import check_weights
 __all__ = [
     'check_batches',
     'check_class_order',
+    'check_labels',
     'check_length',
     'check_masks',
     'check_metrics',
