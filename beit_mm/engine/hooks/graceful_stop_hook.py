@@ -15,6 +15,7 @@ from beit_mm.datasets.ignore_interrupt import STOP_SIGNALS, shield_workers
 from beit_mm.engine.hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from beit_mm.registry import HOOKS
 
+EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: run the same command with --resume
 SAME = 2.0  # seconds: a batch system and a launcher both pass a signal on, and mean one
 
 
@@ -29,19 +30,17 @@ class GracefulStopHook(Hook):
     Args:
         signals: Names of the signals. By default also SIGHUP (a lost connection; nohup is
             respected), SIGUSR1 and SIGUSR2 (warnings of batch systems).
-        exit_status: 75 is EX_TEMPFAIL of sysexits.h: run the same command with --resume.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self, signals: Sequence[str] | None = None, exit_status: int = 75):
+    def __init__(self, signals: Sequence[str] | None = None):
         for name in signals or ():
             if name not in signal.Signals.__members__:
                 known = ', '.join(number.name for number in STOP_SIGNALS)
                 raise UserError(f'GracefulStopHook.signals has {name!r}: expected some of {known}')
         given = [signal.Signals[name] for name in signals or ()]
         self.signals = STOP_SIGNALS if signals is None else given
-        self.exit_status = exit_status
         self._received: int | None = None
         self._times: dict[int, float] = {}
         self._before: dict = {}
@@ -104,11 +103,11 @@ class GracefulStopHook(Hook):
         done = done or 'nothing: no AtomicCheckpointHook'
         runner.logger.warning(
             f'{signal.Signals(self._received).name} after iteration {runner.iter + 1}: '
-            f'saved {done}; exiting with status {self.exit_status}. Go on with --resume'
+            f'saved {done}; exiting with status {EXIT_STATUS}. Go on with --resume'
         )
         self._restore()
         logging.shutdown()
-        raise SystemExit(self.exit_status)
+        raise SystemExit(EXIT_STATUS)
 
     def data_failed(self, runner, error: Exception) -> None:
         """Save all the same when what stops the run has ended the data workers too.
