@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.printable import some
 
 
 @dataclass
@@ -87,11 +88,7 @@ class Conversion:
         for line in self.lines:
             if line.why:
                 reasons.setdefault((line.what, line.why), []).extend(line.sources or line.targets)
-        rows = [
-            f'  {what}: {", ".join(names[:4])}{f" and {len(names) - 4} more" * (len(names) > 4)}'
-            f' ({why})'
-            for (what, why), names in reasons.items()
-        ]
+        rows = [f'  {what}: {some(names)} ({why})' for (what, why), names in reasons.items()]
         return '\n'.join([', '.join(parts), *rows, *self._notes()])
 
     def table(self) -> str:

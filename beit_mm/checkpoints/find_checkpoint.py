@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from beit_mm.checkpoints import store
 from beit_mm.checkpoints.download import fetch
 from beit_mm.contracts import MissingFileError, UserError
+from beit_mm.contracts.printable import some
 
 EXPORTED = ('model.safetensors', 'pytorch_model.bin')  # the second is of older transformers
 
@@ -29,13 +30,17 @@ def find_checkpoint(source: str | Path) -> Path:
         )
     if str(source).startswith('https://'):
         return Path(fetch(str(source)))
-    path = Path(source).expanduser()
+    return find_local(source)
+
+
+def find_local(path: str | Path) -> Path:
+    """Return the file itself, or that of a work dir or of an export; errors as above."""
+    path = Path(path).expanduser()
     if path.is_dir():
         return find_in_folder(path)
     if not path.is_file():
         raise MissingFileError(
-            f'There is no checkpoint, work dir or exported folder {str(source)!r} (looked in '
-            f'{Path.cwd()}){describe_neighbors(path)}'
+            f'There is no checkpoint {path} (looked in {Path.cwd()}){describe_neighbors(path)}'
         )
     return path
 
@@ -69,8 +74,7 @@ def find_in_folder(path: Path) -> Path:
 def describe_neighbors(path: Path) -> str:
     """Say which checkpoints lie in the folder where ``path`` is not, or ''."""
     found = sorted(file.name for file in path.parent.glob('*.pth')) if path.parent.is_dir() else []
-    more = f' and {len(found) - 5} more' * (len(found) > 5)
-    return f'; {path.parent} has {", ".join(found[:5])}{more}' if found else ''
+    return f'; {path.parent} has {some(found, 5)}' if found else ''
 
 
 def _best(folder: Path) -> list[Path]:

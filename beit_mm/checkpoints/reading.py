@@ -11,13 +11,13 @@ from torch import Tensor
 
 from beit_mm.checkpoints.config_text import drop_config
 from beit_mm.checkpoints.contents import ForeignContentError, check_plain, tensors_of_module
-from beit_mm.checkpoints.find_checkpoint import describe_neighbors, find_in_folder
+from beit_mm.checkpoints.find_checkpoint import find_local
 from beit_mm.checkpoints.inert_pickle import Object, UnsafeCheckpointError, shown
 from beit_mm.checkpoints.layouts import WRAPPERS
 from beit_mm.checkpoints.store.atomic_file import open_atomically
 from beit_mm.checkpoints.torch_file import read_torch_file
 from beit_mm.checkpoints.trust import VARIABLE, is_trusted
-from beit_mm.contracts.errors import MissingFileError, MissingPackageError, UserError
+from beit_mm.contracts.errors import MissingPackageError, UserError
 
 # Where OpenAI's pickled modules belong in a tokenizer that has both.
 MODULE_PREFIXES = {'dall_e.encoder.Encoder': 'encoder.', 'dall_e.decoder.Decoder': 'decoder.'}
@@ -26,7 +26,7 @@ MODULE_PREFIXES = {'dall_e.encoder.Encoder': 'encoder.', 'dall_e.decoder.Decoder
 def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu') -> Any:
     """Read a ``.pth``, ``.pkl``, ``.bin`` or ``.safetensors`` file without running code.
 
-    A work dir stands for its best checkpoint, else its last one; see :func:`find_in_folder`.
+    A work dir stands for its best checkpoint, else its last one; see :func:`find_local`.
 
     A pickled module gives ``dict(state_dict=...)`` of its tensors. Config texts are left out (see
     :func:`drop_config`); :func:`peek` shows them.
@@ -36,7 +36,7 @@ def read_checkpoint(path: str | Path, map_location: str | Callable | None = 'cpu
         UnsafeCheckpointError: The file can't be read without running code of its choice.
         UserError: The file is damaged, or a weight is not finite.
     """
-    path = _existing(path)
+    path = find_local(path)
     if path.suffix == '.safetensors':
         checkpoint = _read_safetensors(path, map_location)
     else:
@@ -53,21 +53,10 @@ def peek(path: str | Path) -> Any:
 
     Config texts are not left out. Raises the errors of :func:`read_checkpoint`.
     """
-    path = _existing(path)
+    path = find_local(path)
     if path.suffix == '.safetensors':
         return _read_safetensors(path, 'meta')
     return _read_pickle(path, 'meta')
-
-
-def _existing(path: str | Path) -> Path:
-    path = Path(path).expanduser()
-    if path.is_dir():
-        return find_in_folder(path)
-    if not path.is_file():
-        raise MissingFileError(
-            f'There is no checkpoint {path} (looked in {Path.cwd()}){describe_neighbors(path)}'
-        )
-    return path
 
 
 def _read_pickle(path: Path, map_location: str | Callable | None) -> Any:

@@ -9,7 +9,7 @@ from mmengine.logging import MMLogger, print_log
 from torch import Tensor
 
 from beit_mm.contracts.errors import UserError
-from beit_mm.contracts.printable import printable
+from beit_mm.contracts.printable import printable, some
 
 UNCOUNTED = 'num_batches_tracked'
 
@@ -66,12 +66,6 @@ class LoadReport:
                     line += f'; {kind}: {some(kinds[kind])}'
             lines.append(line)
         return printable('\n'.join(lines))
-
-
-def some(names: list[str], limit: int = 4) -> str:
-    """Join the first names, and say how many more there are."""
-    rest = len(names) - limit
-    return ', '.join(names[:limit]) + (f' and {rest} more' if rest > 0 else '')
 
 
 def check_load(

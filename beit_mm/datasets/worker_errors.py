@@ -7,6 +7,7 @@ from multiprocessing.connection import wait
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
 from beit_mm.contracts import UserError
+from beit_mm.contracts.printable import some
 
 # Part of torch's message: what to do. The first that fits counts.
 ADVICE = {
@@ -54,7 +55,6 @@ def why_worker_failed(
         return None
     for part, advice in ADVICE.items():
         if part in said:
-            named = ', '.join(files[:8]) + (f' and {len(files) - 8} more' if files[8:] else '')
-            waited = f' The batch that was waited for has {named}.' if files else ''
+            waited = f' The batch that was waited for has {some(files, 8)}.' if files else ''
             return f'A data worker {advice} ({said.rstrip(". ")}).{waited} Go on with --resume'
     return None

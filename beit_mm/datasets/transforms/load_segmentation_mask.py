@@ -4,6 +4,7 @@ import numpy as np
 from mmengine import fileio
 
 from beit_mm.contracts import FileReader, UserError
+from beit_mm.contracts.printable import some
 from beit_mm.datasets.image_files import ImageTooLargeError, open_image
 from beit_mm.datasets.transforms.load_multi_band_image import read_npy
 from beit_mm.datasets.transforms.transform import Transform
@@ -168,10 +169,9 @@ def describe_wrong_ids(mask: np.ndarray, num_classes: int, ignore_index: int) ->
     if not wrong.any():
         return None
     ids, counts = np.unique(mask[wrong], return_counts=True)
-    named = ', '.join(f'{i} ({n} pixels)' for i, n in zip(ids[:5], counts[:5], strict=True))
-    more = f' and {len(ids) - 5} more' if len(ids) > 5 else ''
+    named = [f'{i} ({n} pixels)' for i, n in zip(ids, counts, strict=True)]
     return (
-        f'class ids {named}{more}; with num_classes={num_classes} they are 0 to {num_classes - 1}, '
-        f'or ignore_index={ignore_index}. Correct the mask, num_classes, or reduce_zero_label of '
-        'the data set (it makes all ids one less and 0 ignored)'
+        f'class ids {some(named, 5)}; with num_classes={num_classes} they are 0 to '
+        f'{num_classes - 1}, or ignore_index={ignore_index}. Correct the mask, num_classes, or '
+        'reduce_zero_label of the data set (it makes all ids one less and 0 ignored)'
     )
