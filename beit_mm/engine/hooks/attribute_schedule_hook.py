@@ -1,4 +1,5 @@
 import math
+from inspect import signature
 
 from mmengine.hooks import Hook
 
@@ -6,42 +7,65 @@ from beit_mm.contracts import UserError
 from beit_mm.contracts.runner_access import model_of
 from beit_mm.registry import HOOKS
 
-SHAPES = {  # progress in [0, 1] -> value
-    'constant': lambda start, end, t: start,
-    'linear': lambda start, end, t: start + (end - start) * t,
-    'cosine': lambda start, end, t: end + (start - end) * (1 + math.cos(math.pi * t)) / 2,
-    'exponential': lambda start, end, t: start * (end / start) ** t,
-    'poly': lambda start, end, t, power: end + (start - end) * (1 - t) ** power,
-}
+
+def constant(
+    steps: int, start: float, end: float | None = None, num_steps: float | None = None
+) -> float:
+    """Return ``start``; a constant may keep the keys it had before it became one."""
+    return start
 
 
-def step(steps: int, start: float, gamma: float, step_size: int) -> float:
+def linear(steps: int, start: float, end: float, num_steps: float) -> float:
+    return start + (end - start) * _progress(steps, num_steps)
+
+
+def cosine(steps: int, start: float, end: float, num_steps: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * _progress(steps, num_steps))) / 2
+
+
+def exponential(steps: int, start: float, end: float, num_steps: float) -> float:
+    return start * (end / start) ** _progress(steps, num_steps)
+
+
+def poly(steps: int, start: float, end: float, num_steps: float, power: float) -> float:
+    return end + (start - end) * (1 - _progress(steps, num_steps)) ** power
+
+
+def step(
+    steps: int, start: float, gamma: float, step_size: float, end: float | None = None
+) -> float:
     """Return a value of MMEngine's StepLR."""
-    return start * gamma ** (steps // step_size)
+    return _stop(start * gamma ** (steps // step_size), start, end)
 
 
-def compound(steps: int, start: float, rate: float, step_size: int) -> float:
+def compound(
+    steps: int, start: float, rate: float, step_size: float, end: float | None = None
+) -> float:
     """Return ``start``, multiplied by exp(-rate n) after each step n = 0, step_size, 2 step_size.
 
     k of these factors have the exponent -rate step_size k (k - 1) / 2. That is the schedule of
     train_vae.py of github.com/lucidrains/DALLE-pytorch.
     """
     factors = -(-steps // step_size)
-    return start * math.exp(-rate * step_size * factors * (factors - 1) / 2)
+    value = start * math.exp(-rate * step_size * factors * (factors - 1) / 2)
+    return _stop(value, start, end)
 
 
-LAWS = {'step': step, 'compound': compound}
-NEEDED = {
-    'constant': {'start'},
-    **dict.fromkeys(('linear', 'cosine', 'exponential'), {'start', 'end', 'num_steps'}),
-    'poly': {'start', 'end', 'num_steps', 'power'},
-    'step': {'start', 'gamma', 'step_size'},
-    'compound': {'start', 'rate', 'step_size'},
-}
-OPTIONAL = {  # beside begin; a constant may keep the keys it had before it became one
-    'constant': {'end', 'num_steps'},
-    'step': {'end'},
-    'compound': {'end'},
+def _progress(steps: int, num_steps: float) -> float:
+    return min(steps / num_steps, 1.0)
+
+
+def _stop(value: float, start: float, end: float | None) -> float:
+    """Return a value that does not pass ``end``."""
+    if end is None:
+        return value
+    return max(value, end) if end < start else min(value, end)
+
+
+# Their arguments, without the steps since ``begin``, are the keys of a schedule.
+SCHEDULES = {
+    function.__name__: function
+    for function in (constant, linear, cosine, exponential, poly, step, compound)
 }
 
 
@@ -112,30 +136,22 @@ class AttributeScheduleHook(Hook):
         parts = self.schedules[name]
         begun = [part for part in parts if part.get('begin', 0) <= iteration]
         schedule = dict((begun or parts[:1])[-1])
-        kind, start = schedule.pop('type'), schedule['start']
         steps = max(iteration - schedule.pop('begin', 0), 0)
-        if kind in LAWS:
-            end = schedule.pop('end', None)
-            value = LAWS[kind](steps, **schedule)
-            if end is None:
-                return value
-            return max(value, end) if end < start else min(value, end)
-        progress = min(steps / schedule.get('num_steps', 1), 1.0)
-        power = [schedule['power']] if kind == 'poly' else []
-        return SHAPES[kind](start, schedule.get('end', start), progress, *power)
+        return SCHEDULES[schedule.pop('type')](steps, **schedule)
 
     @staticmethod
     def _check(name: str, schedule: dict) -> None:
         where = f'AttributeScheduleHook.schedules[{name!r}]'
         kind = schedule.get('type')
-        if kind not in NEEDED:
-            raise UserError(f'{where}: type={kind!r}, expected one of {list(NEEDED)}')
-        known = {'type', 'begin'} | NEEDED[kind] | OPTIONAL.get(kind, set())
+        if kind not in SCHEDULES:
+            raise UserError(f'{where}: type={kind!r}, expected one of {list(SCHEDULES)}')
+        keys = [*signature(SCHEDULES[kind]).parameters.values()][1:]
+        known = {'type', 'begin', *(key.name for key in keys)}
         if unknown := set(schedule) - known:
             raise UserError(
                 f'{where}: unknown {sorted(unknown)}, expected {sorted(known)} for type={kind!r}'
             )
-        if missing := NEEDED[kind] - set(schedule):
+        if missing := {key.name for key in keys if key.default is key.empty} - set(schedule):
             raise UserError(f'{where}: {sorted(missing)} missing')
         for key, value in schedule.items():
             number = isinstance(value, (int, float)) and math.isfinite(value)
