@@ -80,6 +80,10 @@ def steps_of(dataset: Mapping) -> list:
     return [*steps] if isinstance(steps, list | tuple) else []
 
 
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def class_name(part) -> str:
     """Return the ``type`` of a config without its scope; empty for what is no config."""
     kind = part.get('type') if isinstance(part, Mapping) else ''

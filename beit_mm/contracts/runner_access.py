@@ -1,6 +1,6 @@
 """What hooks ask of a runner, in one place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch.nn as nn
 from mmengine.model import BaseAveragedModel, BaseTTAModel, is_model_wrapper
@@ -30,6 +30,23 @@ def optim_wrappers(runner) -> list[OptimWrapper]:
     """Return the runner's optimizer wrapper, or all of an OptimWrapperDict."""
     wrapper = runner.optim_wrapper
     return list(getattr(wrapper, 'optim_wrappers', {'': wrapper}).values())
+
+
+def param_groups(runner) -> list[dict]:
+    """Return the parameter groups of all optimizers of a runner."""
+    return [group for w in optim_wrappers(runner) for group in w.optimizer.param_groups]
+
+
+def schedulers_of(runner) -> list:
+    """Return the parameter schedulers of a runner, of an OptimWrapperDict too."""
+    return flat_schedulers(runner.param_schedulers)
+
+
+def flat_schedulers(schedulers: Mapping | Sequence | None) -> list:
+    """Return schedulers, or their states, in one list; a dict has a list for each optimizer."""
+    if isinstance(schedulers, Mapping):
+        return [entry for entries in schedulers.values() for entry in entries]
+    return list(schedulers or [])
 
 
 def file_of(runner, index: int) -> str | None:

@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from beit_mm.checkpoints.description.architecture import plain_config
 from beit_mm.contracts import Finding, UserError
+from beit_mm.contracts.config_walk import is_number
 from beit_mm.contracts.digest import sourceless
 
 # A difference of normalization below this share of the standard deviation is a rounded number.
@@ -171,7 +172,7 @@ def _factor(theirs: Mapping, ours: Mapping) -> float | None:
     example since there are other channels.
     """
     values = [images.get(name) for images in (theirs, ours) for name in ('mean', 'std')]
-    if not all(isinstance(v, list) and v and all(map(_is_number, v)) for v in values):
+    if not all(isinstance(v, list) and v and all(map(is_number, v)) for v in values):
         return None
     length = max(map(len, values))
     if any(len(v) not in (1, length) for v in values):
@@ -199,7 +200,3 @@ def _differ(theirs, ours) -> bool:
     """Return whether both are integers, and not the same."""
     are_integers = all(isinstance(v, int) and not isinstance(v, bool) for v in (theirs, ours))
     return are_integers and theirs != ours
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch.nn as nn
 from torch import Tensor
 
-from beit_mm.contracts.config_walk import find_transform
+from beit_mm.contracts.config_walk import find_transform, is_number
 
 REVERSALS = ('bgr_to_rgb', 'to_rgb', 'rgb_to_bgr', '_channel_conversion')
 WHITE_8_BIT, WHITE_16_BIT = 255.0, 65535.0
@@ -118,6 +118,6 @@ def _numbers(value) -> list[float] | None:
     values = [value] if isinstance(value, int | float) else value
     if not isinstance(values, list | tuple) or not values:
         return None
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+    if not all(map(is_number, values)):
         return None
     return [round(float(v), 4) for v in values]

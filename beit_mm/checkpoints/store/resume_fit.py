@@ -8,7 +8,12 @@ import torch.nn as nn
 from torch import Tensor
 
 from beit_mm.contracts import Tokenizer
-from beit_mm.contracts.runner_access import model_of, optim_wrappers
+from beit_mm.contracts.runner_access import (
+    flat_schedulers,
+    model_of,
+    optim_wrappers,
+    schedulers_of,
+)
 from beit_mm.contracts.tensor_names import rename_tensors
 
 PARTS = ('state_dict', 'meta', 'message_hub', 'optimizer')
@@ -29,10 +34,6 @@ def with_todays_names(state: Mapping[str, Tensor], model: nn.Module) -> dict[str
         if isinstance(module, Tokenizer):
             rename_tensors(state, f'{name}.' if name else '', module.renamed_tensors)
     return state
-
-
-def schedulers_of(runner) -> list:
-    return _flat(runner.param_schedulers)
 
 
 def why_unfit(checkpoint: Any, runner, loop: str | None) -> str | None:
@@ -64,7 +65,7 @@ def why_unfit(checkpoint: Any, runner, loop: str | None) -> str | None:
         theirs = checkpoint.get('classes', {}).get(key, names)
         if theirs != names:
             return f'its {key} is {_text(theirs)}, here {_text(names)}'
-    if len(_flat(checkpoint.get('param_schedulers'))) != len(schedulers):
+    if len(flat_schedulers(checkpoint.get('param_schedulers'))) != len(schedulers):
         return 'it has another number of param_scheduler entries than the config'
     for ours, theirs in zip(*_groups(checkpoint, runner), strict=True):
         sizes = [[len(group['params']) for group in groups] for groups in (theirs, ours)]
@@ -77,7 +78,7 @@ def changed_settings(checkpoint: Mapping, runner) -> Iterator[str]:
     """Yield in words the settings of optimizer and schedules that the checkpoint's replace."""
     schedulers = schedulers_of(runner)
     for place, (ours, theirs) in enumerate(
-        zip(schedulers, _flat(checkpoint.get('param_schedulers')), strict=True)
+        zip(schedulers, flat_schedulers(checkpoint.get('param_schedulers')), strict=True)
     ):
         for name in _arguments(ours):
             yield from _change(f'param_scheduler[{place}].{name}', vars(ours), theirs, name)
@@ -111,12 +112,6 @@ def _parameters(cls: type) -> list[str]:
 def _change(key: str, ours: Mapping, theirs: Mapping, name: str) -> Iterator[str]:
     if name in theirs and theirs[name] != ours[name]:
         yield f'{key}={theirs[name]} (here {ours[name]})'
-
-
-def _flat(schedulers) -> list:
-    if isinstance(schedulers, Mapping):
-        return [entry for entries in schedulers.values() for entry in entries]
-    return list(schedulers or [])
 
 
 def _text(names: list[str]) -> str:

@@ -6,13 +6,12 @@ from mmengine.optim.scheduler import (
     PolyParamScheduler,
 )
 
+from beit_mm.contracts.runner_access import schedulers_of
+
 
 def lr_schedulers(runner) -> list:
     """Return all schedulers of learning rates, of an OptimWrapperDict too."""
-    schedulers = runner.param_schedulers or []
-    if isinstance(schedulers, dict):
-        schedulers = [one for some in schedulers.values() for one in some]
-    return [one for one in schedulers if getattr(one, 'param_name', None) == 'lr']
+    return [one for one in schedulers_of(runner) if getattr(one, 'param_name', None) == 'lr']
 
 
 def is_moving(scheduler) -> bool:

@@ -4,7 +4,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
 from beit_mm.contracts import TrainingState
-from beit_mm.contracts.runner_access import model_of, optim_wrappers
+from beit_mm.contracts.runner_access import model_of, optim_wrappers, param_groups
 from beit_mm.engine.guards.guard_hook import (
     MIN_SAMPLES,
     Symptom,
@@ -56,7 +56,7 @@ class WeightChanges(TrainingState):
 
     def note_rates(self, runner) -> None:
         """Remember the learning rates of an iteration."""
-        rates = [group['lr'] for group in _groups(runner)]
+        rates = [group['lr'] for group in param_groups(runner)]
         if not any(isinstance(rate, torch.Tensor) for rate in rates):
             if rates != self._rates:
                 self._rates, self._changed = rates, runner.iter
@@ -96,7 +96,7 @@ class WeightChanges(TrainingState):
 
     def find_misplaced(self, runner) -> dict[str, Symptom]:
         """Find weights outside of the optimizer, and in it some that are not the model's."""
-        inside = {id(p) for group in _groups(runner) for p in group['params']}
+        inside = {id(p) for group in param_groups(runner) for p in group['params']}
         names = {id(p): self._names[id(p)] for p in _trainable(runner)}
         symptoms = {}
         if left_out := [name for key, name in names.items() if key not in inside]:
@@ -117,7 +117,7 @@ class WeightChanges(TrainingState):
 
     def _judge_rates(self, runner) -> dict[str, Symptom]:
         left = runner.max_iters - runner.iter - 1
-        if left <= 0 or len(self._highest) != len(_groups(runner)):
+        if left <= 0 or len(self._highest) != len(param_groups(runner)):
             return {}
         if not any(self._highest):
             advice = (
@@ -131,7 +131,7 @@ class WeightChanges(TrainingState):
         symptoms = {}
         still = [
             self._names[id(p)]
-            for group, rate in zip(_groups(runner), self._highest, strict=True)
+            for group, rate in zip(param_groups(runner), self._highest, strict=True)
             for p in group['params']
             if rate == 0 and p.requires_grad and id(p) in self._names
         ]
@@ -186,10 +186,6 @@ def _why_frozen(scheduler, runner) -> str:
 def _has_no_epochs(scheduler, runner) -> bool:
     """Return whether the schedule counts epochs in a loop that has none, and so never moves."""
     return scheduler.by_epoch and not isinstance(runner.train_loop, EpochBasedTrainLoop)
-
-
-def _groups(runner) -> list[dict]:
-    return [group for w in optim_wrappers(runner) for group in w.optimizer.param_groups]
 
 
 def _trainable(runner) -> list[Tensor]:

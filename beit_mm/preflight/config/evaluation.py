@@ -6,10 +6,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS, MODELS
 
 from beit_mm.contracts import Finding, SampleSource
-from beit_mm.contracts.config_walk import walk_dataset_configs
+from beit_mm.contracts.config_walk import is_number, walk_dataset_configs
 from beit_mm.preflight.config.classes import find_class, package_of
 from beit_mm.preflight.config.labels import metric_configs
-from beit_mm.preflight.config.schedule import is_number
 
 IOU_METRICS = ('mIoU', 'mDice', 'mFscore')
 SEGMENTORS = ('EncoderDecoder', 'CascadeEncoderDecoder', 'MultimodalEncoderDecoder')

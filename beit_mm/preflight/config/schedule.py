@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from mmengine.config import Config
 
 from beit_mm.contracts import Finding
+from beit_mm.contracts.config_walk import is_number
 from beit_mm.preflight.config.keys import value_at
 
 
@@ -92,10 +93,6 @@ def _find_end(scheduler: Mapping, begin: float) -> tuple[str, float | None]:
     if isinstance(milestones, list | tuple) and milestones and all(map(is_number, milestones)):
         return 'milestones', max(milestones)
     return 'end', end
-
-
-def is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _checkpoints(config: Config, unit: str) -> Iterator[Finding]:

@@ -13,12 +13,17 @@ from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.config_walk import DATALOADERS, entries, leaf_dataset_configs, steps_of
+from beit_mm.contracts.config_walk import (
+    DATALOADERS,
+    entries,
+    is_number,
+    leaf_dataset_configs,
+    steps_of,
+)
 from beit_mm.preflight.config.classes import KNOWN_PACKAGES, find_class, package_of
 from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.names import DEFAULT_PREPROCESSORS
 from beit_mm.preflight.config.quiet import explain_error, quiet
-from beit_mm.preflight.config.schedule import is_number
 
 # Arguments of a dataloader that MMEngine makes into something else first.
 MADE_BY_MMENGINE = (

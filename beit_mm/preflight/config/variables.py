@@ -12,9 +12,8 @@ from mmengine.registry import RUNNERS, TRANSFORMS
 from mmengine.runner import Runner
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.config_walk import class_name, leaf_dataset_configs, walk_values
+from beit_mm.contracts.config_walk import class_name, is_number, leaf_dataset_configs, walk_values
 from beit_mm.preflight.config.classes import KNOWN_PACKAGES, find_class, package_of
-from beit_mm.preflight.config.schedule import is_number
 from beit_mm.preflight.config.sources import ConfigFile, read_sources
 
 # Keys that MMEngine and the tools read beside the arguments of the runner.

@@ -7,8 +7,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.optim import ReduceOnPlateauParamScheduler
 
-from beit_mm.checkpoints.store.resume_fit import schedulers_of
 from beit_mm.contracts import Finding
+from beit_mm.contracts.runner_access import schedulers_of
 
 # What the classes of MMPretrain and MMSegmentation return, where it depends on no data.
 IOU = dict(
