@@ -1,5 +1,5 @@
+import math
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import islice
 
 import torch
@@ -135,11 +135,9 @@ class BEiTEncoder(Backbone):
         )
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dims))
-        self.pos_embed = None
-        self.abs_pos, self.init_std = abs_pos, init_std
+        self.abs_pos, self.init_std, self.pos_embed = abs_pos, init_std, None
         if abs_pos:
-            num_patches = self.grid[0] * self.grid[1]
-            self.pos_embed = nn.Parameter(torch.zeros(1, 1 + num_patches, dims))
+            self.pos_embed = nn.Parameter(torch.zeros(1, 1 + math.prod(self.grid), dims))
         self.positions = RelativePositions(self.grid, rel_pos_resize, position_cache_mb)
         self.rel_pos_bias = None
         if rel_pos == 'shared':
@@ -271,7 +269,7 @@ class BEiTEncoder(Backbone):
         self._reads_pretrained = False
 
     def _own_init(self) -> None:
-        self.apply(partial(init_linear_and_norm, std=self.init_std))
+        self.apply(lambda module: init_linear_and_norm(module, self.init_std))
         for token in (self.cls_token, self.mask_token, self.pos_embed):
             if token is not None:
                 truncated_normal_(token, self.init_std)
