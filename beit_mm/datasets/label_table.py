@@ -9,9 +9,15 @@ from beit_mm.datasets.image_folder import IMAGE_EXTENSIONS, OTHER_IMAGES, read_l
 WHOLE = re.compile(r'-?\d+(\.0*)?')
 MISSING = ('nan', 'null', 'n/a', '<na>')  # how tables write that there is no label
 
-# Words of a first line that is a header: over the images, over the labels; the first one counts.
-FILES = ('file', 'filename', 'file_name', 'image', 'image_path', 'img_path', 'path', 'name', 'id')
-LABELS = ('label', 'labels', 'class', 'class_name', 'category', 'target')
+ENDINGS = (*IMAGE_EXTENSIONS, *OTHER_IMAGES)
+MARKS = re.compile(r'[\W_]')
+# Words of a first line that is a header, without MARKS: over the images, over the labels; the first
+# one counts.
+FILES = (
+    *('file', 'filename', 'filepath', 'image', 'imagename', 'imagepath', 'imgpath', 'path'),
+    *('name', 'imageid', 'id'),
+)
+LABELS = ('label', 'labels', 'class', 'classname', 'category', 'target', 'classid', 'labelid')
 
 
 def read_label_table(path: str | Path) -> dict[str, str]:
@@ -78,24 +84,26 @@ def explain_labels(labels: Collection[float], num_classes: int) -> str:
 def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
     """Return the rows without the header, each of a path and a label."""
     rows = read_rows(path)
-    head = [cell.lower() for cell in rows[0][1]] if rows else []
-    if any(cell.endswith((*IMAGE_EXTENSIONS, *OTHER_IMAGES)) for cell in head):
+    first, others = (rows[0][1], rows[1:]) if rows else ([], [])
+    head = [MARKS.sub('', cell.lower()) for cell in first]
+    if any(cell.lower().endswith(ENDINGS) for cell in first):
         return rows  # without a header
     file = next((head.index(name) for name in FILES if name in head), None)
     label = next((head.index(name) for name in LABELS if name in head), None)
     if label is None and len(head) > 2:
         raise UserError(
-            f'{path}: none of the columns {rows[0][1]} is known to have the labels; call it '
+            f'{path}: none of the columns {first} is known to have the labels; call it '
             f'{LABELS[0]!r} in the first line, and that of the images {FILES[0]!r}'
         )
-    if file is None and label is None:
-        return rows
+    if file is None and label is None:  # of other words: images have endings, and it has none
+        has_endings = others and all(row[0].lower().endswith(ENDINGS) for _, row in others)
+        return others if has_endings else rows
     if label is None:  # of two columns, both may have names of images
         file = 0 if head[0] in FILES else file
         label = int(file == 0)
     elif file is None:
         file = int(label == 0)
-    return [(number, row[file : file + 1] + row[label : label + 1]) for number, row in rows[1:]]
+    return [(number, row[file : file + 1] + row[label : label + 1]) for number, row in others]
 
 
 def _read_words(lines: list[str]) -> list[tuple[int, list[str]]]:

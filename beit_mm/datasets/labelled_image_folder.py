@@ -92,6 +92,8 @@ class LabelledImageFolder(UnlabelledImageFolder):
             for key in {stem, os.path.basename(stem)}:
                 files.setdefault(key, []).append(name)
         whole = {name: label for name, label in labels.items() if name not in missing}
+        first = next(iter(labels))
+        header = ". If the first line has names of columns, call them 'file' and 'label'"
         for name in sorted(missing):
             found = files.get(name, [])
             if len(found) != 1 or found[0] in whole:
@@ -99,7 +101,7 @@ class LabelledImageFolder(UnlabelledImageFolder):
                 raise MissingFileError(
                     f'{Path(root) / self.labels} names {name!r}, which is not in '
                     f'data_root={root!r}{others}. Paths are relative to it; the ending '
-                    'may be left out where one file alone fits'
+                    'may be left out where one file alone fits' + header * (name == first)
                 )
             whole[found[0]] = labels[name]
         return whole

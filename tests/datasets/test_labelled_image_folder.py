@@ -63,6 +63,9 @@ HEADERS = {
     'what,label': '{file},{label}',
     'id,name': '{file},{label}',
     'label;path;id': '{label};{file};7',
+    'File Name,Class Name': '{file},{label}',
+    'image-id,split,Class ID': '{file},train,{label}',
+    'Dateiname;Klasse': '{file};{label}',
 }
 
 
@@ -92,6 +95,13 @@ def test_tables__of_ids_without_an_ending(root):
         (root / 'x.csv').write_text(f'id,label\nonly,cat\n{again},dog\n')
         with pytest.raises(MissingFileError, match="names 'only'"):
             LabelledImageFolder(str(root), labels='x.csv')
+
+
+@pytest.mark.parametrize('line', ['Dateiname;Klasse', 'dogg/0;dog'])
+def test_tables__of_ids_say_that_their_first_line_may_be_a_header(root, line):
+    (root / 'x.csv').write_text(f'{line}\ncat/0;cat\ndog/0;dog\n')
+    with pytest.raises(MissingFileError, match="first line .* names of columns, call them 'file'"):
+        LabelledImageFolder(str(root), labels='x.csv')
 
 
 def test_tables__in_utf_16(root):
