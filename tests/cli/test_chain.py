@@ -364,6 +364,18 @@ def write_masks(folder, images, mask):
         cv2.imwrite(str(place), mask)
 
 
+def test_labels_and_masks__read_their_folder_once(images, tmp_path, monkeypatch):
+    write_masks(tmp_path / 'masks', images, np.eye(40, 48, dtype=np.uint8))
+    seen, find_paths = [], LabelledImageFolder.find_paths
+    monkeypatch.setattr(
+        'beit_mm.datasets.UnlabelledImageFolder.find_paths',
+        lambda dataset: seen.append(type(dataset).__name__) or find_paths(dataset),
+    )
+    assert read_labels(str(images), str(images)).count == 10
+    assert read_masks(str(images), str(tmp_path / 'masks'), None).count == 10
+    assert seen == ['LabelledImageFolder', 'SegmentationFolder']
+
+
 def test_masks__of_another_size_than_their_image(images, tmp_path):
     write_masks(tmp_path / 'masks', images, np.eye(40, 48, dtype=np.uint8))
     assert read_masks(str(images), str(tmp_path / 'masks'), None).classes == ['0', '1']

@@ -7,7 +7,7 @@ import numpy as np
 from beit_mm.cli.own_folder.configs import Labels
 from beit_mm.cli.own_folder.survey import EXTENSIONS
 from beit_mm.contracts import UserError
-from beit_mm.datasets import LabelledImageFolder, SegmentationFolder
+from beit_mm.datasets import LabelledImageFolder, SegmentationFolder, UnlabelledImageFolder
 from beit_mm.datasets.image_files import open_image
 from beit_mm.datasets.label_table import read_label_table
 from beit_mm.datasets.transforms import LoadSegmentationMask
@@ -31,7 +31,7 @@ def read_labels(images: str, labels: str | None) -> Labels | None:
         if is_numbered and names != {str(number) for number in range(len(names))}:
             arguments['classes'] = sorted(names, key=int)  # not all up to the largest one
     dataset = LabelledImageFolder(**arguments, extensions=EXTENSIONS)
-    LabelledImageFolder(**arguments, extensions=EXTENSIONS, part='val')  # has some for each part
+    check_validation(dataset)
     return Labels(arguments, [*dataset.metainfo['classes']], len(dataset))
 
 
@@ -50,7 +50,7 @@ def read_masks(images: str, masks: str | None, classes: list[str] | None) -> Lab
         missing='skip',
     )
     dataset = SegmentationFolder(**arguments, extensions=EXTENSIONS)
-    SegmentationFolder(**arguments, extensions=EXTENSIONS, part='val')
+    check_validation(dataset)
     load, highest, has_ignored = LoadSegmentationMask(), 0, False
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
@@ -69,6 +69,12 @@ def read_masks(images: str, masks: str | None, classes: list[str] | None) -> Lab
             f'{names}. Two or more are expected; {IGNORED} is ignored{advice * has_ignored}'
         )
     return Labels(dict(arguments, classes=names), names, len(dataset))
+
+
+def check_validation(dataset: UnlabelledImageFolder) -> None:
+    """Raise a UserError if the part for the validation would have no samples."""
+    dataset.part = 'val'
+    dataset.take_part([*map(dataset.get_data_info, range(len(dataset)))])
 
 
 def find_size(path: str) -> tuple[int, int] | None:
