@@ -26,7 +26,14 @@ from beit_mm.datasets.random_state import kept_random_state
 from beit_mm.datasets.samplers import SeededIndex
 from beit_mm.datasets.spread import spread
 from beit_mm.datasets.transforms import LoadMultiBandImage
-from beit_mm.visualization import class_legend, grid, mask_patches, segmentation_overlay, to_rgb
+from beit_mm.visualization import (
+    class_legend,
+    grid,
+    mask_patches,
+    segmentation_overlay,
+    stretched,
+    to_rgb,
+)
 
 SIDE = 160  # pixels of a tile
 LONGEST = 15  # letters beside a row
@@ -107,12 +114,6 @@ def read_file(path: str | os.PathLike | None, load: LoadMultiBandImage) -> np.nd
     planes = image.transpose(2, 0, 1)
     planes = planes if image.dtype == np.uint8 else stretched(planes)
     return to_rgb(planes[None].astype(np.float32), 255)[0]
-
-
-def stretched(planes: np.ndarray) -> np.ndarray:
-    """Return values with the least as 0 and the largest as 255."""
-    low, high = float(planes.min()), float(planes.max())
-    return (planes.astype(np.float32) - low) / max(high - low, 1e-9) * 255
 
 
 def tile(image: np.ndarray) -> np.ndarray:

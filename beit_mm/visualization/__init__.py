@@ -19,6 +19,7 @@ from beit_mm.visualization.patches import (
     paste_patches,
     patches_of_code,
     segmentation_overlay,
+    stretched,
     swapped_ids,
     to_rgb,
 )
@@ -50,6 +51,7 @@ __all__ = [
     'reconstruction_grid',
     'render_page',
     'segmentation_overlay',
+    'stretched',
     'svg_source',
     'swapped_ids',
     'to_rgb',

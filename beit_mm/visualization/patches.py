@@ -15,6 +15,12 @@ def to_rgb(images: np.ndarray, white: float = 1.0) -> np.ndarray:
     return ((channels / white).clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
 
 
+def stretched(values: np.ndarray) -> np.ndarray:
+    """Return values with the least as 0 and the largest as 255."""
+    low, high = float(values.min()), float(values.max())
+    return (values.astype(np.float32) - low) / max(high - low, 1e-9) * 255
+
+
 def mask_patches(image: np.ndarray, mask: np.ndarray, value: float = 128) -> np.ndarray:
     """Return ``image`` with the patches of ``mask`` (h, w), True = masked, painted gray."""
     return np.where(_pixels(mask, image), image.dtype.type(value), image)

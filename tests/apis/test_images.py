@@ -9,6 +9,7 @@ from PIL import Image
 
 from beit_mm import load_model
 from beit_mm.apis import find_images
+from beit_mm.apis.images.array_image import ArrayFormat
 from beit_mm.contracts import MissingFileError, UserError
 
 
@@ -327,3 +328,15 @@ def test_pil__of_16_bits_is_what_its_file_is(model, tmp_path):
     np.testing.assert_array_equal(found, model.embed(tmp_path / 'a.png').features)
     with pytest.raises(UserError, match='channels|values'):
         model.embed(Image.fromarray(gray.astype(np.int32)))
+
+
+@pytest.mark.parametrize('white', [65535.0, 255.0])
+def test_shown__values_are_stretched_where_white_says_little(white):
+    """12 bits in files of 16, and what a Normalize of mmseg's pipelines leaves."""
+    arrays = ArrayFormat(1, white, is_8_bit=False, is_bgr=False, is_flat=False)
+    values = np.linspace(0, 4095, 64).reshape(8, 8, 1)
+    shown = arrays.to_rgb(values.astype(np.uint16))
+    assert shown.min() == 0 and shown.max() == 255
+    np.testing.assert_array_equal(arrays.to_rgb(((values - 2e3) / 1e3).astype(np.float32)), shown)
+    dark = np.full((8, 8, 1), 9, np.uint8)
+    assert (ArrayFormat(1, 255.0, True, False, False).to_rgb(dark) == 9).all()

@@ -10,7 +10,7 @@ from beit_mm.apis.images.find_images import is_pil
 from beit_mm.contracts import UserError
 from beit_mm.datasets.tiff_file import hide_nodata
 from beit_mm.datasets.transforms.load_multi_band_image import DTYPES, LoadMultiBandImage
-from beit_mm.visualization import to_rgb
+from beit_mm.visualization import stretched, to_rgb
 
 
 @dataclass
@@ -56,9 +56,11 @@ class ArrayFormat:
         return np.ascontiguousarray(array)
 
     def to_rgb(self, loaded: np.ndarray) -> np.ndarray:
-        """Return what the loader gives as uint8 RGB (H, W, 3), to be shown."""
+        """Return an image as uint8 RGB (H, W, 3), to be shown; what has not 8 bits is stretched."""
         planes = loaded[..., None] if loaded.ndim == 2 else loaded
         planes = planes[..., ::-1] if self.is_bgr else planes
+        if not self.is_8_bit and planes.dtype != np.uint8:
+            return to_rgb(stretched(planes).transpose(2, 0, 1)[None], 255)[0]
         return to_rgb(planes.transpose(2, 0, 1)[None], self.white)[0]
 
     def _to_array(self, image: Any) -> np.ndarray:

@@ -88,7 +88,9 @@ def white_of(settings: Mapping | None, pipeline: list) -> float:
     loader = find_transform(pipeline, 'LoadMultiBandImage')
     if loader and loader[1].get('window'):
         return loader[1]['window'][1] - loader[1]['window'][0]
-    mean, std = _numbers(settings.get('mean')), _numbers(settings.get('std'))
+    normalize = find_transform(pipeline, 'Normalize')
+    values = settings if settings.get('mean') or not normalize else normalize[1]
+    mean, std = _numbers(values.get('mean')), _numbers(values.get('std'))
     if mean is None or std is None:
         return WHITE_8_BIT
     scale = settings.get('token_scale')

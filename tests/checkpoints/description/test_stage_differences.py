@@ -71,6 +71,8 @@ def test_white__of_a_window_is_its_width():
     pipeline = [dict(type='beit_mm.LoadMultiBandImage', window=(-1000.0, 2000.0))]
     assert white_of(dict(mean=[1481.0], std=[754.0]), pipeline) == 3000.0
     assert white_of(dict(mean=[1481.0], std=[754.0]), []) == 65535.0
+    steps = [dict(type='LoadMultiBandImage'), dict(type='Normalize', mean=[4951.0], std=[9.0])]
+    assert white_of(dict(mean=None, std=None), steps) == 65535.0  # as mmseg's pipelines have it
 
 
 @pytest.mark.parametrize('changed', [False, True])
