@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 
 from beit_mm.apis.results.picture_names import write_png
-from beit_mm.apis.results.segmentations import distinct_colors
+from beit_mm.apis.results.segmentations import distinct_colors, legend_of
 from beit_mm.cli.arguments import (
     add_overwrite,
     config_parser,
@@ -72,7 +72,7 @@ class Browser:
             rows.append([tile(view) for view in views.values()])
             labels.append(label[:LONGEST])
         sheet = grid(rows, titles=[*views], labels=labels if any(labels) else ())
-        legend = [(str(self.names[n]), self.palette[n]) for n in sorted(self.seen)]
+        legend = legend_of(self.names, self.palette, self.seen)
         return class_legend(sheet, legend) if legend else sheet
 
     def views(self, sample: Mapping, info: Mapping) -> tuple[dict[str, np.ndarray], str]:

@@ -306,6 +306,7 @@ def test_masked_predictions__only_masked_patches_differ_from_the_image(report):
 def test_segmentations__truth_is_beside_the_prediction(report):
     (section,) = [s for s in report.sections(report.runs[4], report.models['seg_beit']) if s.legend]
     assert section.titles == ('image', 'truth', 'predicted')
+    assert ('ground (clear)', (255, 255, 255)) in section.legend
     data = report.data['seg_beit']
     assert [set(np.unique(data.mask(place))) for place in range(8)] == [
         {0}, {0}, {1}, {1}, {2}, {2}, {0}, {0},

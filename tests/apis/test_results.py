@@ -20,6 +20,7 @@ from beit_mm.apis.results import (
     Tokens,
 )
 from beit_mm.apis.results.picture_names import picture_names
+from beit_mm.apis.results.segmentations import legend_of
 from beit_mm.contracts import MissingPackageError, UserError
 
 SCORES = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]], np.float32)
@@ -160,6 +161,8 @@ def test_segmentations__masks_overlays_and_legend(tmp_path):
     assert (overlay[7, 7] == [160, 40, 40]).all()
     legend = overlay[:, 30:].reshape(-1, 3).tolist()
     assert [200, 0, 0] in legend and [0, 255, 0] not in legend  # of the classes that are there
+    entries = legend_of(found.classes, found.palette, {0, 2, 255})
+    assert entries == [('ground (clear)', (255, 255, 255)), ('sky', [200, 0, 0])]
     with pytest.raises(UserError, match='exists already'):
         found.save(tmp_path / 'out')
     found.save(tmp_path / 'out', overwrite=True)

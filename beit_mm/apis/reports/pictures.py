@@ -11,7 +11,7 @@ from beit_mm.apis.images.find_images import find_images
 from beit_mm.apis.model import Model
 from beit_mm.apis.reports.run_data import RunData
 from beit_mm.apis.results.reconstructions import shown
-from beit_mm.apis.results.segmentations import distinct_colors
+from beit_mm.apis.results.segmentations import distinct_colors, legend_of
 from beit_mm.contracts import UserError
 from beit_mm.datasets.random_state import kept_random_state
 from beit_mm.datasets.transforms import BlockwiseMask
@@ -180,15 +180,13 @@ def segmentations(
         [image, *(segmentation_overlay(image, mask, palette, first=start) for mask in masks)]
         for image, *masks in zip(first.images, *columns, strict=True)
     ]
-    seen = sorted(
-        {int(label) for column in columns for mask in column for label in np.unique(mask)}
-    )
+    seen = {int(label) for column in columns for mask in column for label in np.unique(mask)}
     return Pictures(
         'Segmentations',
         'The predicted class of each pixel over the image' + ', beside the truth' * has_truth + '.',
         ('image', *['truth'] * has_truth, *found),
         rows,
-        legend=[(names[n], palette[n]) for n in seen if start <= n < len(names)],
+        legend=legend_of(names, palette, seen),
     )
 
 

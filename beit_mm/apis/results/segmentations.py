@@ -65,13 +65,16 @@ class Segmentations(Result):
             wide = mask.astype(np.uint8 if mask.max(initial=0) < 256 else np.uint16)
             write_png(folder / 'masks' / f'{names[file]}.png', wide, overwrite)
             overlay = segmentation_overlay(image, mask, palette, first=first)
-            ids = np.unique(mask)
-            entries = [(self.names[i], palette[i]) for i in ids if i < len(self.names)]
-            write_png(
-                folder / 'overlays' / f'{names[file]}.png',
-                class_legend(overlay, entries),
-                overwrite,
-            )
+            overlay = class_legend(overlay, legend_of(self.names, palette, {*np.unique(mask)}))
+            write_png(folder / 'overlays' / f'{names[file]}.png', overlay, overwrite)
+
+
+def legend_of(names: Sequence[str], palette: Sequence, ids: set[int]) -> list[tuple[str, Sequence]]:
+    """Return name and color of each of some classes; a black first one is drawn clear."""
+    entries = [(str(names[n]), palette[n]) for n in sorted(ids) if n < len(names)]
+    if 0 in ids and not any(palette[0]):
+        entries[0] = (f'{names[0]} (clear)', (255, 255, 255))
+    return entries
 
 
 def distinct_colors(number: int) -> Sequence[Sequence[int]]:
