@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import MMLogger
 
-from beit_mm.apis.reports import Report, find_runs, pictures, read_run
+from beit_mm.apis.reports import Report, are_repeats, find_runs, pictures, read_run
 from beit_mm.apis.reports.report import default_device
 from beit_mm.cli.arguments import add_overwrite, refuse_existing
 from beit_mm.contracts import MissingFileError, UserError
@@ -35,6 +35,7 @@ ROWS = [  # stage of a chain, its figure, what it is
 def make_table(chains: Sequence[Path], is_complete: bool = True) -> list[list[str]]:
     """Return a row for each of ROWS: what it is, its mean and, over several chains, its range.
 
+    Chains that are no repeats of each other have a column each instead, and a row with their names.
     The figures are those of tools/test.py, else of the last validation. Stages that no chain has
     are left out.
 
@@ -48,6 +49,7 @@ def make_table(chains: Sequence[Path], is_complete: bool = True) -> list[list[st
     rows = []
     stages = {stage for stage, _, _ in ROWS}
     runs = [{stage: read_run(chain / stage, stage) for stage in stages} for chain in chains]
+    are_alike = all(are_repeats([found[stage] for found in runs]) for stage in stages)
     for stage, key, title in ROWS:
         values = [stage_runs[stage].metric(key) for stage_runs in runs]
         if all(value is None for value in values):
@@ -59,15 +61,19 @@ def make_table(chains: Sequence[Path], is_complete: bool = True) -> list[list[st
             raise MissingFileError(
                 f'{path} is missing; run tools/quickstart.sh or the chain to its end'
             )
-        size = runs[0][stage].vocab_size if key == 'tokenizer/perplexity' else None
+        is_size = are_alike and key == 'tokenizer/perplexity'
+        size = runs[0][stage].vocab_size if is_size else None
         rows.append([title + (f' (of {size})' if size else ''), f'{np.mean(values):.2f}'])
-        if len(chains) > 1:
+        if not are_alike:
+            rows[-1][1:] = [f'{value:.2f}' for value in values]
+        elif len(chains) > 1:
             rows[-1].append(f'{min(values):.2f} to {max(values):.2f} over {len(chains)} runs')
-    return rows
+    names = ', '.join(chain.resolve().name for chain in chains)
+    return rows if are_alike else [[f'Not repeats of each other, so no mean: {names}'], *rows]
 
 
 def as_text(table: list[list[str]]) -> str:
-    lines = (f'{title:54s} {value:>7s}   {"".join(rest)}' for title, value, *rest in table)
+    lines = (f'{title:54s} {"   ".join(f"{c:>7s}" for c in cells)}' for title, *cells in table)
     return '\n'.join(line.rstrip() for line in lines)
 
 

@@ -128,6 +128,14 @@ def test_verdict__of_a_tokenizer(tmp_path, perplexity, mark):
     assert [*found.values()] == [mark]
 
 
+@pytest.mark.parametrize('accuracy, words', [(26.0, 'hardly more than'), (20.0, 'not more than')])
+def test_verdict__of_a_classification_at_chance(tmp_path, accuracy, words):
+    entries = [val(4, accuracy__top1=accuracy)]
+    folder = write_run(tmp_path / 'a', made.classifier(), entries, weights=False)
+    ((text, mark),) = said(folder).items()
+    assert mark == 'bad' and f'{words} chance (25.0 %)' in text
+
+
 @pytest.mark.parametrize(('gain', 'mark'), [(-1.1, 'bad'), (0.0, 'bad'), (0.3, 'good')])
 @pytest.mark.parametrize('kind', ['val', 'train', 'loss alone'])
 def test_verdict__of_a_pretraining(tmp_path, gain, mark, kind):

@@ -35,6 +35,29 @@ def test_table__mean_and_range(runs):
     assert len({line.index('.00') for line in report.as_text(table[:5]).splitlines()}) == 1
 
 
+@pytest.mark.parametrize('other', ['data', 'length', None])
+def test_table__chains_of_other_images_or_lengths_have_no_mean(tmp_path, other):
+    for name, score in (('a', 12.0), ('a longer name', 14.0)):
+        is_other = name != 'a'
+        data = dict(type='UnlabelledImageFolder', data_root=name if other == 'data' else 'x')
+        config = work_dirs.with_data(work_dirs.made.pretraining(), **data)
+        work_dirs.write_run(
+            tmp_path / name / 'pretrain',
+            config,
+            [work_dirs.val(4, mim__accuracy=score)],
+            weights=False,
+            planned=8 if other == 'length' and is_other else 4,
+        )
+    title, mean = 'pre-training: masked-token accuracy (%)', ['13.00', '12.00 to 14.00 over 2 runs']
+    table = report.make_table([tmp_path / 'a', tmp_path / 'a longer name'])
+    if other is None:
+        assert table == [[title, *mean]]
+    else:
+        assert table[1:] == [[title, '12.00', '14.00']]
+        assert report.as_text(table[:1]).endswith('so no mean: a, a longer name')
+        assert report.as_text(table).endswith('   12.00     14.00')
+
+
 def test_table__an_unfinished_run_is_named(runs):
     path = runs[1] / 'cls_probe/metrics.json'
     path.unlink()

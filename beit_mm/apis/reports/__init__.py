@@ -2,5 +2,6 @@
 
 from beit_mm.apis.reports.report import Report
 from beit_mm.apis.reports.run import Run, find_runs, read_run
+from beit_mm.apis.reports.verdict import are_repeats
 
-__all__ = ['Report', 'Run', 'find_runs', 'read_run']
+__all__ = ['Report', 'Run', 'are_repeats', 'find_runs', 'read_run']

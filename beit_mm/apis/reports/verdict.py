@@ -118,7 +118,8 @@ def _judge_task(run: Run) -> list[Verdict]:
         return [Verdict('note', f'It reaches {facts}.')]
     chance = 100 / classes
     if value < 1.2 * chance:
-        return [Verdict('bad', f'It reaches {facts}, hardly more than chance ({chance:.1f} %).')]
+        more = 'hardly' if value > chance else 'not'
+        return [Verdict('bad', f'It reaches {facts}, {more} more than chance ({chance:.1f} %).')]
     return [Verdict('good', f'It reaches {facts}; chance is {chance:.1f} %.')]
 
 
@@ -181,6 +182,12 @@ def _compare(tuned: Run, scratch: Run, images: int | None) -> Verdict:
 def _data(run: Run) -> object:
     data = ((run.config or {}).get('val_dataloader') or {}).get('dataset') or {}
     return {key: value for key, value in data.items() if key != 'pipeline'}
+
+
+def are_repeats(runs: Sequence[Run]) -> bool:
+    """Return whether runs have the same images, length and vocabulary, and so a mean."""
+    found = [(_data(run), run.steps[1], run.vocab_size) for run in runs]
+    return found == found[:1] * len(runs)
 
 
 def next_steps(runs: Sequence[Run], verdicts: dict[str, list[Verdict]]) -> list[tuple[str, str]]:
