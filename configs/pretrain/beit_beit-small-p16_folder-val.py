@@ -14,14 +14,13 @@ Made for one GPU. Results depend on the images, and none are published.
 _base_ = ['./beit_beit-small-p16_folder.py', '../_base_/datasets/unlabelled_val.py']
 val_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='mmpretrain.ResizeEdge', scale=256, backend='pillow', interpolation='bicubic'),
-    dict(type='mmpretrain.CenterCrop', crop_size=224),
     dict(
         type='beit_mm.TwoViewResizedCrop',
         size=224,
         token_size=112,
         scale=(1.0, 1.0),
         ratio=(1.0, 1.0),
+        interpolation='bicubic',
         token_interpolation='lanczos',
     ),
     dict(type='beit_mm.BlockwiseMask', grid=14, num_masked=75, min_block=16),

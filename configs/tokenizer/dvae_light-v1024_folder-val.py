@@ -14,8 +14,7 @@ Made for one GPU. Results depend on the images, and none are published.
 _base_ = ['./dvae_light-v1024_folder.py', '../_base_/datasets/unlabelled_val.py']
 val_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='mmpretrain.ResizeEdge', scale=128, backend='pillow', interpolation='bicubic'),
-    dict(type='mmpretrain.CenterCrop', crop_size=112),
+    dict(type='TwoViewResizedCrop', size=112, scale=(1.0, 1.0), ratio=(1.0, 1.0)),
     dict(type='PackMIMInputs'),
 ]
 val_dataloader = test_dataloader = dict(

@@ -215,6 +215,11 @@ def test_configs__are_children_that_say_what_is_meant(tmp_path, name):
             assert found['test_pipeline'] == found['test_dataloader']['dataset']['pipeline']
         assert found['work_dir'] == str(tmp_path / stage) and found['randomness']['seed'] == 3
         assert found['train_cfg']['max_iters'] == 50
+        parts = {loader: found[loader]['dataset'] for loader in LOADERS}
+        parts = {loader: data.get('dataset', data)['part'] for loader, data in parts.items()}
+        assert [*parts.values()] == ['train', 'val', 'val'] and found['val_evaluator']
+        if stage in ('tokenizer', 'pretrain'):
+            assert 'mmpretrain' not in str(found)  # an extra, which these do not need
         scratch = stage.endswith('scratch')
         backbone = found['model'].get('backbone', {})
         assert bool(backbone.get('init_cfg')) == (

@@ -22,8 +22,8 @@ LEAVES = dict(
         seg='segmentation/beit-micro-p8_beit_setr-naive_folder-64.py',
     ),
     small=dict(
-        tokenizer='tokenizer/dvae_light-v1024_folder.py',
-        pretrain='pretrain/beit_beit-small-p16_folder.py',
+        tokenizer='tokenizer/dvae_light-v1024_folder-val.py',
+        pretrain='pretrain/beit_beit-small-p16_folder-val.py',
         cls='classification/beit-small-p16_beit_ft_folder.py',
         seg='segmentation/beit-small-p16_beit_setr-naive_folder.py',
     ),
@@ -97,7 +97,7 @@ class ChainConfigs:
         config.randomness.seed = self.seed
         for name in LOADERS:
             if config.get(name):
-                self._set_data(config[name], kind, labels)
+                self._set_data(config[name], 'train' if 'train' in name else 'val', labels)
         if labels is not None:
             config.test_pipeline = config.test_dataloader.dataset.pipeline
         dict(tokenizer=self._tokenizer, pretrain=self._pretrain).get(kind, self._task)(
@@ -121,10 +121,10 @@ class ChainConfigs:
     def _leaf(self, stage: str) -> str:
         return LEAVES[self.plan.family][stage.partition('_')[0]]
 
-    def _set_data(self, loader: Mapping, kind: str, labels: Labels | None) -> None:
+    def _set_data(self, loader: Mapping, part: str, labels: Labels | None) -> None:
         dataset = loader['dataset']
         if labels is None:
-            dataset.update(data_root=self.images)
+            dataset.update(data_root=self.images, part=part, val_share=0.1)
             count = len(self.survey.paths)
         else:
             dataset.update(labels.dataset)
@@ -138,7 +138,7 @@ class ChainConfigs:
         if broken := self.broken_in(root):
             dataset['exclude'] = broken
         is_known = self.survey.is_complete and root.is_relative_to(self.images)
-        if dataset.get('part') == 'train' and not is_known:
+        if part == 'train' and not is_known:
             loader['dataset'] = dict(type='beit_mm.SkipBadSamples', dataset=dataset)
 
     def broken_in(self, root: Path) -> list[str]:

@@ -74,7 +74,8 @@ def choose(
         most = 224 if torch.cuda.is_available() or init else 64
         size = max(min(sides[len(sides) // 2], most) // 16 * 16, 64 if init else 32)
     family = 'small' if init or size > 96 else 'micro'
-    plan = Plan(family, size, 0, 64 if torch.cuda.is_available() else 32, {}, init)
+    batch = min(64 if torch.cuda.is_available() else 32, max(len(survey.paths) // 2, 1))
+    plan = Plan(family, size, 0, batch, {}, init)
     if size % plan.patch or size < 4 * plan.patch:
         near = max(size // plan.patch, 4) * plan.patch
         raise UserError(
