@@ -482,6 +482,7 @@ def test_init__architecture_is_read_from_the_weights(tmp_path, prefix, rel_pos, 
     plan = choose(SEEN, init=str(tmp_path / 'a.pth'))
     assert (plan.family, plan.size, plan.init_prefix) == ('small', 64, prefix)
     assert ('mlp_ratio' in plan.backbone['arch']) == (ratio != 4)
+    assert dict(plan.table())['encoder'].startswith('BEiT/16 with 2 layers of 128 channels, as in')
     found = BEiTEncoder(img_size=64, patch_size=16, **(dict(rel_pos='shared') | plan.backbone))
     assert {n: t.shape for n, t in found.state_dict().items()} == {
         n: t.shape for n, t in encoder.state_dict().items()

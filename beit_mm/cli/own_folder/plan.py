@@ -49,11 +49,14 @@ class Plan:
         return self.grid * (self.tokenizer.stride if self.tokenizer else 8)  # as shipped
 
     def table(self) -> list[tuple[str, str]]:
-        origin = f' from {self.init}' if self.init else ''
+        encoder = f'BEiT-{self.family}/{self.patch}'
+        if self.init:
+            arch = '{num_layers} layers of {embed_dims} channels'.format(**self.backbone['arch'])
+            encoder = f'BEiT/{self.patch} with {arch}, as in {self.init}'
         tokens = f' of {self.tokenizer.path}' if self.tokenizer else ''
         return [
             ('input', f'{self.size} x {self.size} pixels, {self.grid} x {self.grid} patches'),
-            ('encoder', f'BEiT-{self.family}/{self.patch}{origin}'),
+            ('encoder', encoder),
             ('vocabulary', f'{self.vocab_size} tokens{tokens}'),
             ('batch', str(self.batch)),
         ]
