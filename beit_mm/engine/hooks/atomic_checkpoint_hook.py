@@ -95,8 +95,8 @@ class AtomicCheckpointHook(CheckpointHook):
         trains = isinstance(runner._train_loop, BaseLoop)
         if trains:
             self._lock = store.lock(runner.work_dir)
-        if not runner._resume:
-            return None
+        if not runner._resume or runner._has_loaded:  # a test of what was trained
+            return runner._load_from
         path = store.choose_checkpoint(runner, self._folder(runner), self.filename_tmpl)
         if trains and path is not None and '://' not in str(path):
             is_resumable = isinstance(runner._train_loop, ResumableLoop)

@@ -214,6 +214,16 @@ def test_resume__skips_broken_ones_and_says_which(tmp_path, caplog):
     assert not list((tmp_path / 'run').glob('.*.tmp'))
 
 
+def test_resume__from_a_checkpoint_that_is_removed_until_the_test(tmp_path):
+    train(config_of(tmp_path, steps=2, max_keep_ckpts=1))
+    config = config_of(tmp_path, max_keep_ckpts=1)
+    names = ('dataloader', 'cfg', 'evaluator')
+    config |= {f'test_{name}': config[f'val_{name}'] for name in names if f'val_{name}' in config}
+    runner = train(config, resume=True)
+    assert files(tmp_path) == ['iter_6.pth']
+    assert runner.test()
+
+
 def test_resume__nothing_usable_is_an_error(tmp_path):
     config = config_of(tmp_path, steps=2)
     train(config)
