@@ -17,6 +17,7 @@ from beit_mm.cli.hardware import HARDWARE, choose_hardware
 
 PROGRESS = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\].*? eta: (\S+).*? loss: (\S+)')
 STOPPED = 'Stopped; run it again to go on.'
+SAVED = 75  # exit status of a training that a signal stopped
 
 
 class Terminated(SystemExit):
@@ -95,6 +96,8 @@ class Stages:
         start = time.time()
         environment = self.hardware.environment
         code = follow([sys.executable, '-u', *command], self.cwd, log, show, environment)
+        if code == SAVED:
+            raise SystemExit(STOPPED)
         if code:
             tail = ''.join(log.read_text(errors='replace').splitlines(keepends=True)[-8:])
             raise SystemExit(f'{tail}\n{name} failed with exit status {code}; whole log: {log}')

@@ -62,6 +62,11 @@ def test_stage__stopped_goes_on_with_resume(tmp_path, capsys):
     assert words.read_text() == '--resume'
 
 
+def test_stage__that_a_signal_has_stopped_has_not_failed(tmp_path):
+    with pytest.raises(SystemExit, match='Stopped; run it again to go on'):
+        start(tmp_path).run('one', ['-c', 'raise SystemExit(75)'], 1)
+
+
 def test_stage__a_changed_run_does_not_go_on_from_the_checkpoints_of_the_old_one(tmp_path):
     out = tmp_path / 'work/one'
     save = 'import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.mkdir(exist_ok=True); '
