@@ -112,3 +112,28 @@ def test_wrong_values__are_errors_under_their_key(change, key):
     assert near, found
     if key is not None:
         assert key in found, found
+
+
+NEEDED = (
+    *('optim_wrapper.optimizer.lr', 'optim_wrapper.optimizer.weight_decay'),
+    *('optim_wrapper.clip_grad.max_norm', 'param_scheduler.0.start_factor'),
+    *('param_scheduler.1.begin', 'train_dataloader.num_workers', 'data_preprocessor.std.1'),
+    *('data_preprocessor.mean.0', 'model.backbone.patch_size', 'model.backbone.img_size'),
+    *('model.tokenizer.in_channels', 'model.tokenizer.num_blocks', 'train_cfg.val_interval'),
+    *('default_hooks.checkpoint.interval', 'train_dataloader.dataset.pipeline.2.grid'),
+)
+
+
+@pytest.mark.parametrize('key', NEEDED)
+def test_none_for_a_number__is_one_error_that_names_the_key(key):
+    whole = load_config(CONFIGS / LEAVES[1]).to_dict()
+    *path, last = (int(part) if part.isdigit() else part for part in key.split('.'))
+    owner = whole
+    for part in path:
+        owner = owner[part]
+    assert owner[last] is not None
+    owner[last] = None
+    (found,) = (f for f in check_config(Config(whole)) if f.level == 'error')
+    assert key.startswith(found.place)
+    rest = key.removeprefix(found.place).lstrip('.')
+    assert rest in found.message and 'None' in found.message, found

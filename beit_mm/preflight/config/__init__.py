@@ -48,9 +48,9 @@ def check_config(config: Config, world_size: int = 1, files: bool = False) -> li
         found += _guarded(check(config), check.__name__)
     for check in (check_numbers, check_labels):
         found += _guarded(check(config, world_size), check.__name__)
-    places = [finding.place for finding in found if finding.level == 'error']
-    found += _guarded(check_parts(config, places), 'check_parts')
-    found += _guarded(check_model(config, places), 'check_model')
+    for check in (check_parts, check_model):
+        places = [finding.place for finding in found if finding.level == 'error']
+        found += _guarded(check(config, places), check.__name__)
     if files:
         found += _guarded(check_files(config), 'check_files')
     if config.get('train_cfg') is not None:  # the training does not build what only a test needs

@@ -74,6 +74,8 @@ def value_at(config: Config, key: str) -> Any:
     """Return the value under a key such as ``optim_wrapper.optimizer.lr``, None without any."""
     part = dict(config)
     for name in key.split('.'):
+        if isinstance(part, list | tuple):
+            part = dict(zip(map(str, range(len(part))), part, strict=True))
         part = part.get(name) if isinstance(part, dict) else None
     return part
 

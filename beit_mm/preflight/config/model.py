@@ -45,7 +45,7 @@ def check_model(config: Config, known: list[str]) -> Iterator[Finding]:
     if wrong := {key.split('.')[1] for key in known if key.startswith('model.')}:
         yield from _parts({key: part for key, part in model.items() if key not in wrong}, scope)
         return
-    if 'model' in known:
+    if {'model', 'data_preprocessor'} & {*known}:
         return
     outer = {key: config[key] for key in ('data_preprocessor',) if config.get(key) is not None}
     built, error = _build({**outer, **model}, scope)
@@ -57,7 +57,7 @@ def check_model(config: Config, known: list[str]) -> Iterator[Finding]:
             yield Finding('error', _place(error, built), message)
         return
     found = [*_parts(model, scope)]
-    yield from found or [Finding('error', 'model', explain_error(error))]
+    yield from found or [Finding('error', 'model', explain_error(error, model))]
 
 
 def _parts(model: Mapping, scope: str) -> Iterator[Finding]:
@@ -68,7 +68,7 @@ def _parts(model: Mapping, scope: str) -> Iterator[Finding]:
                 continue
             _, error = _build(one, one.get('_scope_') or model.get('_scope_') or scope)
             if error is not None and 'required positional argument' not in str(error):
-                yield Finding('error', place, explain_error(error))
+                yield Finding('error', place, explain_error(error, one))
 
 
 def _build(given: Mapping, scope: str) -> tuple[nn.Module | None, Exception | None]:

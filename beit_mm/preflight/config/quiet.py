@@ -3,8 +3,9 @@
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from typing import Any
 
 from mmengine.logging import MMLogger
 
@@ -23,7 +24,20 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def explain_error(error: Exception) -> str:
-    """Return an error in one line, with its class where that says more than ValueError."""
+def explain_error(error: Exception, part: Any = None) -> str:
+    """Return in one line why ``part`` cannot be built; if None is why, with the keys that hold it.
+
+    The class of the error is named where it says more than ValueError.
+    """
     name = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
-    return f'{name}{" ".join(str(error).split()) or "it gives no reason"}'
+    text = name + (' '.join(str(error).split()) or 'it gives no reason')
+    empty = [*_keys_of_none(part)] if name and ('None' in text or not str(error)) else ()
+    return f'{", ".join(empty)} is None; write a value ({text})' if empty else text
+
+
+def _keys_of_none(part: Any) -> Iterator[str]:
+    several = enumerate(part) if isinstance(part, list | tuple) else ()
+    for key, value in part.items() if isinstance(part, Mapping) else several:
+        if value is None:
+            yield str(key)
+        yield from (f'{key}.{inner}' for inner in _keys_of_none(value))

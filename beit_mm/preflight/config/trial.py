@@ -51,7 +51,7 @@ def check_parts(config: Config, known: list[str]) -> Iterator[Finding]:
             continue
         if error := _fails(build, own_scope):
             known.append(key)
-            yield Finding('error', key, explain_error(error))
+            yield Finding('error', key, explain_error(error, value_at(config, key)))
 
 
 def _parts(config: Config, scope: str) -> Iterator[tuple[str, str, Callable[[], Any]]]:
