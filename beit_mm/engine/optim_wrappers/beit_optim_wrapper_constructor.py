@@ -42,10 +42,11 @@ class BEiTOptimWrapperConstructor:
                 f'optim_wrapper.paramwise_cfg: unknown {sorted(given)}; this constructor takes '
                 'layer_decay_rate, decay_rel_pos and no_decay_names'
             )
-        if not 0 < self.layer_decay_rate <= 1:
+        rate = self.layer_decay_rate
+        if not isinstance(rate, int | float) or not 0 < rate <= 1:
             raise UserError(
-                'optim_wrapper.paramwise_cfg.layer_decay_rate='
-                f'{self.layer_decay_rate}: expected a number in (0, 1]'
+                f'optim_wrapper.paramwise_cfg.layer_decay_rate={rate!r}: expected a number in '
+                '(0, 1]'
             )
 
     def __call__(self, model: nn.Module):

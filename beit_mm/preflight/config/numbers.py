@@ -8,7 +8,13 @@ from numbers import Integral
 from mmengine.config import Config
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.config_walk import DATALOADERS, entries, find_transform, walk_pipelines
+from beit_mm.contracts.config_walk import (
+    DATALOADERS,
+    class_name,
+    entries,
+    find_transform,
+    walk_pipelines,
+)
 from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.parts import backbone_in, tokenizer_in
 
@@ -22,6 +28,7 @@ WHOLE = {
     **{f'{name}.num_workers': (0, None) for name in DATALOADERS},
     **{f'{name}.batch_size': (1, None) for name in DATALOADERS},
 }
+COLLATES = ('pseudo_collate', 'default_collate')  # both need a list of samples
 
 
 def check_numbers(config: Config, world_size: int) -> Iterator[Finding]:
@@ -37,8 +44,13 @@ def _types(config: Config) -> Iterator[Finding]:
         if isinstance(value := value_at(config, key), str):
             yield Finding('error', key, f'{value!r} is text; write the number without quotes')
     for key, (least, most) in WHOLE.items():
-        value, owner = value_at(config, key), key.partition('.')[0]
-        if value is None or (key.endswith('size') and config[owner].get('batch_sampler')):
+        value, part = value_at(config, key), config.get(key.partition('.')[0])
+        if key.endswith('size') and isinstance(part, Mapping):
+            collate = class_name(part.get('collate_fn') or {}) or COLLATES[0]
+            if part.get('batch_sampler') or (value is None and collate not in COLLATES):
+                continue
+            value = part.get('batch_size', 1)
+        elif value is None:
             continue
         if not isinstance(value, Integral) or value < least or (most and value > most):
             text = ' is text' if isinstance(value, str) else ''

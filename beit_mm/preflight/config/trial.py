@@ -92,6 +92,12 @@ def _optimization(config: Config, scope: str) -> Iterator[tuple[str, str, Callab
     if not _is_known(root.OPTIMIZERS, optimizer, scope, packages=(*KNOWN_PACKAGES, 'torch')):
         return
     yield 'optim_wrapper.optimizer', scope, lambda: _optimizer(optimizer)
+    kind, paramwise = wrapper.get('constructor'), wrapper.get('paramwise_cfg')
+    constructor = dict(type=kind or 'DefaultOptimWrapperConstructor', paramwise_cfg=paramwise)
+    if _is_known(root.OPTIM_WRAPPER_CONSTRUCTORS, constructor, scope):
+        constructor['optim_wrapper_cfg'] = dict(optimizer=optimizer)
+        build = _builder(root.OPTIM_WRAPPER_CONSTRUCTORS, constructor)
+        yield 'optim_wrapper.paramwise_cfg', scope, build
     names = ('accumulative_counts', 'clip_grad')
     wraps = {name: wrapper[name] for name in names if name in wrapper}
     yield 'optim_wrapper', scope, lambda: _step(wraps)

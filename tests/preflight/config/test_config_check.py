@@ -124,6 +124,21 @@ def test_shipped_configs__have_no_errors(path):
         (dict(train_dataloader__num_workers=1.5), 'train_dataloader.num_workers', 'error'),
         (dict(train_dataloader__batch_size=0), 'train_dataloader.batch_size', 'error: 0; .* 1'),
         (dict(val_dataloader__batch_size='8'), 'val_dataloader.batch_size', 'error.*is text'),
+        (dict(val_dataloader__batch_size=None), 'val_dataloader.batch_size', 'error: None; .* 1'),
+        (dict(train_dataloader__batch_size=None), 'train_dataloader.batch_size', 'error: None'),
+        *(
+            (
+                dict(optim_wrapper__paramwise_cfg__layer_decay_rate=rate),
+                'optim_wrapper.paramwise_cfg',
+                re.escape(f'layer_decay_rate={rate!r}: expected a number'),
+            )
+            for rate in (None, '0.75', 0, 1.5, [0.5])
+        ),
+        (
+            dict(optim_wrapper__paramwise_cfg=dict(no_decay_names=3)),
+            'optim_wrapper.paramwise_cfg',
+            'error',
+        ),
         (dict(model__head__vocab_size=None), 'model', 'error: VisualTokenHead.vocab_size=None'),
         (dict(model__tokenizer__vocab_size=None), 'model.tokenizer', 'error.*vocab_size=None'),
         (
