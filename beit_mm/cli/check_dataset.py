@@ -32,7 +32,7 @@ from beit_mm.preflight.files import (
     check_sample,
     read_splits,
 )
-from beit_mm.preflight.files.split_checks import check_mixed
+from beit_mm.preflight.files.split_checks import check_classes, check_mixed
 from beit_mm.progress import Progress
 
 
@@ -72,8 +72,9 @@ def check_config_data(
                 found += [finding for findings, _ in results[known] for finding in findings]
             pairs = zip(samples, results[known], strict=True)
             holds = {sample.image: content for sample, (_, content) in pairs if content}
-            files += [(name, path, digest) for path, (digest, _) in holds.items()]
-            found += check_mixed({path: values for path, (_, values) in holds.items()})
+            files += [(name, path, digest) for path, (digest, *_) in holds.items()]
+            found += check_mixed({path: values for path, (_, values, _) in holds.items()})
+            found += check_classes(split, [classes for _, _, classes in holds.values() if classes])
     found = [*dict.fromkeys([*found, *check_duplicates(files)])]
     return sorted(found, key=lambda f: (LEVELS.index(f.level), f.kind, f.place)), sizes
 

@@ -24,11 +24,15 @@ class WatchRange(Transform):
                 continue
             if not least <= (low := img.min()) <= img.max() <= most:
                 self.told[0] = True
+                values = f'values from {low:g} to {img.max():g}'
+                advice = 'Name what means no data (LoadMultiBandImage(nodata=...)), clip outliers '
+                advice += '(window=...), or correct mean, std and token_scale of data_preprocessor'
+                if low == img.max():
+                    values = f'the value {low:g} alone'
+                    advice = 'Remove images without content (tools/check_dataset.py finds them)'
                 print_log(
-                    f'image {results.get("img_path")!r} ({key}) has values from {low:g} to '
-                    f'{img.max():g}, far outside of [{least:g}, {most:g}]. Name what means no data '
-                    '(LoadMultiBandImage(nodata=...)), clip outliers (window=...), or correct '
-                    'mean, std and token_scale of data_preprocessor. Told once',
+                    f'image {results.get("img_path")!r} ({key}) has {values}, far outside of '
+                    f'[{least:g}, {most:g}]. {advice}. Told once',
                     logger='current',
                     level=logging.WARNING,
                 )

@@ -13,6 +13,7 @@ import checkpoints_of_models as models
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
@@ -76,6 +77,25 @@ def test_survey__of_good_broken_and_equal_images(images):
     np.save(images / 'e.npy', np.zeros((8, 8, 5), np.float32))
     with pytest.raises(UserError, match=r'different numbers of channels \(3 \(11\), 5 \(1\)\)'):
         look_at(str(images))
+
+
+@pytest.mark.parametrize('nodata', [0, 9999, 65535])
+def test_survey__leaves_out_what_has_no_data(tmp_path, nodata):
+    rng, values = np.random.default_rng(0), []
+    for n in range(12):
+        image = rng.integers(1000, 3000, (20, 24, 2)).astype(np.uint16)
+        values.append(image[5:])
+        image[:5] = nodata
+        image[5:, :, 1] += 500
+        extra = [(42113, 's', 0, str(nodata), True)]  # GDAL_NODATA
+        tifffile.imwrite(tmp_path / f'{n}.tif', image, planarconfig='contig', extratags=extra)
+    blank = np.full((20, 24, 2), nodata, np.uint16)
+    tifffile.imwrite(tmp_path / 'blank.tif', blank, planarconfig='contig', extratags=extra)
+    survey = look_at(str(tmp_path))
+    assert [path.endswith('blank.tif') for path in survey.broken] == [True]
+    values = np.concatenate(values).reshape(-1, 2)
+    assert (survey.low, survey.high) == (values.min(), values.max())
+    assert np.allclose(survey.mean, values.mean(0)) and np.allclose(survey.std, values.std(0))
 
 
 def test_survey__of_images_of_two_types(images):
@@ -210,7 +230,9 @@ def test_configs__are_children_that_say_what_is_meant(tmp_path, name):
         # JSON has no tuples: to MMEngine they are lists too
         assert json.dumps(found, sort_keys=True) == json.dumps(meant, sort_keys=True)
         told = [*check_config(load_config(path))]
-        assert [str(f) for f in told if f.level == 'error' or 'pipeline' in f.place] == []
+        ours = ('pipeline', 'auto_scale_lr', 'data_preprocessor', 'optim_wrapper')
+        wrong = [f for f in told if f.level == 'error' or any(key in f.place for key in ours)]
+        assert [*map(str, wrong)] == []
         if 'test_pipeline' in found:
             assert found['test_pipeline'] == found['test_dataloader']['dataset']['pipeline']
         assert found['work_dir'] == str(tmp_path / stage) and found['randomness']['seed'] == 3
@@ -557,6 +579,21 @@ def test_tokenizer__sees_values_as_in_its_training(tmp_path, window, std, seen, 
     assert dataset.pipeline[0].get('window') == expected[0]
     assert config.data_preprocessor.token_scale == expected[1]
     assert config.data_preprocessor.mean == [300.0 - (expected[0] or (0,))[0]]
+
+
+@pytest.mark.parametrize(
+    'std, high, right', [(255.0, 60000.0, '60000'), (255.0, 4095.0, '4095'), (4095.0, 300.0, '300')]
+)
+def test_tokenizer__of_other_bits_is_told_without_a_wrong_scale(tmp_path, std, high, right):
+    models.saved(models.tokenizer(std=std), tmp_path / 't.pth')
+    survey = Survey(['x.png'] * 90, sizes=[(80, 80)], low=0.0, high=high)
+    survey.channels[3] = survey.dtypes['uint16'] = 1
+    survey.mean, survey.std = [300.0] * 3, [50.0] * 3
+    plan = choose(survey, tokenizer=str(tmp_path / 't.pth'))
+    configs = ChainConfigs(tmp_path, str(tmp_path), survey, plan, seed=0)
+    told = [f for f in check_config(configs.make('pretrain', None)) if 'token_scale' in f.place]
+    advice = rf'std=\[{right}.*if the images .* like those.*={std:g}, else to the largest value'
+    assert told and all(re.search(advice, f.message) for f in told)
 
 
 def test_tokenizer__that_does_not_fit_is_refused(tmp_path):

@@ -205,8 +205,10 @@ def test_masks__as_the_pipeline_reads_them(root):
     assert kinds(config(root, 'mmseg')) == ['error:mask-sixteen-bit']
     pipeline = [dict(type='beit_mm.LoadSegmentationMask', ignore_index=300)]
     assert kinds(config(root, 'mmseg', pipeline=pipeline)) == []
-    # 1 and 2 are 0 and 1 then, and 0 is ignored
-    assert kinds(config(root, 'mmseg', pipeline=pipeline, reduce_zero_label=True)) == []
+    # 1 and 2 are 0 and 1 then, 0 is ignored, and none is 2
+    assert kinds(config(root, 'mmseg', pipeline=pipeline, reduce_zero_label=True)) == [
+        'warning:class-without-samples'
+    ]
 
 
 def test_bit_depth_and_turns__as_the_pipeline_reads_them(root):
@@ -326,3 +328,20 @@ def test_command__without_such_data(root):
     Config(dict(default_scope='beit_mm')).dump(root / 'config.py')
     with pytest.raises(UserError, match='has no dataloader of train, val, test'):
         check_dataset.main([str(root / 'config.py')])
+
+
+@pytest.mark.parametrize('most', [None, 3])
+@pytest.mark.parametrize('sets', [('train',), ('train', 'val')])
+def test_class_that_no_mask_has__is_told_where_all_were_read(root, sets, most):
+    for split in sets:
+        for path in (root / 'masks' / split).rglob('*.png'):
+            ids = np.asarray(Image.open(path)).copy()
+            ids[ids == 1] = 255
+            Image.fromarray(ids).save(path)
+    findings = found(config(root, 'mmseg'), max_images=most)
+    told = [f for f in findings if f.kind == 'class-without-samples']
+    assert findings == told and len(told) == (0 if most else len(sets))
+    for finding in told:
+        assert finding.level == 'warning' and 'none of 6 masks (of 6) has class 1 (y)' in str(
+            finding
+        )

@@ -36,6 +36,13 @@ def read(tmp_path, monkeypatch):
     return read_all
 
 
+@pytest.mark.parametrize('value', [0, -9999, 65535])
+def test_image_of_one_value__is_not_told_as_missing_data(tmp_path, read, value):
+    np.save(tmp_path / '0.npy', np.full((8, 8, 1), value, np.float32))
+    (told,) = read(img=(4000.0, 6000.0), token_img=(4000.0, 6000.0))
+    assert f'the value {value} alone' in told and 'Remove' in told and 'nodata' not in told
+
+
 @pytest.mark.parametrize('value', [-9999, 65535, -3.4e38])
 @pytest.mark.parametrize('key', ['img', 'token_img'])
 def test_values_far_outside__are_told_once_with_the_file(tmp_path, read, value, key):

@@ -146,13 +146,16 @@ def _images(
     factor = _factor(theirs, ours)
     if factor is not None and factor not in BIT_DEPTHS:
         units = ' (one of them is in units of [0, 1], the other in those of the pixels)'
+        keys = ' and '.join(f'{preprocessor}.{name}' for name in names)
+        advice = f'set {keys} to those of the checkpoint'
+        if names == ('token_scale',):  # for images of other bits, another scale is right
+            advice = f'if the images have values like those, set {keys}={max(theirs["std"]):g}, '
+            advice += 'else to the largest value that they have'
         yield Finding(
             'warning',
             f'{preprocessor}.{names[0]}',
             f'{source} was trained with {_text(theirs)}, but here it gets {_text(ours)}'
-            f'{units if factor else ""}; '
-            f'set {" and ".join(f"{preprocessor}.{name}" for name in names)} to those of the '
-            'checkpoint',
+            f'{units if factor else ""}; {advice}',
         )
     orders = [images.get('channel_order') for images in (theirs, ours)]
     if all(isinstance(order, str) for order in orders) and set(orders) in OPPOSITE_ORDERS:

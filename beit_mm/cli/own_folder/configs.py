@@ -98,6 +98,8 @@ class ChainConfigs:
         for name in LOADERS:
             if config.get(name):
                 self._set_data(config[name], 'train' if 'train' in name else 'val', labels)
+        if config.get('auto_scale_lr'):  # its learning rate is taken for this batch, too
+            config.auto_scale_lr.base_batch_size = config.train_dataloader.batch_size
         if labels is not None:
             config.test_pipeline = config.test_dataloader.dataset.pipeline
         dict(tokenizer=self._tokenizer, pretrain=self._pretrain).get(kind, self._task)(

@@ -26,8 +26,8 @@ class Survey:
         broken: Images among those that were read that cannot be, and why.
         sizes: (H, W) of the images that were read.
         channels, dtypes: How many of them have which.
-        low, high: Least and largest value.
-        mean, std: Of each channel; empty where channels differ.
+        low, high: Least and largest value of pixels with data.
+        mean, std: Of these in each channel; empty where channels differ.
         duplicates: Images with the content of another one.
         thumbnails: Some images, uint8 RGB.
     """
@@ -84,7 +84,7 @@ def look_at(folder: str, limit: int = 500) -> Survey:
     """
     survey = Survey(find_images(folder, EXTENSIONS))
     load = LoadMultiBandImage()
-    moments: list[np.ndarray] = []
+    moments: list[np.ma.MaskedArray] = []
     seen, first = Counter(), {}
     chosen = [survey.paths[i] for i in spread(len(survey.paths), limit)]
     shown = {chosen[i] for i in spread(len(chosen), SHOWN)}
@@ -93,7 +93,10 @@ def look_at(folder: str, limit: int = 500) -> Survey:
             progress.step()
             seen[hashlib.sha256(Path(path).read_bytes()).digest()] += 1
             try:
-                image = load.transform(dict(img_path=path))['img']
+                results = load.transform(dict(img_path=path))
+                image, missing = results['img'], results.get('missing', False)
+                if np.all(missing):
+                    raise UserError(f'{path}: all pixels are marked as having no data')
             except Exception as error:  # whatever a decoder raises
                 survey.broken[path] = str(error)
                 continue
@@ -101,10 +104,10 @@ def look_at(folder: str, limit: int = 500) -> Survey:
             survey.channels[image.shape[2]] += 1
             survey.dtypes[image.dtype.name] += 1
             first.setdefault(image.dtype.name, path)
-            values = image.reshape(-1, image.shape[2]).astype(np.float64)
+            values = np.ma.array(image, np.float64, mask=missing).reshape(-1, image.shape[2])
             survey.low = min(survey.low, float(values.min()))
             survey.high = max(survey.high, float(values.max()))
-            moments.append(np.stack([values.mean(0), (values**2).mean(0)]))
+            moments.append(np.ma.stack([values.mean(0), (values * values).mean(0)]))
             if path in shown:
                 survey.thumbnails.append(image)
     if not survey.sizes:
@@ -116,7 +119,7 @@ def look_at(folder: str, limit: int = 500) -> Survey:
         )
     survey.duplicates = sum(count - 1 for count in seen.values())
     if len(survey.channels) == 1:
-        mean, square = np.mean(moments, axis=0)
+        mean, square = np.ma.stack(moments).mean(0).filled(0)
         survey.mean = mean.tolist()
         survey.std = np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
     elif not survey.is_8_bit:

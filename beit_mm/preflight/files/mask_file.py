@@ -1,6 +1,6 @@
 """Checks of a segmentation mask: whether it fits its image, and its ids the classes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -15,6 +15,8 @@ from beit_mm.datasets.transforms.load_segmentation_mask import (
     read_mask,
 )
 from beit_mm.preflight.files.image_file import ImageFacts, bits_of, decode, read_file
+
+OF_A_CLASS = 10  # masks that are read before a class counts as missing
 
 
 @dataclass(frozen=True)
@@ -38,37 +40,62 @@ class MaskRules:
     turns: bool = True
 
 
-def check_mask(path: str, image: ImageFacts | None, rules: MaskRules) -> list[Finding]:
-    """Return all findings; ``image`` is None if the image itself could not be read."""
+def check_mask(
+    path: str, image: ImageFacts | None, rules: MaskRules
+) -> tuple[list[Finding], set[int]]:
+    """Return all findings, and the classes in the mask.
+
+    Args:
+        image: None if the image itself could not be read.
+    """
     content, finding = read_file(path, 'mask-')
     if content is None:
-        return [finding]
+        return [finding], set()
     found = []
     bits = 8
     if PurePath(path).suffix.lower() == '.npy':
         if rules.wraps:
             message = 'mmseg.LoadAnnotations reads no arrays; take beit_mm.LoadSegmentationMask'
-            return [Finding('error', path, message, 'mask-undecodable')]
+            return [Finding('error', path, message, 'mask-undecodable')], set()
     else:
         found, picture = decode(path, content, 'mask-')
         if picture is None:
-            return found
+            return found, set()
         if picture.mode not in ONE_ID_A_PIXEL:
             message = (
                 f'is a picture of mode {picture.mode}, not one class id for each pixel; convert '
                 'its colors or gray levels to ids, and save an 8-bit PNG of one channel'
             )
             kind = 'mask-alpha' if picture.mode in ('LA', 'PA', 'La') else 'mask-rgb'
-            return [*found, Finding('error', path, message, kind)]
+            return [*found, Finding('error', path, message, kind)], set()
         bits = bits_of(content, picture)
     try:
         mask = read_mask(path, content)
     except ValueError as error:
         message = str(error).removeprefix(f'{path} ')
-        return [*found, Finding('error', path, message, 'mask-undecodable')]
+        return [*found, Finding('error', path, message, 'mask-undecodable')], set()
     if image is not None:
         found += _check_size(path, mask.shape, image, rules)
-    return [*found, *_check_ids(path, mask, bits, rules)]
+    seen: set[int] = set()
+    found += _check_ids(path, mask, bits, rules, seen)
+    return found, seen - {rules.ignore_index}
+
+
+def describe_missing(
+    seen: set[int], ignored: int, number: int, total: int, classes: int, names: Sequence[str]
+) -> str | None:
+    """Return which classes none of ``number`` masks of ``total`` has; None if all may be there.
+
+    Nothing is said where too few were read, or all have one class, which is told otherwise.
+    """
+    missing = sorted(set(range(classes)) - {*seen, ignored})
+    if not missing or len(seen) < 2 or (number < total and number < OF_A_CLASS * classes):
+        return None
+    named = [str(n) if n >= len(names) else f'{n} ({names[n]})' for n in missing[:5]]
+    return (
+        f'none of {number} masks (of {total}) has class {", ".join(named)}, of {classes} classes. '
+        'Add such images, or correct the masks, reduce_zero_label, or num_classes'
+    )
 
 
 def _check_size(
@@ -98,7 +125,10 @@ def _check_size(
         yield Finding('warning', path, message, 'mask-exif')
 
 
-def _check_ids(path: str, mask: np.ndarray, bits: int, rules: MaskRules) -> Iterator[Finding]:
+def _check_ids(
+    path: str, mask: np.ndarray, bits: int, rules: MaskRules, seen: set[int]
+) -> Iterator[Finding]:
+    """Yield what is wrong with the ids, and add those that are right to ``seen``."""
     if 1 in mask.shape and rules.wraps:
         message = (
             f'has shape {mask.shape}, mmseg.LoadAnnotations drops the axis; remove it, or take '
@@ -124,6 +154,7 @@ def _check_ids(path: str, mask: np.ndarray, bits: int, rules: MaskRules) -> Iter
         if wrong := describe_wrong_ids(ids, rules.num_classes, rules.ignore_index):
             yield Finding('error', path, f'has {wrong}', 'mask-id-out-of-range')
             return
+    seen.update(np.unique(ids).tolist())
     if ids.min() == ids.max():
         value = int(ids.min())
         what = 'is ignored' if value == rules.ignore_index else f'is class {value}'

@@ -17,15 +17,17 @@ class Sample:
 
 def check_sample(
     sample: Sample, loader: Loader, rules: MaskRules
-) -> tuple[list[Finding], tuple[str, str] | None]:
-    """Return what is wrong with its files, and of a readable image a hash, and its values."""
+) -> tuple[list[Finding], tuple[str, str, set[int]] | None]:
+    """Return what is wrong, and of a readable image a hash, its values, its mask's classes."""
     content, finding = read_file(sample.image)
     if content is None:
         found, facts, holds = [finding], None, None
     else:
         found, facts = check_image(sample.image, content, loader)
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-        holds = digest, '' if facts is None else facts.values
+        holds = digest, '' if facts is None else facts.values, set()
     if sample.mask is not None:
-        found = [*found, *check_mask(sample.mask, facts, rules)]
+        wrong, classes = check_mask(sample.mask, facts, rules)
+        found = [*found, *wrong]
+        holds = holds and (*holds[:2], classes)
     return found, holds

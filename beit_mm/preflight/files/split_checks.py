@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from beit_mm.contracts import Finding
 from beit_mm.datasets.image_folder import IMAGE_EXTENSIONS, OTHER_IMAGES, Walk
 from beit_mm.datasets.label_table import explain_labels
+from beit_mm.preflight.files.mask_file import describe_missing
 from beit_mm.preflight.files.split import Split
 
 
@@ -69,6 +70,15 @@ def check_folders(split: Split) -> Iterator[Finding]:
             f'{advice}'
         )
         yield Finding('warning', paths[0], message, 'passed-over')
+
+
+def check_classes(split: Split, found: list[set[int]]) -> Iterator[Finding]:
+    """Yield classes that are in none of the masks, whose classes are ``found``."""
+    seen, (number, total) = set().union(*found), (len(found), len(split.samples))
+    classes, ignored = split.num_classes or 0, split.rules.ignore_index
+    message = describe_missing(seen, ignored, number, total, classes, split.classes or ())
+    if message:
+        yield Finding('warning', split.roots[0], message, 'class-without-samples')
 
 
 def check_duplicates(files: Iterable[tuple[str, str, str]]) -> Iterator[Finding]:

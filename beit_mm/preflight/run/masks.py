@@ -16,9 +16,10 @@ from beit_mm.datasets.transforms.load_segmentation_mask import (
     read_mask,
 )
 from beit_mm.preflight.files.image_file import read_file
+from beit_mm.preflight.files.mask_file import OF_A_CLASS, describe_missing
 
 SOME = 16
-MOST, OF_A_CLASS = 200, 10  # masks that are read before a class counts as missing
+MOST = 200  # masks that are read before a class counts as missing
 
 
 def check_masks(dataset, key: str, model: nn.Module) -> Iterator[Finding]:
@@ -47,15 +48,9 @@ def check_masks(dataset, key: str, model: nn.Module) -> Iterator[Finding]:
         if classes > 1 and seen and len(seen - {ignored}) < 2:
             yield _describe_single(seen, classes, ignored, f'{key}.dataset')
         every, number, total = every | seen, number + own, total + len(part)
-    missing = sorted(set(range(classes)) - {*every, ignored})
-    is_known = number == total or number >= OF_A_CLASS * classes
-    if trains and missing and classes > 1 and len(every - {ignored}) > 1 and is_known:
-        names = class_names(dataset) or ()
-        named = [str(n) if n >= len(names) else f'{n} ({names[n]})' for n in missing[:5]]
-        message = (
-            f'none of {number} masks (of {total}) has class {", ".join(named)}, of {classes} '
-            'classes. Add such images, or correct the masks, reduce_zero_label, or num_classes'
-        )
+    names = class_names(dataset) or ()
+    message = describe_missing(every - {ignored}, ignored, number, total, classes, names)
+    if trains and message:
         yield Finding('warning', f'{key}.dataset', message)
 
 
