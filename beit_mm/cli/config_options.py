@@ -1,11 +1,16 @@
 """``--cfg-options KEY=VALUE``, with messages where MMEngine has tracebacks."""
 
+import re
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
 from mmengine.config import Config, DictAction
 
 from beit_mm.contracts import UserError
 from beit_mm.preflight.config.structure import BOOLEANS
+
+SPACES = re.compile(r'(?<=[^ ,(\[]) +(?=[^ ,)\]])')  # inside of a text
+MARK = '\ue000'  # for private use, in no text
 
 
 class ConfigOptions(DictAction):
@@ -33,6 +38,18 @@ class ConfigOptions(DictAction):
                 parser.error(f'{option_string} {text}: its brackets do not match')
             except (AssertionError, ValueError) as error:
                 parser.error(f'{option_string} {text}: {error}')
+
+    @staticmethod
+    def _parse_iterable(text: str) -> Any:
+        """Return the value of a text; MMEngine would drop all spaces, those of names too."""
+        marked = SPACES.sub(lambda spaces: MARK * len(spaces[0]), text.strip())
+        return _restore(DictAction._parse_iterable(marked))
+
+
+def _restore(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(map(_restore, value))
+    return value.replace(MARK, ' ') if isinstance(value, str) else value
 
 
 def merge_options(config: Config, options: dict) -> None:

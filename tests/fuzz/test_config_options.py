@@ -13,7 +13,9 @@ from beit_mm.cli.config_options import ConfigOptions, merge_options
 
 words = st.text('abcxyz_', min_size=1, max_size=6)
 numbers = st.integers(-(10**6), 10**6) | st.floats(-1e6, 1e6, allow_nan=False)
-plain = numbers | st.booleans() | words.filter(lambda w: w.lower() not in ('true', 'false'))
+names = st.lists(words | st.sampled_from(['3', 'a(1)', '(x)', '-']), min_size=2, max_size=4)
+texts = words | names.map(lambda parts: '/' + ' '.join(parts))  # paths with spaces, for example
+plain = numbers | st.booleans() | texts.filter(lambda w: w.lower() not in ('true', 'false'))
 values = plain | st.lists(plain, min_size=1, max_size=4).map(lambda v: [*v])
 keys = st.lists(words, min_size=1, max_size=3).map('.'.join)
 
