@@ -7,7 +7,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def closed_pipe_ends() -> Iterator[None]:
-    """End the program without a message where nobody reads its output any more (``| head``)."""
+    """End the program without a message where nobody reads its output any more (``| head``).
+
+    Without any output (``>&-``) it goes to the null device.
+    """
+    for name in ('stdout', 'stderr'):
+        if vars(sys)[name] is None:
+            vars(sys)[name] = open(os.devnull, 'w')
     try:
         yield
         sys.stdout.flush()

@@ -79,3 +79,14 @@ def test_another_pipe_that_breaks__keeps_its_traceback():
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert 'BrokenPipeError: of a worker' in done.stderr and done.returncode == 1
+
+
+@pytest.mark.parametrize('closed', ['>&-', '2>&-', '>&- 2>&-', '<&- >&- 2>&-'])
+@pytest.mark.parametrize(('code', 'status'), [('print(1)', 0), ('raise SystemExit(75)', 75)])
+def test_program_without_output__ends_with_its_own_status(tmp_path, closed, code, status):
+    code = (
+        f"import sys\nfrom beit_mm.cli.run_tool import run_tool\nrun_tool(lambda: exec('{code}'))"
+    )
+    (tmp_path / 'a.py').write_text(code)
+    done = subprocess.run(f'exec {sys.executable} {tmp_path / "a.py"} {closed}', shell=True)
+    assert done.returncode == status

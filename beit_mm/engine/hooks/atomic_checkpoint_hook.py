@@ -15,6 +15,10 @@ from beit_mm.engine.loops.resumable_loop import ResumableLoop
 from beit_mm.registry import HOOKS
 
 
+class CheckpointNotSavedError(UserError, OSError):
+    """The disk took no checkpoint, after all tries."""
+
+
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
     """CheckpointHook whose checkpoints survive what interrupts their writing.
@@ -227,7 +231,8 @@ class AtomicCheckpointHook(CheckpointHook):
         runner.logger.error(message)
         last = self.is_last_train_iter(runner) and not retry
         if self._failures >= self.max_failed_saves or last:
-            raise OSError(f'{message}; make room or repair {self.out_dir}, then resume') from error
+            message = f'{message}; make room or repair {self.out_dir}, then resume'
+            raise CheckpointNotSavedError(message) from error
 
     def _collect(self, runner) -> None:
         """Wait for the save in the background; if it failed, take it back."""
@@ -245,7 +250,8 @@ class AtomicCheckpointHook(CheckpointHook):
         try:
             self._queue.wait()
         except OSError as error:
-            raise OSError(f'The last save to {self.out_dir} failed: {error}') from error
+            message = f'The last save to {self.out_dir} failed: {error}; make room, then resume'
+            raise CheckpointNotSavedError(message) from error
 
     @property
     def _best(self) -> dict[str, str | None]:

@@ -14,6 +14,7 @@ from beit_mm.checkpoints.store import (
     retired,
     saved_checkpoints,
 )
+from beit_mm.contracts import UserError
 from beit_mm.engine.hooks import AtomicCheckpointHook
 from beit_mm.engine.hooks import atomic_checkpoint_hook as module
 
@@ -74,7 +75,7 @@ def test_full_disk__the_run_goes_on_and_the_earlier_one_stays(background, tmp_pa
         assert files(tmp_path) == ['iter_6.pth']
     shutil.rmtree(tmp_path / 'run')
     Full(monkeypatch, lambda name: name in ('iter_4.pth', 'iter_6.pth'))
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(UserError, match='No space left.*make room'):
         train(config_of(tmp_path, max_keep_ckpts=1, background=background))
     assert files(tmp_path) == ['iter_2.pth']
     assert (tmp_path / 'run/last_checkpoint').read_text() == str(tmp_path / 'run/iter_2.pth')
@@ -82,7 +83,7 @@ def test_full_disk__the_run_goes_on_and_the_earlier_one_stays(background, tmp_pa
 
 def test_full_disk__stops_after_some_in_a_row(tmp_path, monkeypatch):
     Full(monkeypatch, lambda name: name != 'iter_1.pth' and name.endswith('pth'))
-    with pytest.raises(OSError, match='2 of 2 in a row.*make room'):
+    with pytest.raises(UserError, match='2 of 2 in a row.*make room'):
         runner = train(config_of(tmp_path, every=1, max_failed_saves=2))
         assert runner.iter == 2
     assert files(tmp_path) == ['iter_1.pth']
