@@ -1,6 +1,7 @@
 """The walk through the data sets and the pipelines of a config."""
 
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from typing import Any, NamedTuple
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -81,7 +82,7 @@ def steps_of(dataset: Mapping) -> list:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def class_name(part) -> str:

@@ -1,6 +1,7 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from inspect import signature
+from numbers import Real
 from pathlib import Path
 
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -64,7 +65,7 @@ class AtomicCheckpointHook(CheckpointHook):
                     "it out, or take type='CheckpointHook' for remote storage"
                 )
         for key in ('interval', 'max_keep_ckpts', 'save_begin'):
-            if not isinstance(value := vars(self)[key], int | float):
+            if not isinstance(value := vars(self)[key], Real):
                 raise UserError(f'AtomicCheckpointHook.{key}={value!r}: expected a number')
         _refuse_unknown(self.args)
         self._queue = store.SaveQueue(background)

@@ -18,7 +18,7 @@ class PositionCache:
             each time; biases of other grids give way. 0 keeps nothing.
     """
 
-    def __init__(self, max_bytes: int):
+    def __init__(self, max_bytes: float):
         self.max_bytes = max_bytes
         self._seen: dict[Hashable, Tensor] = {}
         self._biases: dict[tuple[Hashable, Grid], Tensor] = {}

@@ -36,7 +36,7 @@ class RelativePositions:
     def __init__(self, grid: Grid, resize: str = 'geometric', cache_mb: float = 0):
         self.grid = grid
         self.resize = resize
-        self.cache = PositionCache(int(cache_mb * 2**20))
+        self.cache = PositionCache(cache_mb * 2**20)
         self._constants: dict[tuple, tuple[Tensor, Matrices | None]] = {}
 
     def __reduce__(self):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from numbers import Real
 from os import PathLike
 
 from mmengine.config import Config
@@ -96,7 +97,7 @@ def _loop(config: Config) -> Iterator[Finding]:
     key, length = f'train_cfg.{unit}', loop.get(unit)
     if unit not in loop:
         yield Finding('error', key, f'is missing, the length of the training by {name}; add it')
-    elif not isinstance(length, int | float) or length != length or length < 1 or length % 1:
+    elif not isinstance(length, Real) or length != length or length < 1 or length % 1:
         text = ', which is text' if isinstance(length, str) else ''
         message = f'{length!r}{text}; expected a whole number of at least 1'
         yield Finding('error', key, message)
@@ -120,7 +121,7 @@ def explain_rare(count: int, length: int) -> str:
 def _validations(loop: Mapping, unit: str, length) -> Iterator[Finding]:
     for name in ('val_interval', 'val_begin'):
         value = loop.get(name, 1)
-        if not isinstance(value, int | float) or (name == 'val_interval' and value == 0):
+        if not isinstance(value, Real) or (name == 'val_interval' and value == 0):
             yield Finding('error', f'train_cfg.{name}', f'{value!r}; expected a number above 0')
         elif name == 'val_begin' and isinstance(length, int) and value > length:
             yield Finding(

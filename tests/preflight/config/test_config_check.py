@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from beit_mm.cli.config_loading import load_config
@@ -473,3 +474,17 @@ def test_weight_decay__what_is_left_is_named():
         norm_decay_mult=0.0, flat_decay_mult=0.0, custom_keys=dict(cls_token=dict(decay_mult=0.0))
     )
     assert decayed() and not decayed(weight_decay=0.0)
+
+
+@pytest.mark.parametrize('number', [np.int64, np.int32, np.float32, float])
+@pytest.mark.parametrize(
+    'key',
+    [
+        *('train_cfg.max_iters', 'train_cfg.val_interval', 'default_hooks.checkpoint.interval'),
+        *('default_hooks.checkpoint.max_keep_ckpts', 'param_scheduler.1.end'),
+    ],
+)
+def test_number_of_any_type__is_no_error(key, number):
+    before = findings(PRETRAIN)
+    found = findings(PRETRAIN, **{key: number(500)})
+    assert [f for place, f in found.items() if 'error' in f and place not in before] == []
