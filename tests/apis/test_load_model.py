@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from contextlib import suppress
 
 import checkpoints_of_models as made
 import examples
@@ -514,3 +515,15 @@ def test_odd_arguments__are_told_in_words(tmp_path):
     expected = model.detokenize(np.ones((4, 4), int))
     for kind in (np.uint8, np.uint16, np.uint64):
         np.testing.assert_array_equal(model.detokenize(np.ones((4, 4), kind)), expected)
+
+
+@pytest.mark.parametrize('name', ['pipeline', 'size', 'token_size', 'range', 'channels'])
+@pytest.mark.parametrize('value', [10**9, 1e308, [[1]], 'all', [None, None], [1, 2, 3], {}])
+def test_description__whose_preprocessing_has_another_form(tmp_path, name, value):
+    path = tmp_path / 'c.pth'
+    made.saved(made.classifier(), path)
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint['meta']['beit_mm']['preprocessing'][name] = value
+    torch.save(checkpoint, path)
+    with suppress(UserError):  # that of a channel, for example
+        assert load_model(path).task == 'classification'

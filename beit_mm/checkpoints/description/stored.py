@@ -27,6 +27,7 @@ PARTS = dict(
     palette=list,
     preprocessing=Mapping,
 )
+LISTS = dict(pipeline=Mapping, size=int, token_size=int, range=int | float)  # in preprocessing
 
 
 def description_of(checkpoint: Any) -> dict | None:
@@ -43,8 +44,18 @@ def description_of(checkpoint: Any) -> dict | None:
     if found['format'] == OLD_FORMAT and 'tokenizer' in parts:
         kept = {name: v for name, v in parts['tokenizer'].items() if name not in OLD_DIGESTS}
         parts['tokenizer'] = kept
+    if 'preprocessing' in parts:
+        facts = parts['preprocessing']
+        parts['preprocessing'] = {n: v for n, v in facts.items() if _has_right_form(n, v)}
     model = found.get('model')
     return dict(format=found['format'], model=model if isinstance(model, str) else None, **parts)
+
+
+def _has_right_form(name: str, value: Any) -> bool:
+    if name not in LISTS:
+        return True
+    is_list = isinstance(value, list | tuple) and (name == 'pipeline' or len(value) == 2)
+    return is_list and all(isinstance(one, LISTS[name]) for one in value)
 
 
 def read_description(source: str | Path, download: bool = False) -> dict | None:
