@@ -516,6 +516,19 @@ def test_init__architecture_is_read_from_the_weights(tmp_path, prefix, rel_pos, 
         architecture_of(str(tmp_path / 'a.pth'), 8)
 
 
+def test_init__of_positions_that_are_not_square_needs_their_size(tmp_path):
+    encoder = BEiTEncoder(
+        arch=dict(embed_dims=32, num_layers=1, num_heads=2), img_size=(32, 64), patch_size=16
+    )
+    file = tmp_path / 'a.pth'
+    torch.save(dict(state_dict=encoder.state_dict()), file)
+    with pytest.raises(UserError, match=r'--init .*a.pth: .* --source-img-size H W of beit-mm'):
+        architecture_of(str(file), 16)
+    said = dict(format=3, backbone=dict(img_size=[32, 64]))
+    torch.save(dict(state_dict=encoder.state_dict(), meta=dict(beit_mm=said)), file)
+    assert architecture_of(str(file), 16)[0]['arch']['num_layers'] == 1
+
+
 def save_dalle(path):
     kernel = torch.zeros(8192, 8, 1, 1)
     torch.save({'blocks.output.conv.w': kernel, 'blocks.output.conv.b': kernel[:, 0, 0, 0]}, path)

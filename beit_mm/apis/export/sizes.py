@@ -80,7 +80,8 @@ class Sizes:
 
     @property
     def mlp_ratio(self) -> float:
-        return (self.hidden + 0.5) / self.dims  # int(dims * ratio) is hidden, never one less
+        ratio = self.hidden / self.dims  # int(dims * ratio) has to be hidden, never one less
+        return ratio if int(self.dims * ratio) == self.hidden else (self.hidden + 0.5) / self.dims
 
     @property
     def arch(self) -> dict[str, int]:
@@ -94,7 +95,7 @@ class Sizes:
     def backbone(self) -> dict[str, Any]:
         """Return the arguments of our encoder."""
         return dict(
-            arch=dict(self.arch, mlp_ratio=self.mlp_ratio),
+            arch=self.arch | (dict(mlp_ratio=self.mlp_ratio) if self.mlp_ratio != 4 else {}),
             **self.images,
             abs_pos=self.abs_pos,
             rel_pos='shared' if self.shared else 'per_layer' if self.tables else None,
@@ -127,8 +128,8 @@ def check_grid(table: Tensor | None, positions: Tensor | None, grid: Grid | None
     found += [] if positions is None else [f'{positions.shape[1] - 1} absolute positions']
     raise UserError(
         f'The checkpoint has {" and ".join(found)}, which does not fit '
-        f'{grid or "a square image"}{" patches" * (grid is not None)}; say the size of '
-        'the images it was trained with, --source-img-size H W'
+        f'{grid or "a square image"}{" patches" * (grid is not None)}; say the size of the images '
+        'it was trained with: image_size in a config.json, --source-img-size H W of beit-mm convert'
     )
 
 

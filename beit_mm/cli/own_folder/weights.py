@@ -9,6 +9,7 @@ from torch import Tensor
 
 from beit_mm.apis.allowed_types import MODEL_TYPES
 from beit_mm.apis.build_model import checked
+from beit_mm.apis.export.sizes import Sizes
 from beit_mm.apis.foreign_folder import read_json
 from beit_mm.checkpoints import read_checkpoint, read_description, unwrap
 from beit_mm.checkpoints.find_checkpoint import find_checkpoint
@@ -98,32 +99,19 @@ def architecture_of(path: str, patch: int) -> tuple[dict, str]:
         raise UserError(
             f'--init {path}: its patches have {kernel.shape[-1]} pixels, expected {patch}'
         )
-    names = [name for name in weights if name.startswith(f'{prefix}blocks.')]
-    layers = len({name.removeprefix(f'{prefix}blocks.').split('.')[0] for name in names})
-    dims = kernel.shape[0]
-    arch = dict(embed_dims=dims, num_layers=layers, num_heads=find_heads(weights, path, dims))
-    hidden = len(weights.get(f'{prefix}blocks.0.mlp.fc1.weight', ()))
-    if hidden not in (0, 4 * dims):
-        arch['mlp_ratio'] = (hidden + 0.5) / dims  # int(dims * mlp_ratio) is hidden
-    found = dict(
-        arch=arch,
-        abs_pos=f'{prefix}pos_embed' in weights,
-        layer_scale_init=0.1 if any(name.endswith('gamma_1') for name in names) else None,
-    )
-    if not any(name.endswith('attn.q_bias') for name in names):
-        found['qkv_bias'] = False
-    if any(name.endswith('attn.relative_position_bias_table') for name in names):
-        found['rel_pos'] = 'per_layer'
-    elif f'{prefix}rel_pos_bias.relative_position_bias_table' not in weights:
-        found['rel_pos'] = None
-    return found, prefix
+    size = (read_description(path) or {}).get('backbone', {}).get('img_size')
+    grid = size and (size[0] // patch, size[1] // patch)
+    state = {f'backbone.{name.removeprefix(prefix)}': tensor for name, tensor in weights.items()}
+    try:
+        sizes = Sizes.read(state, find_heads(path), grid)
+    except UserError as error:
+        raise UserError(f'--init {path}: {error}') from error
+    others = ('final_norm', *sizes.images)  # of a chain's own
+    return {name: value for name, value in sizes.backbone.items() if name not in others}, prefix
 
 
-def find_heads(weights: Mapping, path: str, dims: int) -> int:
-    """Return the attention heads: of a table of positions, of a config.json, else 64 dims each."""
-    for name, tensor in weights.items():
-        if name.endswith('relative_position_bias_table'):
-            return tensor.shape[1]
+def find_heads(path: str) -> int | None:
+    """Return the attention heads that a config.json in the folder says, if it says them."""
     place = Path(path).expanduser()
     file = (place if place.is_dir() else place.parent) / 'config.json'
-    return (read_json(file) or {}).get('num_attention_heads') or max(dims // 64, 1)
+    return (read_json(file) or {}).get('num_attention_heads')
