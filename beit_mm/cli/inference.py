@@ -76,7 +76,7 @@ def run_inference(verb: str, arguments: list[str] | None = None) -> None:
     found.check(model.module, **args.options)
     result_type = found.result
     result_type.check_path(args.out)
-    if args.options.get('pool') == 'patches' and args.out.suffix != '.npz':
+    if args.options.get('pool') == 'patches' and args.out.suffix.lower() != '.npz':
         raise UserError(f'--out {args.out}: features of patches make no table; take .npz')
     given = dict(find_images(args.images)[0])  # an image that is named twice is one
     images = [image for image in given.items() if not is_below(image[0], args.out)]

@@ -106,16 +106,10 @@ class StoredParts:
 
 
 def write_part(result: Result, path: Path, with_rows: bool) -> None:
-    """Write a result without pickle: rows of one shape as one array, others one by one."""
-    facts = {f.name: getattr(result, f.name) for f in fields(result)}
-    arrays = {}
-    for name in result.per_image:
-        rows = facts.pop(name)
-        if with_rows and rows is not None and len(result):
-            if isinstance(rows, list) or rows.dtype != object:
-                arrays[name] = np.asarray(rows)
-            else:
-                arrays |= {f'{name}.{number}': row for number, row in enumerate(rows)}
+    """Write what a file of a result holds, without pickle."""
+    names = [f.name for f in fields(result) if f.name not in result.per_image]
+    facts = {name: getattr(result, name) for name in names}
+    arrays = result.arrays() if with_rows and len(result) else {}
     with open_atomically(path) as file:
         np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
 

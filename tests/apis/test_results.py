@@ -7,6 +7,7 @@ import sys
 import checkpoints_of_models as made
 import cv2
 import numpy as np
+import pandas
 import pyarrow.parquet
 import pytest
 
@@ -105,8 +106,23 @@ def test_embeddings__of_patches_are_arrays_and_no_table(tmp_path):
         patches.save(tmp_path / 'y.csv')
     mixed = np.empty(2, object)
     mixed[:] = [np.zeros((1, 2, 3)), np.zeros((2, 2, 3))]
-    with pytest.raises(UserError, match='features are of different sizes'):
-        Embeddings(files=['a', 'b'], features=mixed).save(tmp_path / 'z.npz')
+    Embeddings(files=['a', 'b'], features=mixed).save(tmp_path / 'z.npz')
+    with np.load(tmp_path / 'z.npz') as found:
+        shapes = {name: found[name].shape for name in found if name != 'files'}
+    assert shapes == {'features.0': (1, 2, 3), 'features.1': (2, 2, 3)}
+
+
+@pytest.mark.parametrize('suffix', ['csv', 'parquet', 'npz'])
+def test_file_name__that_is_no_utf_8_is_written_in_letters(classes, tmp_path, suffix):
+    classes.files[0] = 'b\udcff.png'  # as Python reads the byte 255 of a name
+    classes.save(tmp_path / f'x.{suffix}')
+    if suffix == 'csv':
+        names = pandas.read_csv(tmp_path / 'x.csv').file
+    elif suffix == 'parquet':
+        names = pandas.read_parquet(tmp_path / 'x.parquet').file
+    else:
+        names = np.load(tmp_path / 'x.npz')['files']
+    assert [*names] == ['b\udcff.png' if suffix == 'npz' else r'b\udcff.png', 'a/2, or 3.png']
 
 
 def test_joined__keeps_order_failures_and_sizes():

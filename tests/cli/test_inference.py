@@ -191,3 +191,19 @@ def test_all_images_below_out__is_an_error_in_words(folder, tmp_path):
     with pytest.raises(UserError, match='All images are in .*name another --out'):
         segment([str(model), str(images), '--out', str(images), '--overwrite'])
     assert {path.name for path in tmp_path.iterdir()} == {'images', 's.pth'}
+
+
+@pytest.mark.slow  # imports mmseg
+def test_segment__parts_of_a_table_or_an_array_hold_no_images(folder, tmp_path, monkeypatch):
+    made.saved(made.segmentor(divisor=8), tmp_path / 'seg.pth')
+    made.write_images(tmp_path / 'images', sizes=[(40, 40), (40, 48)])
+    stored = []
+    monkeypatch.setattr(
+        stored_parts, 'open_atomically', lambda path: stored.append(path) or open(path, 'wb')
+    )
+    monkeypatch.setattr(stored_parts, 'rmtree', lambda folder, **options: None)
+    arguments = [str(tmp_path / 'seg.pth'), str(tmp_path / 'images'), '--workers', '0', '--out']
+    segment([*arguments, str(tmp_path / 'x.npz')])
+    with np.load(stored[0]) as part, np.load(tmp_path / 'x.npz') as found:
+        assert {'facts', 'masks.0', 'masks.1'} == {*part}
+        assert [found[f'masks.{n}'].shape for n in range(2)] == [(40, 40), (40, 48)]

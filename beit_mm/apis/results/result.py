@@ -73,14 +73,23 @@ class Result:
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays that a .npz file holds."""
-        kept = {name: getattr(self, name) for name in self.per_image}
-        return {name: np.asarray(rows) for name, rows in kept.items() if rows is not None}
+        """Return the arrays that a .npz file holds; rows of several sizes as name.0, name.1, ..."""
+        found = {}
+        for name in self.per_image:
+            rows = np.asarray(getattr(self, name))
+            if rows.ndim == 1 and rows.dtype == object:
+                found |= {f'{name}.{number}': row for number, row in enumerate(rows)}
+            elif rows.ndim:  # not None
+                found[name] = rows
+        return found
 
     def save(
         self, path: str | Path, overwrite: bool = False, names: Mapping[str, str] | None = None
     ) -> None:
         """Write a table (.csv, .parquet), the arrays (.npz) or a folder of pictures.
+
+        Masks and other arrays of several sizes are ``masks.0``, ``masks.1``, ... in the .npz file.
+        In a table, bytes of a file name that are no UTF-8 are written as ``\\udcff``.
 
         Args:
             names: What the picture of a file is called, without suffix; by default the path below
@@ -142,7 +151,7 @@ class Result:
         with open_atomically(path) as file:
             file.write(_csv_text([list(table)]).encode())
             for line in lines:
-                file.write(_csv_text([line]).encode())
+                file.write(_csv_text([line]).encode(errors='backslashreplace'))
 
     def _write_parquet(self, path: Path) -> None:
         try:
@@ -153,18 +162,13 @@ class Result:
                 f'{path}: this format needs pyarrow: pip install pyarrow, or write .csv'
             ) from error
         with open_atomically(path) as file:
-            pyarrow.parquet.write_table(pyarrow.table(self.table()), file)
+            table = self.table()
+            table['file'] = [name.encode(errors='backslashreplace').decode() for name in self.files]
+            pyarrow.parquet.write_table(pyarrow.table(table), file)
 
     def _write_npz(self, path: Path) -> None:
-        arrays = self.arrays()
-        mixed = [name for name, rows in arrays.items() if rows.dtype == object]
-        if mixed:
-            raise UserError(
-                f'{path}: {mixed[0]} are of different sizes, which one array cannot hold; save '
-                'images of one size together'
-            )
         with open_atomically(path) as file:
-            np.savez_compressed(file, files=np.array(self.files, dtype=str), **arrays)
+            np.savez_compressed(file, files=np.array(self.files, dtype=str), **self.arrays())
 
 
 def stacked(rows: Sequence[Any]) -> Any:

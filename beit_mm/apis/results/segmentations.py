@@ -46,7 +46,7 @@ class Segmentations(Result):
         return self.classes or [str(number) for number in range(most + 1)]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return dict(masks=self.masks)
+        return {n: rows for n, rows in super().arrays().items() if not n.startswith('images')}
 
     def table(self) -> dict[str, list]:
         """Return the share of the pixels of each class."""
