@@ -213,6 +213,9 @@ def test_names__that_match_nothing(model, tmp_path):
     made.write_images(tmp_path, ((40, 48),))
     (tmp_path / '0.png').rename(strange)
     assert model.embed(strange).files == [str(strange)]  # a file, and no pattern
+    (path,) = made.write_images(tmp_path / 'day [2]', ((40, 48),))
+    for pattern in ('*.png', '**/*.png', '[0-9].png'):
+        assert model.embed(f'{tmp_path}/day [2]/{pattern}').files == [str(path)]
 
 
 def test_find_images__is_the_order_of_the_answers(model, tmp_path):
@@ -261,6 +264,19 @@ def test_size_that_the_patch_does_not_divide__is_cropped_to_that_of_the_model(tm
     paths = made.write_images(tmp_path / 'images', ((32, 32), (40, 32), (50, 51)))
     shapes = [model.embed(path, pool='patches').features.shape[1:3] for path in paths]
     assert shapes == [(4, 4), (5, 4), (4, 4)]
+
+
+def test_tokenizer_of_whole_images__sees_the_center_of_a_size_between(tmp_path):
+    config = made.tokenizer()
+    del config.train_dataloader.dataset.pipeline[2]  # the crop
+    made.saved(config, tmp_path / 'a.pth')
+    model = load_model(tmp_path / 'a.pth')
+    image = np.random.default_rng(0).integers(0, 256, (35, 40, 3), dtype=np.uint8)
+    found = model.tokenize(image)
+    assert found.ids.shape == (1, 4, 5)
+    assert (found.ids == model.tokenize(image[1:-2]).ids).all()
+    with pytest.raises(UserError, match='7 x 40 pixels .*, but a patch has 8; resize it'):
+        model.tokenize(image[:7])
 
 
 # ---- verbs and arguments that do not fit ----

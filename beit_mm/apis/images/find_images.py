@@ -71,7 +71,11 @@ def _paths(text: str) -> Iterable[str]:
     if os.path.isfile(text) or os.path.isdir(text):
         yield from image_folder.find_images(text, EXTENSIONS)
     elif glob.has_magic(text):
-        names = sorted(name for name in glob.glob(text, recursive=True) if os.path.isfile(name))
+        root = text
+        while root and not os.path.isdir(root):
+            root = os.path.dirname(root)
+        pattern = glob.escape(root) + text[len(root) :]  # a folder may have brackets in its name
+        names = sorted(name for name in glob.glob(pattern, recursive=True) if os.path.isfile(name))
         if not names:
             raise MissingFileError(f'No file matches {text!r} (looked in {Path.cwd()})')
         yield from names

@@ -48,7 +48,8 @@ class ImageReader(Dataset):
         arrays: How images in memory become what the loader gives.
         keep_pixels: Return the whole image too.
         multiple: Pixels that divide the sides of an input; None takes any.
-        fit: Brings an image to the size of the model where ``multiple`` does not divide it.
+        fit: Brings an image to the size of the model where ``multiple`` does not divide it; without
+            it the center is taken.
     """
 
     def __init__(
@@ -111,13 +112,18 @@ class ImageReader(Dataset):
         )
 
     def _fitted(self, results: dict, name: str) -> dict:
-        height, width = results['img'].shape[:2]
-        if self.fit is None:
+        if self.fit is not None:
+            return self.fit(results)
+        sides = results['img'].shape[:2]
+        if min(sides) < self.multiple:
             raise UserError(
-                f'{name} is {height} x {width} pixels (height x width), which {self.multiple} does '
-                'not divide; resize or crop it'
+                f'{name} is {sides[0]} x {sides[1]} pixels (height x width), but a patch has '
+                f'{self.multiple}; resize it'
             )
-        return self.fit(results)
+        height, width = (slice(s % self.multiple // 2, None) for s in sides)
+        img = results['img'][height, width]
+        height, width = (slice(s // self.multiple * self.multiple) for s in sides)
+        return dict(results, img=img[height, width])
 
     def _check_channels(self, img: np.ndarray, name: str) -> None:
         channels = 1 if img.ndim == 2 else img.shape[2]
