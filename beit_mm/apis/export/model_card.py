@@ -31,7 +31,7 @@ transform = timm.data.create_transform(**timm.data.resolve_model_data_config(mod
 ONNX = """import onnxruntime
 
 session = onnxruntime.InferenceSession('{name}/model.onnx')
-outputs = session.run(None, dict(images=pixels))  # float32 {shape}, white is {white:g}"""
+outputs = session.run(None, dict(images=pixels))  # float32 {shape}, {values}"""
 OURS = """import beit_mm
 
 model = beit_mm.load_model('{name}')
@@ -76,7 +76,7 @@ def make_code(subject: Subject, to: str, name: str) -> str:
         tag=tag,
         channels=subject.in_channels,
         shape=('batch', subject.in_channels, *(subject.size or ())),
-        white=subject.white,
+        values='{:g} is black, {:g} white'.format(*subject.window or (0, subject.white)),
         verb=VERBS.get(subject.task, 'embed'),
     )
 
@@ -116,8 +116,12 @@ def _images(subject: Subject) -> dict[str, str]:
 
 def _normalization(subject: Subject) -> dict[str, str]:
     order = TURNED.get(subject.channel_order, subject.channel_order)
+    low, high = subject.window or (0, 0)
+    read = dict(window=f'values of a file are clipped to [{low:g}, {high:g}], less {low:g}')
+    read |= {name: subject.loader.get(name) for name in ('bands', 'nodata', 'fill')}
     return {
         'channels': f'{subject.in_channels}, {order}',
+        **{name: read[name] for name in read if subject.loader.get(name) is not None},
         f'mean (white is {subject.white:g})': ', '.join(f'{v:g}' for v in subject.mean),
         'std': ', '.join(f'{v:g}' for v in subject.std),
     }

@@ -47,13 +47,14 @@ class FromPixels(nn.Module):
         self.module = copy.deepcopy(module).half() if subject.is_half else module
         self.dtype = torch.float16 if subject.is_half else torch.float32
         self.task, self.size = subject.task, subject.size
-        self.turns = subject.channel_order in TURNED
+        self.turns, self.window = subject.channel_order in TURNED, subject.window
         self.register_buffer('mean', torch.tensor(subject.mean).view(-1, 1, 1))
         self.register_buffer('std', torch.tensor(subject.std).view(-1, 1, 1))
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         images = images.flip(1) if self.turns else images
+        images = images.clamp(*self.window) - self.window[0] if self.window else images
         x = ((images - self.mean) / self.std).to(self.dtype)
         if self.task == 'tokenizer':
             return (self.module.encode(x),)
@@ -92,7 +93,7 @@ def write(subject: Subject, folder: Path) -> None:
         need(package, 'An export to ONNX')
     model = FromPixels(subject)
     names = OUTPUTS[subject.task]
-    example = draw_pixels(subject, 2)
+    example = draw_values(subject, 2)
     with torch.no_grad():
         model(example)  # what a first call checks is not recorded
         program = torch.onnx.export(
@@ -109,6 +110,12 @@ def write(subject: Subject, folder: Path) -> None:
     program.save(str(folder / FILE), external_data=False)
 
 
+def draw_values(subject: Subject, number: int) -> Tensor:
+    """Return random values of files (B, C, H, W), some outside of the window if there is one."""
+    pixels = draw_pixels(subject, number)
+    return 1.1 * pixels + subject.window[0] - 0.05 * subject.white if subject.window else pixels
+
+
 def make_properties(subject: Subject) -> dict[str, str]:
     """Return the metadata, each value as JSON but for plain words."""
     known = dict(
@@ -117,8 +124,10 @@ def make_properties(subject: Subject) -> dict[str, str]:
         channel_order=TURNED.get(subject.channel_order, subject.channel_order),
         size=json.dumps(list(subject.size)),
         channels=json.dumps(subject.in_channels),
-        white=json.dumps(subject.white),
+        white=json.dumps(subject.window[1] if subject.window else subject.white),
     )
+    if subject.window:
+        known['window'] = json.dumps(subject.window)
     if subject.classes:
         known['classes'] = json.dumps(subject.classes, ensure_ascii=False)
     if subject.palette:
@@ -137,7 +146,7 @@ def prove(subject: Subject, folder: Path, batches: Sequence[int] = (1, 3)) -> di
     tolerance = HALF_TOLERANCE if subject.is_half else TOLERANCE
     found = {}
     for number in batches:
-        pixels = draw_pixels(subject, number)
+        pixels = draw_values(subject, number)
         results = session.run(None, dict(images=pixels.numpy()))
         theirs = dict(zip(OUTPUTS[subject.task], map(torch.from_numpy, results), strict=True))
         ours = dict(zip(OUTPUTS[subject.task], model(pixels), strict=True))

@@ -10,6 +10,7 @@ from torch import Tensor
 from beit_mm.apis.export.sizes import Sizes
 from beit_mm.apis.model import Model
 from beit_mm.contracts import UserError
+from beit_mm.contracts.config_walk import find_transform
 from beit_mm.contracts.positions import TABLE, patch_grid, resize_pos_embed, resize_table
 from beit_mm.models import BEiTEncoder, MaskedPatchNeck, PatchAggregationNeck, VisualTokenHead
 
@@ -27,7 +28,7 @@ class Subject:
         module: In eval mode.
         mean, std: In units of the pixels, one for each channel.
         channel_order: What the network sees: ``RGB``, ``BGR``, ``as loaded`` or ``reversed``.
-        white: Its value in the files, 255 for 8 bits.
+        white: Its value in the files, 255 for 8 bits; the width of a window.
         size: (H, W) in pixels; None of a tokenizer that takes any.
         loaded: The ``Model`` with these weights, before its channels were turned.
         notes: What the folder does not do, for its reader.
@@ -98,6 +99,18 @@ class Subject:
     @property
     def sizes(self) -> Sizes:
         return Sizes.read(self.state, self.encoder.num_heads, self.encoder.grid)
+
+    @property
+    def loader(self) -> Mapping:
+        """Return the options of the loader of all bands; none of other loaders."""
+        steps = self.description.get('preprocessing', {}).get('pipeline', [])
+        return (find_transform(steps, 'LoadMultiBandImage') or (0, {}))[1]
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """Return the values of a file that are black and white, where they are clipped to these."""
+        found = self.loader.get('window')
+        return found and tuple(found)
 
     def as_backbone(self) -> 'Subject':
         """Return the encoder alone."""
@@ -235,7 +248,10 @@ class Subject:
 
 
 def check_encoder(subject: Subject, library: str) -> BEiTEncoder:
-    """Return the encoder, or raise a UserError where ``library`` has none like it."""
+    """Return the encoder, or raise a UserError where ``library`` has none like it.
+
+    What it does not do of the loading is noted.
+    """
     if subject.task == 'tokenizer':
         raise UserError(
             f'{library} has no place for a tokenizer; export it with --to onnx or --to beit_mm'
@@ -245,6 +261,12 @@ def check_encoder(subject: Subject, library: str) -> BEiTEncoder:
         raise UserError(
             f'The backbone is a {type(encoder).__name__}, but {library} has a BEiT alone; export '
             'the model with --to onnx or --to beit_mm'
+        )
+    if subject.window:
+        low, high = subject.window
+        subject.notes.append(
+            f'{library} does not know the window of the training: give it '
+            f'np.clip(array, {low:g}, {high:g}) - ({low:g}) of the values of a file.'
         )
     return encoder
 

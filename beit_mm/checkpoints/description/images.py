@@ -41,7 +41,7 @@ def images_of(settings: Mapping | None, pipeline: list, tokens: bool = False) ->
     Returns:
         ``mean`` and ``std`` in pixel units, ``channel_order`` ('RGB' or 'BGR' where the pipeline
         has a known loader, else 'as loaded' or 'reversed') and ``range``, the values of [black,
-        white] after the normalization. White is 255, or 65535 if mean or std are above 255.
+        white] after the normalization, see :func:`white_of`.
     """
     if settings is None:
         return None
@@ -62,7 +62,8 @@ def images_of(settings: Mapping | None, pipeline: list, tokens: bool = False) ->
                 return None
     if min(std) <= 0:
         return None
-    white = WHITE_16_BIT if max(mean + std) > WHITE_8_BIT else WHITE_8_BIT
+    is_known = (mean, std) != ([0.0], [1.0])
+    white = white_of(dict(settings, mean=mean, std=std) if is_known else settings, pipeline)
     pairs = list(zip(mean, std, strict=False))
     return dict(
         mean=mean,

@@ -37,6 +37,12 @@ MODELS = dict(
     bands=lambda: classifier(
         in_channels=4, loader=dict(type='beit_mm.LoadMultiBandImage', channels=4)
     ),
+    signed=lambda: classifier(
+        in_channels=1,
+        loader=dict(
+            type='beit_mm.LoadMultiBandImage', bands=[2], window=[-1000, 400], nodata=-2000
+        ),
+    ),
 )
 
 

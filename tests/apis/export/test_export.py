@@ -243,6 +243,22 @@ def test_bands__are_normalized_as_in_training(checkpoint, tmp_path, to):
     assert close(logits.detach().softmax(-1), model.classify(image).pred_scores)
 
 
+def test_window__is_named_and_what_the_library_has_to_be_given(checkpoint, tmp_path):
+    model = load_model(checkpoint('signed'))
+    found = export(model, tmp_path / 'hub')
+    (note,) = [note for note in found.notes if 'window' in note]
+    text = (tmp_path / 'hub' / 'README.md').read_text()
+    assert note in text and '| bands | [2] |' in text and '| nodata | -2000 |' in text
+    assert '| window | values of a file are clipped to [-1000, 400], less -1000 |' in text
+    array = np.random.default_rng(0).normal(-300, 900, (1, 32, 32)).round()
+    given = eval(re.search(r'np.clip.*\)', note)[0])  # as it says
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / 'hub')
+    x = processor(given, input_data_format='channels_first', return_tensors='pt')
+    auto = transformers.AutoModelForImageClassification.from_pretrained(tmp_path / 'hub')
+    ours = model.classify(array.transpose(1, 2, 0)).pred_scores
+    assert close(auto(**x).logits.detach().softmax(-1), ours)
+
+
 @pytest.mark.parametrize('to', ['huggingface', 'timm', 'beit_mm'])
 def test_half__is_stored_in_float16(checkpoint, tmp_path, to):
     found = export(checkpoint('classification'), tmp_path / 'hub', to=to, half=True)

@@ -64,6 +64,18 @@ def test_pixels_in__our_outputs_out(checkpoint, exported, images, name):
     assert json.loads(facts.get('palette', 'null')) == model.palette
 
 
+def test_window__is_inside(checkpoint, exported):
+    folder, found = exported('signed')
+    assert found.largest < 1e-4 and not any('window' in note for note in found.notes)
+    values = np.random.default_rng(0).normal(-300, 900, (3, 32, 32, 1)).round().astype(np.float32)
+    ours = load_model(checkpoint('signed')).classify(values).pred_scores
+    scores = run(folder, values.transpose(0, 3, 1, 2))['scores']
+    assert np.allclose(scores, ours, atol=1e-5)
+    facts = {fact.key: fact.value for fact in onnx.load(folder / 'model.onnx').metadata_props}
+    assert (facts['window'], facts['white']) == ('[-1000, 400]', '400')
+    assert '-1000 is black, 400 white' in (folder / 'README.md').read_text()
+
+
 def test_tokenizer_of_bgr__gives_the_same_ids(tmp_path, images):
     saved(tokenizer(bgr=False), tmp_path / 'a.pth')
     model = load_model(tmp_path / 'a.pth')

@@ -60,11 +60,17 @@ def test_order_of_the_channels__of_loader_and_preprocessor_together():
 
 def test_range__what_black_and_white_become():
     assert images([127.5], [63.75])['range'] == [-2.0, 2.0]
-    assert images([32767.5], [16383.75])['range'] == [-2.0, 2.0]
+    own = [dict(type='LoadMultiBandImage', channels=3)]
+    assert images([32767.5], [16383.75], own)['range'] == [-2.0, 2.0]
+    assert images([0.5], [0.25], own)['range'] == [-2.0, 2.0]
     assert images([0.0], [255.0])['range'] == [0.0, 1.0]
     assert images(None, None)['range'] == [0.0, 255.0]
-    tokens = images_of(dict(mean=[9.0], std=[9.0], token_scale=65535.0), LOADER, tokens=True)
+    tokens = images_of(dict(mean=[9.0], std=[9.0], token_scale=65535.0), own, tokens=True)
     assert tokens['range'] == [0.0, 1.0] and tokens['std'] == [65535.0]
+    loader = dict(type='LoadMultiBandImage', window=[-1000, 400])
+    of_window = dict(mean=[700.0], std=[350.0], token_scale=1400.0)
+    assert images_of(of_window, [loader])['range'] == [-2.0, 2.0]
+    assert images_of(of_window, [loader], tokens=True)['range'] == [0.0, 1.0]
 
 
 def test_white__of_a_window_is_its_width():
