@@ -13,6 +13,7 @@ from beit_mm.apis.model import Model
 from beit_mm.checkpoints import in_our_layout, read_checkpoint, read_description, unwrap
 from beit_mm.checkpoints.description import facts_of, images_of
 from beit_mm.checkpoints.description.architecture import NotPlainError, plain_config, scoped_type
+from beit_mm.checkpoints.description.stored import FORMAT
 from beit_mm.checkpoints.find_checkpoint import EXPORTED, find_checkpoint
 from beit_mm.contracts import Backbone, MissingFileError, UserError
 from beit_mm.contracts.config_sizes import apply_sizes
@@ -134,7 +135,7 @@ def _from_config(config: Config, checkpoint: Any, weights: Mapping[str, Tensor],
     if not isinstance(meta, Mapping):
         leaf = next(leaf_dataset_configs(config), None)
         meta = leaf.config.get('metainfo') if leaf is not None else None
-    description = facts_of(module, config, meta)
+    description = dict(format=FORMAT, **facts_of(module, config, meta))
     if is_encoder:
         description['images'] = images_of(preprocessor, first_pipeline(config))
     pipeline = description.get('preprocessing', {}).get('pipeline', [])

@@ -5,7 +5,7 @@ import re
 import torch
 from torch import Tensor
 
-from beit_mm.apis.export.proof import TOLERANCE, compare
+from beit_mm.apis.export.proof import TOLERANCE, compare, draw_batch
 from beit_mm.apis.export.sizes import POSITIONS, Sizes
 from beit_mm.checkpoints import LAYOUTS, OURS, task_of
 from beit_mm.cli.convert_references import compute_outputs
@@ -22,13 +22,6 @@ def line_of(
     return f'{what}: equal {names} (differences up to {worst:.0e} of the largest)'
 
 
-def draw_batch(sizes: Sizes) -> tuple[Tensor, Tensor]:
-    """Return random images (2, C, H, W) and a mask (2, h, w), always the same."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, sizes.channels, *sizes.image, generator=generator)
-    return x, torch.rand(2, *sizes.grid, generator=generator) < 0.4
-
-
 def prove(
     layout: str, weights: dict[str, Tensor], ours: dict[str, Tensor], sizes: Sizes, what: str
 ) -> str:
@@ -36,7 +29,7 @@ def prove(
 
     Where that library is not installed, the original's steps take its place.
     """
-    x, mask = draw_batch(sizes)
+    x, mask = draw_batch(sizes.channels, sizes.image, sizes.grid)
     own = compute_outputs(OURS, ours, sizes, x, mask)
     theirs = None if layout == OURS else compute_outputs(layout, weights, sizes, x, mask)
     if theirs is None:  # its library is not installed, or it is ours
@@ -55,7 +48,7 @@ def prove_resized(
     source: dict[str, Tensor], old: Sizes, resized: dict[str, Tensor], new: Sizes
 ) -> str:
     """Compare with the source, which interpolates its positions while it runs on the new size."""
-    x, mask = draw_batch(new)
+    x, mask = draw_batch(new.channels, new.image, new.grid)
     precision = max(
         (torch.finfo(t.dtype).eps for n, t in resized.items() if n.endswith(POSITIONS)), default=0
     )

@@ -12,6 +12,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('model', help='work dir, checkpoint or exported folder')
     parser.add_argument('folder', help='to write')
     parser.add_argument('--to', choices=list(TARGETS), default='huggingface')
+    parser.add_argument('--config', help='of a checkpoint that does not describe itself')
     average = parser.add_mutually_exclusive_group()
     average.add_argument(
         '--ema', action='store_true', default=None, help='the average of the weights, or an error'
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier export')
     args = parser.parse_args(arguments)
-    names = ('to', 'ema', 'half', 'backbone', 'size', 'overwrite')
+    names = ('to', 'ema', 'half', 'backbone', 'size', 'overwrite', 'config')
     found = export(args.model, args.folder, **{name: vars(args)[name] for name in names})
     for note in found.notes:
         print(f'note: {note}')

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from beit_mm.apis.export.images import draw_batch, draw_pixels
+from beit_mm.apis.export.images import draw_pixels
 from beit_mm.apis.export.packages import need
-from beit_mm.apis.export.proof import compare, share_of_others
+from beit_mm.apis.export.proof import compare, draw_batch, share_of_others
 from beit_mm.apis.export.subject import Subject
 from beit_mm.apis.load_model import load_model
 from beit_mm.checkpoints import for_file, write_weights
@@ -41,5 +41,5 @@ def prove(subject: Subject, folder: Path) -> dict[str, float]:
         images = subject.normalize(draw_pixels(replace(subject, size=size), 2))
         ids = (part.module.encode(images) for part in (loaded, subject))
         return {what: share_of_others(*ids, what)}
-    x, _ = draw_batch(subject)
+    x, _ = draw_batch(subject.in_channels, subject.size, subject.encoder.grid)
     return {what: compare(loaded.compute(x), subject.compute(x), what)}

@@ -3,6 +3,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+from mmengine.config import Config
+
 from beit_mm.apis.export import beit_mm, huggingface, onnx, timm
 from beit_mm.apis.export.images import OTHER_SIZE
 from beit_mm.apis.export.model_card import write_card
@@ -50,6 +52,7 @@ def export(
     backbone: bool = False,
     size: Sequence[int] | None = None,
     overwrite: bool = False,
+    config: str | Path | Config | None = None,
 ) -> Export:
     """Write a folder that another library loads by itself, after loading it for a proof.
 
@@ -57,7 +60,7 @@ def export(
         model: What ``load_model`` returns or takes.
         folder: Appears when the proof has passed, and not at all otherwise.
         to: ``huggingface`` (transformers), ``timm``, ``onnx`` or ``beit_mm``.
-        ema: As in ``load_model``.
+        ema, config: As in ``load_model``.
         half: Store the weights in float16.
         backbone: Leave the head behind.
         size: (H, W) of the images, where it is not that of the training.
@@ -72,9 +75,9 @@ def export(
     folder = Path(folder).expanduser()
     check_free(folder, overwrite)  # before anything is read
     if not isinstance(model, Model):
-        model = load_model(model, ema=ema)
-    elif ema is not None:
-        raise UserError('ema is for a model that is not loaded yet; give it to load_model')
+        model = load_model(model, config, ema=ema)
+    elif ema is not None or config is not None:
+        raise UserError('ema and config are for a model that is not loaded yet, for load_model')
     subject, target = Subject.of(model), TARGETS[to]
     if size is not None and to == 'beit_mm':
         raise UserError('size is for other libraries; load_model takes images of any size')

@@ -11,9 +11,9 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.apis.export.images import Resizing, compare_pictures, draw_batch, draw_image, to_pixels
+from beit_mm.apis.export.images import Resizing, compare_pictures, draw_image, to_pixels
 from beit_mm.apis.export.packages import need
-from beit_mm.apis.export.proof import compare, share_of_others
+from beit_mm.apis.export.proof import compare, draw_batch, share_of_others
 from beit_mm.apis.export.subject import Subject
 from beit_mm.contracts import UserError
 
@@ -62,7 +62,7 @@ def prove(subject: Subject, folder: Path) -> dict[str, float]:
 
 
 def prove_models(subject: Subject, folder: Path) -> dict[str, float]:
-    x, mask = draw_batch(subject)
+    x, mask = draw_batch(subject.in_channels, subject.size, subject.encoder.grid)
     ours = subject.compute(x)
     theirs = load(folder, 'AutoModel')(x)
     theirs = dict(tokens=theirs.last_hidden_state, pooled=theirs.pooler_output)

@@ -17,14 +17,6 @@ from beit_mm.contracts.config_walk import class_name
 OTHER_SIZE = 'a picture of another size (not judged)'
 
 
-def draw_batch(subject: Subject, number: int = 2) -> tuple[Tensor, Tensor]:
-    """Return random normalized images (B, C, H, W) and a mask (B, h, w), always the same."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (number, subject.in_channels, *subject.size)
-    x = torch.randn(shape, generator=generator)
-    return x, torch.rand(number, *subject.encoder.grid, generator=generator) < 0.4
-
-
 def draw_image(subject: Subject, size: tuple[int, int] | None = None) -> np.ndarray:
     """Return an image (H, W, C) of smooth colors and a little noise, always the same.
 

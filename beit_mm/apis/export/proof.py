@@ -1,12 +1,21 @@
-"""How far the outputs of two models are apart, and how far they may be."""
+"""A batch for two models, how far their outputs are apart, and how far they may be."""
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from beit_mm.contracts import UserError
+from beit_mm.contracts.positions import Grid
 
 TOLERANCE = 1e-4  # of the largest output, in float32
+
+
+def draw_batch(channels: int, size: Grid, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Return random normalized images (2, C, H, W) and a mask (2, h, w), always the same."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, channels, *size, generator=generator)
+    return x, torch.rand(2, *grid, generator=generator) < 0.4
 
 
 def relative_difference(first: Tensor, second: Tensor) -> float:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from beit_mm.apis.export.fits import check_classifier
-from beit_mm.apis.export.images import Resizing, compare_pictures, draw_batch
+from beit_mm.apis.export.images import Resizing, compare_pictures
 from beit_mm.apis.export.packages import need
-from beit_mm.apis.export.proof import compare
+from beit_mm.apis.export.proof import compare, draw_batch
 from beit_mm.apis.export.sizes import Sizes
 from beit_mm.apis.export.subject import Subject, check_encoder
 from beit_mm.checkpoints import LAYOUTS, write_weights
@@ -129,7 +129,7 @@ def prove(subject: Subject, folder: Path) -> dict[str, float]:
     """Load the folder as its users do, and return the largest difference of each way."""
     timm = need('timm', 'An export for timm')
     name = f'local-dir:{folder}'
-    x, _ = draw_batch(subject)
+    x, _ = draw_batch(subject.in_channels, subject.size, subject.encoder.grid)
     ours = subject.compute(x)
     model = timm.create_model(name, pretrained=True).float().eval()
     what = 'create_model'

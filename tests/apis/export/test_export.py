@@ -395,6 +395,22 @@ def test_command__prints_what_was_compared(checkpoint, tmp_path, capsys):
     assert 'note: timm masks no patches' in out
 
 
+def test_command__takes_the_config_of_a_checkpoint_that_does_not_say_it(tmp_path, capsys):
+    saved(classifier(), tmp_path / 'a.pth')
+    content = torch.load(tmp_path / 'a.pth')
+    del content['meta']['beit_mm']
+    torch.save(content, tmp_path / 'old.pth')
+    classifier().dump(tmp_path / 'config.py')
+    said = [str(tmp_path / 'old.pth'), str(tmp_path / 'hub'), '--to', 'beit_mm']
+    with pytest.raises(UserError, match='give the config of its training'):
+        command.main(said)
+    command.main([*said, '--config', str(tmp_path / 'config.py')])
+    images = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)
+    ours = load_model(tmp_path / 'a.pth').classify(images)
+    theirs = load_model(tmp_path / 'hub').classify(images)
+    assert (ours.pred_scores == theirs.pred_scores).all() and theirs.classes == ours.classes
+
+
 @pytest.mark.parametrize('stored', ['MMEngine', 'plain'])
 def test_card__tells_data_and_metrics_of_the_training(tmp_path, stored):
     path = tmp_path / 'trained.pth'
