@@ -4,6 +4,7 @@ import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 
 from beit_mm.checkpoints.store import refuse_link
@@ -47,6 +48,10 @@ def choose_work_dir(config: Config, args: Namespace) -> str:
     work_dir = str(args.work_dir or config.get('work_dir') or default)
     refuse_link(Path(work_dir) / Path(args.config).name)  # where MMEngine writes the config
     return work_dir
+
+
+def add_device(parser: ArgumentParser) -> None:
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
 
 
 def add_overwrite(parser: ArgumentParser) -> None:

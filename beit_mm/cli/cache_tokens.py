@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from torch.utils.data import DataLoader, Dataset
 
-from beit_mm.cli.arguments import config_parser, positive_int
+from beit_mm.cli.arguments import add_device, config_parser, positive_int
 from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts import UserError
 from beit_mm.datasets import SeededViews, TokenCacheWriter
@@ -130,6 +130,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--batch-size', type=positive_int, default=256)
     parser.add_argument('--workers', type=int, default=2, help='processes that load images')
     parser.add_argument('--shard-rows', type=positive_int, default=65536)
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add_device(parser)
     args = vars(parser.parse_args(arguments))
     cache_tokens(load_config(args.pop('config'), args.pop('cfg_options')), **args)

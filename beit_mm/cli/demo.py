@@ -12,8 +12,8 @@ import numpy as np
 from beit_mm.apis import Model, demo, load_model
 from beit_mm.apis.export.packages import need
 from beit_mm.apis.reports.pictures import RATIO, blockwise_masks
-from beit_mm.apis.reports.report import default_device
 from beit_mm.apis.verbs.verb import backbone_of
+from beit_mm.cli.arguments import add_device
 
 CSS = """
 .gradio-container {max-width: 1000px !important; margin: auto !important}
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('model', help='a work dir, a checkpoint or an exported folder')
     parser.add_argument('--config', help='of a checkpoint that does not describe itself')
     parser.add_argument('--port', type=int, help='of 127.0.0.1; by default a free one from 7860 on')
-    parser.add_argument('--device', default=default_device())
+    add_device(parser)
     args = parser.parse_args(arguments)
     page = Page(load_model(args.model, args.config, args.device))
     print(f'{page.launch(args.port)} (Ctrl-C ends it)', flush=True)

@@ -5,13 +5,11 @@ import hashlib
 import sys
 from pathlib import Path
 
-import torch
-
 from beit_mm.apis import find_images, load_model
 from beit_mm.apis.run_verb import verb_of
 from beit_mm.apis.verbs import PREDICTS
 from beit_mm.apis.verbs.embed import POOLS
-from beit_mm.cli.arguments import natural, positive_int
+from beit_mm.cli.arguments import add_device, natural, positive_int
 from beit_mm.cli.stored_parts import StoredParts
 from beit_mm.contracts import UserError
 from beit_mm.contracts.digest import weights_sha256
@@ -39,7 +37,7 @@ def parse_args(verb: str, arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--batch-size', type=positive_int, default=32)
     parser.add_argument('--workers', type=natural, default=2, help='processes that read images')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add_device(parser)
     parser.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], default='float32')
     parser.add_argument('--overwrite', action='store_true', help='replace what is at --out')
     own = parser.add_argument_group(f'{verb} alone')

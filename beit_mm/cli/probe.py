@@ -14,10 +14,9 @@ from torch.utils.data import DataLoader
 from beit_mm.apis import Model, find_images, load_model
 from beit_mm.apis.batch import Batch
 from beit_mm.apis.other_encoder import KINDS, load_other
-from beit_mm.apis.reports.report import default_device
 from beit_mm.apis.verbs.verb import ENCODERS, backbone_of
 from beit_mm.checkpoints.store import write_atomically
-from beit_mm.cli.arguments import add_overwrite, positive_int, refuse_existing
+from beit_mm.cli.arguments import add_device, add_overwrite, positive_int, refuse_existing
 from beit_mm.contracts import UserError
 from beit_mm.datasets.labelled_image_folder import LabelledImageFolder
 from beit_mm.datasets.spread import spread_over_classes
@@ -99,7 +98,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--splits', type=positive_int, default=5, help='draws of the halves')
     parser.add_argument('--out', type=Path, help='a CSV file')
     add_overwrite(parser)
-    parser.add_argument('--device', default=default_device())
+    add_device(parser)
     return parser.parse_args(arguments)
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from mmengine.logging import MMLogger
 
 from beit_mm.apis.reports import Report, are_repeats, find_runs, pictures, read_run
-from beit_mm.apis.reports.report import default_device
-from beit_mm.cli.arguments import add_overwrite, refuse_existing
+from beit_mm.cli.arguments import add_device, add_overwrite, refuse_existing
 from beit_mm.contracts import MissingFileError, UserError
 from beit_mm.visualization import grid_figure, to_svg
 
@@ -119,7 +118,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         '--out', type=Path, help='the page (default: report.html in the folder, or here if several)'
     )
     parser.add_argument('--images', nargs='+', help="for the pictures, instead of the runs' own")
-    parser.add_argument('--device', default=default_device())
+    add_device(parser)
     parser.add_argument('--table', action='store_true', help='only print the table of chains')
     parser.add_argument('--figure', type=Path, help='write predictions and masks to this SVG too')
     add_overwrite(parser)

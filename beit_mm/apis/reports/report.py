@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import beit_mm
 from beit_mm.apis.images.find_images import find_images
 from beit_mm.apis.load_model import load_model
@@ -263,7 +261,3 @@ def _embedded(section: Pictures) -> Pictures:
     rows = [[png_source(image) for image in row] for row in section.rows]
     figure = section.figure and svg_source(section.figure)
     return replace(section, rows=rows, figure=figure)
-
-
-def default_device() -> str:
-    return 'cuda' if torch.cuda.is_available() else 'cpu'
