@@ -70,7 +70,7 @@ class Browser:
                 sample = self.dataset[SeededIndex(place, seed + place, 0)]
             views, label = self.views(sample, self.dataset.get_data_info(place))
             rows.append([tile(view) for view in views.values()])
-            labels.append(label[:LONGEST])
+            labels.append(label if len(label) <= LONGEST else f'{label[: LONGEST - 1].rstrip()}…')
         sheet = grid(rows, titles=[*views], labels=labels if any(labels) else ())
         legend = legend_of(self.names, self.palette, self.seen)
         return class_legend(sheet, legend) if legend else sheet
