@@ -447,7 +447,7 @@ def test_weight_decay__of_what_it_is_not_for(name):
     for kind, count, example in (
         ('norm layers', 16 + 2 * (name == SEGMENT), 'blocks.0.norm1.weight'),
         ('layer scales', 8, 'blocks.0.gamma_1'),
-        ('tokens and position embeddings', 1, 'cls_token'),
+        ('tokens and position embeddings', 2, 'cls_token'),
     ):
         assert f'{kind} ({count} tensors, as model.backbone.{example})' in message
     assert 'biases' in message and message.startswith('warning')
@@ -471,7 +471,9 @@ def test_weight_decay__what_is_left_is_named():
     )
     assert 'layer scales' not in left and 'norm layers' not in left
     assert not decayed(
-        norm_decay_mult=0.0, flat_decay_mult=0.0, custom_keys=dict(cls_token=dict(decay_mult=0.0))
+        norm_decay_mult=0.0,
+        flat_decay_mult=0.0,
+        custom_keys=dict.fromkeys(('cls_token', 'pos_embed'), dict(decay_mult=0.0)),
     )
     assert decayed() and not decayed(weight_decay=0.0)
 
