@@ -121,7 +121,7 @@ def _from_config(config: Config, checkpoint: Any, weights: Mapping[str, Tensor],
         if is_encoder := _names_encoder(architecture):
             weights = _without_prefix(weights, 'backbone.')
             architecture.pop('data_preprocessor', None)
-        elif 'data_preprocessor' not in architecture and preprocessor:
+        elif preprocessor and not architecture.get('data_preprocessor'):
             preprocessor = plain_config(preprocessor, scope)
             if scope == 'mmpretrain':  # the default of its models
                 preprocessor.setdefault('type', 'mmpretrain.ClsDataPreprocessor')

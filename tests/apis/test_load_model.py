@@ -184,6 +184,18 @@ def test_config__replaces_what_an_older_checkpoint_does_not_say(tmp_path, pretra
         load_model(old, config=other)
 
 
+def test_config__of_a_tokenizer_normalizes_its_images(tmp_path, image):
+    config = made.tokenizer()
+    made.saved(config, tmp_path / 'a.pth')
+    content = torch.load(tmp_path / 'a.pth')
+    del content['meta']['beit_mm']
+    torch.save(content, tmp_path / 'old.pth')
+    found = load_model(tmp_path / 'old.pth', config=config)
+    assert (found.std, found.channel_order) == ([255.0], 'RGB')
+    expected = load_model(tmp_path / 'a.pth').tokenize(image)
+    assert (found.tokenize(image).ids == expected.ids).all()
+
+
 def test_config__of_an_encoder_alone_takes_it_from_any_checkpoint(tmp_path, pretrained, image):
     config = made.pretraining()
     config.model = config.model.backbone
