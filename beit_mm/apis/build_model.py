@@ -99,11 +99,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
 
 
 def checked(
-    value: Any,
-    types: Collection[str],
-    allow: Collection[str],
-    where: str,
-    most: float = math.inf,
+    value: Any, types: Collection[str], allow: Collection[str], where: str, most: float = math.inf
 ) -> Any:
     """Return a config of plain values of which every type is in ``types`` or in ``allow``.
 

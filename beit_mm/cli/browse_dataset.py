@@ -13,12 +13,7 @@ from torch import Tensor
 
 from beit_mm.apis.results.picture_names import write_png
 from beit_mm.apis.results.segmentations import distinct_colors, legend_of
-from beit_mm.cli.arguments import (
-    add_overwrite,
-    config_parser,
-    positive_int,
-    refuse_existing,
-)
+from beit_mm.cli.arguments import add_overwrite, config_parser, positive_int, refuse_existing
 from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts import UserError
 from beit_mm.contracts.config_walk import find_transform, leaf_dataset_configs

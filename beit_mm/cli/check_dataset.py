@@ -14,12 +14,7 @@ from pathlib import Path
 import cv2
 from mmengine.config import Config
 
-from beit_mm.cli.arguments import (
-    add_overwrite,
-    config_parser,
-    positive_int,
-    refuse_existing,
-)
+from beit_mm.cli.arguments import add_overwrite, config_parser, positive_int, refuse_existing
 from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts import Finding, UserError
 from beit_mm.contracts.finding import LEVELS

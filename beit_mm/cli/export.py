@@ -23,11 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--half', action='store_true', help='store the weights in float16')
     parser.add_argument('--backbone', action='store_true', help='leave the head behind')
     parser.add_argument(
-        '--size',
-        type=int,
-        nargs=2,
-        metavar=('H', 'W'),
-        help='of images; else as trained',
+        '--size', type=int, nargs=2, metavar=('H', 'W'), help='of images; else as trained'
     )
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier export')
     args = parser.parse_args(arguments)

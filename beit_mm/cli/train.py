@@ -13,12 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from beit_mm.checkpoints.store import POINTER, retired
-from beit_mm.cli.arguments import (
-    choose_work_dir,
-    config_parser,
-    parse_with_launcher,
-    positive_int,
-)
+from beit_mm.cli.arguments import choose_work_dir, config_parser, parse_with_launcher, positive_int
 from beit_mm.cli.config_loading import load_config
 from beit_mm.cli.loggers import LOGGERS, add_loggers
 from beit_mm.cli.start_distributed import start_distributed

@@ -7,13 +7,7 @@ from pathlib import Path
 from beit_mm.contracts import UserError
 
 # What exports write. A folder with other files is somebody's, and is never replaced.
-FILES = (
-    'README.md',
-    'config.json',
-    'model.onnx',
-    'model.safetensors',
-    'preprocessor_config.json',
-)
+FILES = ('README.md', 'config.json', 'model.onnx', 'model.safetensors', 'preprocessor_config.json')
 
 
 @contextmanager

@@ -29,11 +29,7 @@ PANELS = {
         'effective rank': ('probe/rank',),
     },
     'classification': {'loss': LOSS, 'accuracy (%)': ('accuracy/top1',)},
-    'segmentation': {
-        'loss': LOSS,
-        'mean IoU (%)': ('mIoU',),
-        'pixel accuracy (%)': ('aAcc',),
-    },
+    'segmentation': {'loss': LOSS, 'mean IoU (%)': ('mIoU',), 'pixel accuracy (%)': ('aAcc',)},
     'training': {'loss': LOSS},
 }
 

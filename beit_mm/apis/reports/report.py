@@ -16,14 +16,7 @@ from beit_mm.apis.reports.curves import draw_run_curves
 from beit_mm.apis.reports.pictures import Pictures, attempt
 from beit_mm.apis.reports.run import TASKS, Run
 from beit_mm.apis.reports.run_data import RunData, read_data
-from beit_mm.apis.reports.verdict import (
-    Verdict,
-    compare,
-    in_words,
-    judge,
-    main_figure,
-    next_steps,
-)
+from beit_mm.apis.reports.verdict import Verdict, compare, in_words, judge, main_figure, next_steps
 from beit_mm.checkpoints.store import write_atomically
 from beit_mm.contracts.config_walk import leaf_dataset_configs
 from beit_mm.datasets.spread import spread
