@@ -7,11 +7,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def closed_pipe_ends() -> Iterator[None]:
-    """End the program without a message where nobody reads its output any more (``| head``).
-
-    Without any output (``>&-``) it goes to the null device.
-    """
-    for name in ('stdout', 'stderr'):
+    """End the program without a message where nobody reads its output any more (``| head``)."""
+    for name in ('stdout', 'stderr'):  # None where it was closed before (``>&-``)
         if vars(sys)[name] is None:
             vars(sys)[name] = open(os.devnull, 'w')
     try:

@@ -164,6 +164,12 @@ def read_lines(path: str | os.PathLike) -> list[str]:
     return lines.replace('\r\n', '\n').replace('\r', '\n').split('\n')
 
 
+def find_name(root: str | os.PathLike, name: str) -> str:
+    """Return a name that a list has of a file in ``root``; one of Windows with slashes."""
+    is_ours = '\\' not in name or os.path.isfile(os.path.join(root, name))
+    return name if is_ours else os.path.normpath(name.replace('\\', '/'))
+
+
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Return the rows of a CSV or TSV file that are not empty, with line numbers.
 
@@ -173,7 +179,10 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     first = next((line for line in lines if line.strip()), '')
     mark = '\t' if path.suffix.lower() == '.tsv' else max(',;\t', key=first.count)
     reader = csv.reader(lines, delimiter=mark)
-    rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise UserError(f'{path}, line {reader.line_num}: {error}; correct its quotes') from error
     return [(number, row) for number, row in rows if any(row)]
 
 
@@ -182,7 +191,7 @@ def read_table(path: Path, root: Path) -> list[tuple[int, str]]:
     rows = read_rows(path)
     for start, (_, row) in enumerate(rows[:2]):  # the first one may be names of the columns
         for column, cell in enumerate(row):
-            if cell and (root / cell).is_file():
+            if cell and (root / find_name(root, cell)).is_file():
                 return [(n, row[column] if column < len(row) else '') for n, row in rows[start:]]
     raise UserError(
         f'{path} has no column of image paths: nothing in its first two lines is a file in '

@@ -6,6 +6,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from beit_mm.contracts import MissingFileError, UserError
+from beit_mm.datasets.image_folder import find_name
 from beit_mm.datasets.label_table import explain_labels, number_labels, read_label_table
 from beit_mm.datasets.unlabelled_image_folder import UnlabelledImageFolder
 from beit_mm.registry import DATASETS
@@ -57,6 +58,11 @@ class LabelledImageFolder(UnlabelledImageFolder):
         classes = self._find_classes(labels)
         self._metainfo['classes'] = tuple(classes)
         ids = {name: number for number, name in enumerate(classes)}
+        names = {name.casefold(): name for name in ids}
+        if twin := next((name for name in ids if names[name.casefold()] != name), None):
+            told = f'{root}: {twin!r} and {names[twin.casefold()]!r} are two classes; if they are '
+            told += 'one, write their names alike'
+            print_log(told, logger='current', level=logging.WARNING)
         if self._is_numbered(labels) and set(labels.values()) - set(ids):
             ids = {str(number): number for number in range(len(classes))}
         unknown = sorted(set(labels.values()) - set(ids))
@@ -85,6 +91,7 @@ class LabelledImageFolder(UnlabelledImageFolder):
     def _with_endings(self, labels: dict[str, str]) -> dict[str, str]:
         """Return the labels by file names, of which a table may leave out folder and ending."""
         root = self.data_root
+        labels = {find_name(root, name): label for name, label in labels.items()}
         missing = {name for name in labels if not os.path.isfile(os.path.join(root, name))}
         files: dict[str, list[str]] = {}
         for name in self.find_names() if missing else ():

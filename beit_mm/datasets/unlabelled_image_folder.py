@@ -12,6 +12,7 @@ from beit_mm.datasets.image_folder import (
     IMAGE_EXTENSIONS,
     Walk,
     describe_others,
+    find_name,
     read_lines,
     read_table,
 )
@@ -200,7 +201,7 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
             lines = list(enumerate(read_lines(path), start=1))
         names = []
         for number, line in lines:
-            name = line.strip()
+            name = find_name(root, line.strip())
             if not name:
                 continue
             if not os.path.isfile(os.path.join(root, name)):

@@ -175,6 +175,8 @@ def test_names_that_are_not_utf_8(tmp_path):
         ('l.csv', '\ufeffimage;label\na.png;cat\n\nd/b.png;dog\n'),
         ('l.csv', 'label,path\n"cat, small","a.png"\ndog, d/b.png\n'),
         ('l.tsv', 'a.png\tcat\nd/b.png\tdog\n'),
+        ('l.csv', 'image,label\n.\\a.png,cat\nd\\b.png,dog\n'),
+        ('l.txt', 'a.png\r\nd\\b.png\r\n'),
     ],
 )
 def test_tables(tmp_path, name, text):

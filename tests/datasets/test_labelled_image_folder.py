@@ -42,6 +42,8 @@ TABLES = {
     'tabs.tsv': 'path\tlabel\tby\ncat/0.png\tcat\tme\ndog/0.png\tdog\tme\ncat/2.png\tcat\tme\n',
     'bom.csv': '\ufeffimage,class\n"cat/0.png", cat\ndog/0.png,dog\n\ncat/2.png,cat\n',
     'words.txt': 'cat/0.png cat\r\ndog/0.png dog\r\ncat/2.png cat\r\n',
+    'windows.csv': 'file,label\r\ncat\\0.png,cat\r\n.\\dog\\0.png,dog\r\ncat\\2.png,cat\r\n',
+    'windows.txt': 'cat\\0.png cat\r\ndog\\0.png dog\r\ncat\\2.png cat\r\n',
     'ids.txt': 'cat/0.png 0\ndog/0.png 1\ncat/2.png 0\n',
 }
 
@@ -137,8 +139,20 @@ def test_parts__of_one_image_a_class_leave_none_for_the_validation(root):
         LabelledImageFolder(str(root), labels='x.csv', part='val')
 
 
+@pytest.mark.parametrize('labels', [('cat', 'Cat'), ('Straße', 'STRASSE'), ('cat', 'dog')])
+def test_classes_that_differ_in_case_alone__are_told(root, monkeypatch, labels):
+    told = []
+    monkeypatch.setattr(labelled_image_folder, 'print_log', lambda text, **_: told.append(text))
+    (root / 'x.csv').write_text(
+        '\n'.join(map(','.join, zip(('cat/0.png', 'dog/0.png'), labels, strict=True)))
+    )
+    assert len(LabelledImageFolder(str(root), labels='x.csv').metainfo['classes']) == 2
+    assert len(told) == (labels != ('cat', 'dog')) and all(repr(labels[0]) in t for t in told)
+
+
 BAD = {
     'cat/0.png,cat\ncat/0.png,dog\n': "line 2: cat/0.png has the label 'dog', and 'cat'",
+    f'cat/0.png,{"a" * 200_000}\n': 'x.csv, line 1: field larger',
     'cat/0.png\n': 'line 1: expected an image and its label',
     'file,label\n': 'has no labels',
     'cat/0.png,cat\nnone.png,dog\n': "names 'none.png', which is not in data_root",

@@ -52,10 +52,8 @@ def description_of(checkpoint: Any) -> dict | None:
 
 
 def _has_right_form(name: str, value: Any) -> bool:
-    if name not in LISTS:
-        return True
     is_list = isinstance(value, list | tuple) and (name == 'pipeline' or len(value) == 2)
-    return is_list and all(isinstance(one, LISTS[name]) for one in value)
+    return name not in LISTS or (is_list and all(isinstance(one, LISTS[name]) for one in value))
 
 
 def read_description(source: str | Path, download: bool = False) -> dict | None:

@@ -44,10 +44,8 @@ class BEiTOptimWrapperConstructor:
             )
         rate = self.layer_decay_rate
         if not isinstance(rate, int | float) or not 0 < rate <= 1:
-            raise UserError(
-                f'optim_wrapper.paramwise_cfg.layer_decay_rate={rate!r}: expected a number in '
-                '(0, 1]'
-            )
+            key = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
+            raise UserError(f'{key}={rate!r}: expected a number in (0, 1]')
 
     def __call__(self, model: nn.Module):
         model = unwrap(model)

@@ -96,8 +96,8 @@ def _optimization(config: Config, scope: str) -> Iterator[tuple[str, str, Callab
     constructor = dict(type=kind or 'DefaultOptimWrapperConstructor', paramwise_cfg=paramwise)
     if _is_known(root.OPTIM_WRAPPER_CONSTRUCTORS, constructor, scope):
         constructor['optim_wrapper_cfg'] = dict(optimizer=optimizer)
-        build = _builder(root.OPTIM_WRAPPER_CONSTRUCTORS, constructor)
-        yield 'optim_wrapper.paramwise_cfg', scope, build
+        registry = root.OPTIM_WRAPPER_CONSTRUCTORS
+        yield 'optim_wrapper.paramwise_cfg', scope, _builder(registry, constructor)
     names = ('accumulative_counts', 'clip_grad')
     wraps = {name: wrapper[name] for name in names if name in wrapper}
     yield 'optim_wrapper', scope, lambda: _step(wraps)

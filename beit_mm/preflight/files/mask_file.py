@@ -43,11 +43,7 @@ class MaskRules:
 def check_mask(
     path: str, image: ImageFacts | None, rules: MaskRules
 ) -> tuple[list[Finding], set[int]]:
-    """Return all findings, and the classes in the mask.
-
-    Args:
-        image: None if the image itself could not be read.
-    """
+    """Return all findings, and the classes in it; ``image`` is None if it could not be read."""
     content, finding = read_file(path, 'mask-')
     if content is None:
         return [finding], set()
@@ -84,10 +80,7 @@ def check_mask(
 def describe_missing(
     seen: set[int], ignored: int, number: int, total: int, classes: int, names: Sequence[str]
 ) -> str | None:
-    """Return which classes none of ``number`` masks of ``total`` has; None if all may be there.
-
-    Nothing is said where too few were read, or all have one class, which is told otherwise.
-    """
+    """Return what to do about classes that no mask has; None where too few were read to tell."""
     missing = sorted(set(range(classes)) - {*seen, ignored})
     if not missing or len(seen) < 2 or (number < total and number < OF_A_CLASS * classes):
         return None
@@ -128,7 +121,6 @@ def _check_size(
 def _check_ids(
     path: str, mask: np.ndarray, bits: int, rules: MaskRules, seen: set[int]
 ) -> Iterator[Finding]:
-    """Yield what is wrong with the ids, and add those that are right to ``seen``."""
     if 1 in mask.shape and rules.wraps:
         message = (
             f'has shape {mask.shape}, mmseg.LoadAnnotations drops the axis; remove it, or take '
