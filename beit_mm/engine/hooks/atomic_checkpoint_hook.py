@@ -11,13 +11,9 @@ from mmengine.runner import BaseLoop
 from beit_mm.checkpoints import peek, store
 from beit_mm.contracts import UserError
 from beit_mm.contracts.runner_access import at_update_boundary
-from beit_mm.engine.hooks.checkpoint_content import CheckpointContent
+from beit_mm.engine.hooks.checkpoint_content import CheckpointContent, CheckpointNotSavedError
 from beit_mm.engine.loops.resumable_loop import ResumableLoop
 from beit_mm.registry import HOOKS
-
-
-class CheckpointNotSavedError(UserError, OSError):
-    """The disk took no checkpoint, after all tries."""
 
 
 @HOOKS.register_module()
@@ -230,10 +226,8 @@ class AtomicCheckpointHook(CheckpointHook):
             f'(failure {self._failures} of {self.max_failed_saves} in a row)'
         )
         runner.logger.error(message)
-        last = self.is_last_train_iter(runner) and not retry
-        if self._failures >= self.max_failed_saves or last:
-            message = f'{message}; make room or repair {self.out_dir}, then resume'
-            raise CheckpointNotSavedError(message) from error
+        if self._failures >= self.max_failed_saves or not retry and self.is_last_train_iter(runner):
+            raise CheckpointNotSavedError(f'{message}; make room, then resume') from error
 
     def _collect(self, runner) -> None:
         """Wait for the save in the background; if it failed, take it back."""
@@ -251,8 +245,7 @@ class AtomicCheckpointHook(CheckpointHook):
         try:
             self._queue.wait()
         except OSError as error:
-            message = f'The last save to {self.out_dir} failed: {error}; make room, then resume'
-            raise CheckpointNotSavedError(message) from error
+            raise CheckpointNotSavedError(f'Last save: {error}; make room, then resume') from error
 
     @property
     def _best(self) -> dict[str, str | None]:

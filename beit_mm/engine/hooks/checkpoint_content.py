@@ -15,6 +15,10 @@ from beit_mm.engine.guards.non_finite_guard_hook import NonFiniteError, first_no
 from beit_mm.engine.loops.resumable_loop import ResumableLoop
 
 
+class CheckpointNotSavedError(UserError, OSError):
+    """The disk took no checkpoint, after all tries."""
+
+
 class CheckpointContent:
     """What AtomicCheckpointHook adds to MMEngine's checkpoints, and takes from them.
 

@@ -76,8 +76,7 @@ def check_classes(split: Split, found: list[set[int]]) -> Iterator[Finding]:
     """Yield classes that are in none of the masks, whose classes are ``found``."""
     seen, (number, total) = set().union(*found), (len(found), len(split.samples))
     classes, ignored = split.num_classes or 0, split.rules.ignore_index
-    message = describe_missing(seen, ignored, number, total, classes, split.classes or ())
-    if message:
+    if message := describe_missing(seen, ignored, number, total, classes, split.classes or ()):
         yield Finding('warning', split.roots[0], message, 'class-without-samples')
 
 
