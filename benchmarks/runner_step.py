@@ -164,6 +164,7 @@ def config_of(args: argparse.Namespace, arch: dict, work_dir: str) -> Config:
     config.test_dataloader = config.test_cfg = config.test_evaluator = None
     config.default_hooks.checkpoint.update(interval=10**6, save_last=False)
     config.work_dir = work_dir
+    config.experiment_name = Path(work_dir).name  # two runs of one name in a second share a log
     config.log_level = 'WARNING'
     return config
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import torch.nn as nn
 from mmcv.transforms import Compose as mmcv_compose
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS
@@ -34,7 +35,7 @@ def root(tmp_path):
 def checked(config):
     """As in the training: after the hook has seen it."""
     data = DATASETS.build(config)
-    runner = SimpleNamespace(model=None, logger=None)
+    runner = SimpleNamespace(model=nn.Module(), logger=None)
     DatasetCheckHook()._check(runner, data, 'val_dataloader')
     return data
 
