@@ -20,6 +20,8 @@ from beit_mm.apis.reports.run_data import read_data
 from beit_mm.contracts import MissingFileError, UserError
 from beit_mm.visualization import segmentation_overlay
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 
 
@@ -413,7 +415,6 @@ def test_data__is_found_from_the_folder_of_the_training(tmp_path, monkeypatch):
     assert data.mask(0).shape == (40, 40)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason='no Chromium here')
 @pytest.mark.parametrize('width', [390, 1280])
 def test_page__nothing_overflows_in_a_browser(chain, tmp_path, width):

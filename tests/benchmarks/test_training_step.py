@@ -5,6 +5,8 @@ from benchmarks.peers.comparison import CLASSES, VOCAB, Size, allocate, randomiz
 from benchmarks.peers.products import Products
 from benchmarks.training_step import classification, inference, measure, pretraining, table
 
+pytestmark = pytest.mark.slow
+
 TINY = Size('tiny', 32, 2, 2, 32, 16, 1, (1,))
 
 

@@ -38,6 +38,8 @@ from beit_mm.models import BEiTEncoder
 from beit_mm.preflight.config import check_config
 from beit_mm.registry import DATASETS, MODELS
 
+pytestmark = pytest.mark.slow
+
 SEEN = Survey([f'{n}.png' for n in range(500)], sizes=[(40, 60)] * 9, low=0.0, high=255.0)
 SEEN.channels[3] = SEEN.dtypes['uint8'] = 9
 BANDS = Survey([f'{n}.tif' for n in range(90)], sizes=[(80, 80)], low=0.0, high=4095.0)
@@ -204,7 +206,6 @@ PLANS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', PLANS)
 def test_configs__are_children_that_say_what_is_meant(tmp_path, name):
     survey, options = PLANS[name]

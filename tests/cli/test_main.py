@@ -8,6 +8,8 @@ import pytest
 from beit_mm import __version__
 from beit_mm.cli.main import VERBS, run_verb
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -16,6 +16,8 @@ from beit_mm.cli.probe import features_of, main
 from beit_mm.contracts import UserError
 from beit_mm.models.features import HFFeatures, TimmFeatures
 
+pytestmark = pytest.mark.slow
+
 VIT = dict(
     hidden_size=16,
     num_hidden_layers=3,

@@ -20,6 +20,8 @@ from beit_mm.cli.test import augment_test, main
 from beit_mm.contracts import UserError
 from beit_mm.registry import MODELS
 
+pytestmark = pytest.mark.slow
+
 CLASSIFY = 'classification/beit-micro-p8_scratch_ft_digit-scenes-500.py'
 SEGMENT = 'segmentation/beit-micro-p8_scratch_setr-naive_digit-scenes-500.py'
 PRETRAIN = 'pretrain/beit_beit-micro-p8-random-projection_digit-scenes.py'

@@ -25,6 +25,8 @@ from shipped_configs import CONFIGS, LEAVES, ROOT, cut_down, loaded, smaller
 from beit_mm.contracts import UserError
 from beit_mm.named_configs import link_checkout
 
+pytestmark = pytest.mark.slow
+
 IMAGES = [np.random.RandomState(n).randint(0, 256, (40, 50 - n, 3), np.uint8) for n in range(2)]
 SEGMENT = 'segmentation/beit-micro-p8_scratch_setr-naive_digit-scenes-500.py'
 CLASSIFY = 'classification/beit-micro-p8_scratch_ft_digit-scenes-500.py'

@@ -14,6 +14,8 @@ from beit_mm.contracts.config_sizes import set_sizes
 from beit_mm.contracts.config_walk import leaf_dataset_configs
 from beit_mm.preflight.config import check_config
 
+pytestmark = pytest.mark.slow
+
 PRETRAIN = CONFIGS / 'pretrain/beit_beit-micro-p8_folder-64.py'
 LEAVES = [
     'pretrain/beit_beit-micro-p8_folder-64.py',

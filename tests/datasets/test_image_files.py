@@ -33,6 +33,8 @@ from beit_mm.datasets.transforms import LoadMultiBandImage, LoadSegmentationMask
 from beit_mm.preflight.files import Loader, MaskRules, Sample, check_sample
 from beit_mm.preflight.files.some_images import check_some_images
 
+pytestmark = pytest.mark.slow
+
 EPS = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 12\n%%EndComments\nshowpage\n%%EOF\n'
 PROGRAMS = dict(
     eps=EPS,
@@ -125,7 +127,6 @@ def test_pillow_knows_no_other_format():
         Image.open(io.BytesIO(EPS))
 
 
-@pytest.mark.slow
 def test_pillow_knows_no_other_format__in_a_training():
     code = 'import beit_mm.cli.train; from PIL import Image; Image.init(); assert "EPS" not in '
     subprocess.run([sys.executable, '-c', code + '{*Image.OPEN, *Image.ID}'], check=True)

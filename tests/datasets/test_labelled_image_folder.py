@@ -7,6 +7,8 @@ import pytest
 from beit_mm.contracts import MissingFileError, UserError
 from beit_mm.datasets import LabelledImageFolder, labelled_image_folder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def root(tmp_path):

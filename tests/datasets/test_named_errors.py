@@ -17,6 +17,8 @@ from beit_mm.datasets.named_errors import BadImageError, NamedErrors
 from beit_mm.datasets.transforms import LoadSegmentationMask
 from beit_mm.engine import DatasetCheckHook
 
+pytestmark = pytest.mark.slow
+
 LOAD = dict(type='LoadImageFromFile')
 MASK = dict(type='mmseg.LoadAnnotations')
 BROKEN = dict(empty=b'', page=b'<html>404</html>', cut=None)

@@ -6,6 +6,8 @@ from mmengine.registry import DefaultScope
 from beit_mm.contracts import MissingFileError, UserError
 from beit_mm.datasets import LabelledImageFolder, SegmentationFolder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def roots(tmp_path):

@@ -19,6 +19,8 @@ from beit_mm.contracts import UserError
 from beit_mm.models import BEiTEncoder
 from beit_mm.registry import MODELS
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2)
 SIZE, OTHER = (32, 48), (48, 40)  # 4 x 6 patches, which positions are made for, and 6 x 5
@@ -153,7 +155,6 @@ def test_tokenizer(name, exporter):
 
 
 @QUIET
-@pytest.mark.slow
 @pytest.mark.parametrize('name', ['VQKDTokenizer', 'ResidualVQTokenizer'])
 def test_tokenizer__onnx(name):
     check(onnx_dynamo, tokenizer(name), lambda batch: (torch.rand(batch, 3, 16, 16),))

@@ -27,6 +27,8 @@ from beit_mm.datasets.samplers import SeededIndex
 from beit_mm.datasets.token_cache.cache_files import describe, row_type
 from beit_mm.registry import DATASETS, MODELS
 
+pytestmark = pytest.mark.slow
+
 IMAGES, EPOCHS, SHARD = 7, 3, 5
 
 
