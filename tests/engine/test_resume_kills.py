@@ -28,6 +28,7 @@ from same_training import train
 from tiny_training import tiny_config
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which all processes below a nohup ignore
 ACCUMULATED = dict(
     optimizer=dict(type='AdamW', lr=0.01), accumulative_counts=2, clip_grad=dict(max_norm=1.0)
 )
