@@ -3,11 +3,13 @@
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from mmengine.logging import MMLogger
+
+from beit_mm.contracts.config_walk import walk_values
 
 
 @contextmanager
@@ -31,13 +33,6 @@ def explain_error(error: Exception, part: Any = None) -> str:
     """
     name = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
     text = name + (' '.join(str(error).split()) or 'it gives no reason')
-    empty = [*_keys_of_none(part)] if name and ('None' in text or not str(error)) else ()
+    is_due_to_none = name and ('None' in text or not str(error))
+    empty = [key for key, value in walk_values(part) if value is None] if is_due_to_none else ()
     return f'{", ".join(empty)} is None; write a value ({text})' if empty else text
-
-
-def _keys_of_none(part: Any) -> Iterator[str]:
-    several = enumerate(part) if isinstance(part, list | tuple) else ()
-    for key, value in part.items() if isinstance(part, Mapping) else several:
-        if value is None:
-            yield str(key)
-        yield from (f'{key}.{inner}' for inner in _keys_of_none(value))
