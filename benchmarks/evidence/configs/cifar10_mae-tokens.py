@@ -30,17 +30,9 @@ model = dict(
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-            dict(
-                type='TwoViewResizedCrop',
-                size=32,
-                token_size=32,
-                scale=(0.5, 1.0),
-                token_interpolation='bicubic',
-            ),
+            *_base_.train_pipeline[:3],
             dict(type='RandomMask', grid=8, num_masked=48),
-            dict(type='PackMIMInputs'),
+            *_base_.train_pipeline[4:],
         ],
     ),
 )
