@@ -1,4 +1,5 @@
 import copy
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from beit_mm.checkpoints.find_checkpoint import EXPORTED, find_checkpoint
 from beit_mm.contracts import Backbone, MissingFileError, UserError
 from beit_mm.contracts.config_sizes import apply_sizes
 from beit_mm.contracts.config_walk import first_pipeline, leaf_dataset_configs
+from beit_mm.models.layers.half_precision import describe_slowdown
 from beit_mm.registry import MODELS
 
 DTYPES = dict(float32=None, float16=torch.float16, bfloat16=torch.bfloat16)
@@ -82,7 +84,8 @@ def load_model(
             f'{path}: {type(module).__name__} is neither tokenizer, pre-training, classifier, '
             'segmentor nor backbone'
         )
-    return Model(module, description, steps, _device(device), _dtype(dtype), str(path))
+    device = _device(device)
+    return Model(module, description, steps, device, _dtype(dtype, device), str(path))
 
 
 def _choose_weights(checkpoint: Any, source: str, ema: bool | None) -> dict[str, Tensor]:
@@ -158,12 +161,15 @@ def _read_config(config: str | Path | Config) -> Config:
     return found
 
 
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype | None:
     """Return the type to compute in, None for that of the weights."""
     name = str(dtype or 'float32').removeprefix('torch.')
     if name not in DTYPES:
         raise UserError(f'dtype={dtype!r}: expected one of {", ".join(DTYPES)}')
-    return DTYPES[name]
+    half = DTYPES[name]
+    if half and device.type == 'cpu' and (slow := describe_slowdown(half)):
+        warnings.warn(f'dtype={dtype!r}: {slow}', stacklevel=3)
+    return half
 
 
 def _device(device: str | torch.device) -> torch.device:

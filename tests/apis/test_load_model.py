@@ -473,6 +473,13 @@ def test_dtype__computes_in_it_and_keeps_the_tokens(pretrained, image):
         load_model(pretrained, dtype='int8')
 
 
+def test_dtype__that_this_cpu_is_slow_in(pretrained, monkeypatch):
+    module = sys.modules['beit_mm.apis.load_model']  # the package has the function of this name
+    monkeypatch.setattr(module, 'describe_slowdown', lambda dtype: f'{dtype} is slow here')
+    with pytest.warns(UserWarning, match="dtype='float16': torch.float16 is slow here"):
+        load_model(pretrained, dtype='float16')
+
+
 @pytest.mark.parametrize(
     ('verb', 'arguments', 'text'),
     [

@@ -17,6 +17,7 @@ from beit_mm.preflight.run import (
     check_length,
     check_masks,
     check_metrics,
+    check_precision,
     check_weights,
     describe_filled,
     filled,
@@ -38,9 +39,10 @@ class DatasetCheckHook(Hook):
     are read for what would go wrong in silence, such as 16 bits that the loader cuts to 8; that is
     a warning. Training and validation have to number their classes alike, and so has a checkpoint
     that is resumed or tested; metrics that ``save_best`` names have to exist. A training that is
-    shorter than its accumulation or its average of weights, or has a frozen backbone with random
-    weights, is a warning. The errors of data sets of other libraries are made to name the file
-    (NamedErrors), and data sets that record something are given the work dir.
+    shorter than its accumulation or its average of weights, has a frozen backbone with random
+    weights, or a half precision that this CPU is slow in, is a warning. The errors of data sets of
+    other libraries are made to name the file (NamedErrors), and data sets that record something are
+    given the work dir.
 
     Raises:
         UserError: What is wrong, with the first samples that are.
@@ -68,7 +70,7 @@ class DatasetCheckHook(Hook):
         else:
             found += check_class_order(dict(train_dataloader=dataset))
         self._report(runner, [*found, *check_metrics(runner), *check_length(runner)])
-        self._report(runner, [*check_weights(runner)])
+        self._report(runner, [*check_weights(runner), *check_precision(runner)])
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Look in the first batches whether the images fill the range of the tokenizer."""

@@ -9,23 +9,8 @@ from torch.utils.checkpoint import checkpoint
 
 from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.positions import Grid
+from beit_mm.models.layers.half_precision import FAST_HALVES
 from beit_mm.models.layers.rel_pos_bias import RelativePositions
-
-
-def _fast_halves() -> frozenset[torch.dtype]:
-    """Return the half precisions that this CPU multiplies matrices in."""
-    try:
-        units = torch.cpu.get_capabilities()
-    except AttributeError:  # of PyTorch before 2.13
-        return frozenset()
-    names = {
-        torch.bfloat16: ('avx512_bf16', 'amx_bf16'),
-        torch.float16: ('avx512_fp16', 'amx_fp16'),
-    }
-    return frozenset(dtype for dtype, known in names.items() if any(map(units.get, known)))
-
-
-FAST_HALVES = _fast_halves()
 
 
 class DropPath(nn.Module):

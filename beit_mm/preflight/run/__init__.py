@@ -6,6 +6,7 @@ from beit_mm.preflight.run.filled import describe_filled, filled, find_limits
 from beit_mm.preflight.run.labels import check_labels
 from beit_mm.preflight.run.masks import check_masks
 from beit_mm.preflight.run.metrics import check_metrics
+from beit_mm.preflight.run.precision import check_precision
 from beit_mm.preflight.run.weights import check_weights
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     'check_length',
     'check_masks',
     'check_metrics',
+    'check_precision',
     'check_weights',
     'describe_filled',
     'filled',

@@ -1,15 +1,18 @@
 """What a runner would do in vain is found before its first step."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import small_runs
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.optim import OptimWrapper
 from mmengine.registry import METRICS, MODELS
 from small_runs import small_run
 
 from beit_mm.contracts import UserError
+from beit_mm.preflight.run import check_precision
 from beit_mm.preflight.run.class_order import describe_shift
 
 CHECK = dict(type='beit_mm.DatasetCheckHook')
@@ -195,6 +198,28 @@ def test_frozen_backbone__with_random_weights(tmp_path, monkeypatch):
     MODELS.register_module(name='FrozenPoints', module=Frozen, force=True)
     told = log_of(run(tmp_path, model=dict(type='FrozenPoints')))
     assert 'model.backbone: is frozen with random weights' in told
+
+
+SLOW = 'beit_mm.preflight.run.precision.describe_slowdown'
+
+
+@pytest.mark.parametrize(
+    'wrapper', [dict(type='beit_mm.AutocastOptimWrapper', dtype='bfloat16'), dict()]
+)
+def test_half_precision__where_the_cpu_is_slow_in_it(tmp_path, monkeypatch, wrapper):
+    monkeypatch.setattr(SLOW, lambda dtype: f'{dtype} is slow here')
+    options = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1)) | wrapper
+    told = log_of(run(tmp_path, optim_wrapper=options))
+    assert ('optim_wrapper.dtype: torch.bfloat16 is slow here' in told) == bool(wrapper)
+
+
+def test_half_precision__of_the_tokenizer(monkeypatch):
+    monkeypatch.setattr(SLOW, lambda dtype: f'{dtype} is slow here')
+    model = torch.nn.Linear(2, 2)
+    model.tokenizer_dtype = torch.float16
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    found = [*check_precision(SimpleNamespace(model=model, optim_wrapper=wrapper))]
+    assert [(f.level, f.place) for f in found] == [('warning', 'model.tokenizer_dtype')]
 
 
 def test_class_order__two_classes_of_one_name():

@@ -1,0 +1,31 @@
+"""Half precision that makes a training slower."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from beit_mm.contracts import Finding
+from beit_mm.contracts.runner_access import model_of, optim_wrappers
+from beit_mm.models.layers.half_precision import describe_slowdown
+
+
+def check_precision(runner) -> Iterator[Finding]:
+    """Yield a warning for each half precision that this CPU takes longer for than for float32."""
+    model = model_of(runner)
+    if next(model.parameters()).device.type != 'cpu':
+        return
+    for key, dtype in _halves(runner, model):
+        if slow := describe_slowdown(dtype):
+            yield Finding('warning', key, slow)
+
+
+def _halves(runner, model: nn.Module) -> Iterator[tuple[str, torch.dtype]]:
+    for wrapper in optim_wrappers(runner):
+        for name in ('dtype', 'cast_dtype'):  # of ours and of MMEngine's AmpOptimWrapper
+            dtype = vars(wrapper).get(name)
+            if isinstance(dtype, torch.dtype):
+                yield 'optim_wrapper.dtype', dtype
+    dtype = vars(model).get('tokenizer_dtype')
+    if isinstance(dtype, torch.dtype):
+        yield 'model.tokenizer_dtype', dtype
