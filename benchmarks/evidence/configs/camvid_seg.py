@@ -40,9 +40,7 @@ val_evaluator = test_evaluator = [
     dict(type='IoUMetric', iou_metrics=['mIoU']),
     dict(type='beit_mm.ClassIoU'),
 ]
-optim_wrapper = dict(
-    type='beit_mm.AutocastOptimWrapper', dtype='bfloat16', clip_grad=dict(max_norm=3.0)
-)
+optim_wrapper = dict(clip_grad=dict(max_norm=3.0))
 train_cfg = dict(val_interval=500)
 default_hooks = dict(
     logger=dict(interval=50),

@@ -16,6 +16,5 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = test_dataloader = dict(batch_size=32, dataset=dict(part=None))
-optim_wrapper = dict(type='beit_mm.AutocastOptimWrapper', dtype='bfloat16')
 train_cfg = dict(val_interval=1_000)
 default_hooks = dict(checkpoint=dict(interval=250, max_keep_ckpts=1))

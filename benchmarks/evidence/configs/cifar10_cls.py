@@ -26,9 +26,7 @@ val_dataloader = test_dataloader = dict(
         pipeline={{_base_.test_pipeline}},
     ),
 )
-optim_wrapper = dict(
-    type='beit_mm.AutocastOptimWrapper', dtype='bfloat16', clip_grad=dict(max_norm=3.0)
-)
+optim_wrapper = dict(clip_grad=dict(max_norm=3.0))
 default_hooks = dict(
     logger=dict(interval=50),
     checkpoint=dict(by_epoch=False, interval=100, max_keep_ckpts=1),
