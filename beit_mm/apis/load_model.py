@@ -70,9 +70,8 @@ def load_model(
             description = describe_folder(path.parent, weights)
         if description is None or 'architecture' not in description:
             raise UserError(
-                f'{path} does not say how its model is built (it was written by another program '
-                'or an earlier version); give the config of its training: load_model(..., '
-                'config=...)'
+                f'{path} does not say how its model is built (another program or an earlier '
+                'version wrote it); give the config of its training: load_model(..., config=...)'
             )
         if description.get('task') == 'backbone':
             weights = _without_prefix(weights, 'backbone.')
@@ -84,8 +83,8 @@ def load_model(
             f'{path}: {type(module).__name__} is neither tokenizer, pre-training, classifier, '
             'segmentor nor backbone'
         )
-    device = _device(device)
-    return Model(module, description, steps, device, _dtype(dtype, device), str(path))
+    place = _device(device)
+    return Model(module, description, steps, place, _dtype(dtype, place), str(path))
 
 
 def _choose_weights(checkpoint: Any, source: str, ema: bool | None) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from mmengine.config import Config
 
 from beit_mm.contracts import Finding
+from beit_mm.preflight.config.class_counts import check_class_counts
 from beit_mm.preflight.config.decay import check_decay
 from beit_mm.preflight.config.evaluation import check_evaluation
 from beit_mm.preflight.config.keys import check_keys
@@ -25,7 +26,7 @@ __all__ = ['check_config']
 
 CHECKS = (
     *(check_variables, check_keys, check_names, check_schedule),
-    *(check_preprocessor, check_evaluation, check_decay, check_stages),
+    *(check_preprocessor, check_evaluation, check_decay, check_stages, check_class_counts),
 )
 IN_TEST_ALONE = ('test_dataloader', 'test_evaluator', 'test_cfg', 'tta_model', 'tta_pipeline')
 

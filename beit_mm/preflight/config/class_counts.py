@@ -1,0 +1,53 @@
+"""Whether a data set names more classes than the head has."""
+
+from collections.abc import Iterator, Mapping
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from beit_mm.contracts import Finding
+from beit_mm.contracts.config_walk import DatasetConfig, class_name, leaf_dataset_configs
+from beit_mm.preflight.config.classes import find_class
+from beit_mm.preflight.config.keys import value_at
+from beit_mm.preflight.config.labels import WITH_NONE
+
+GUARD = 'DatasetCheckHook'  # stops a training at what is a warning without it
+
+
+def check_class_counts(config: Config) -> Iterator[Finding]:
+    """Yield data sets whose config or class names more classes than ``num_classes`` of the head."""
+    for key in ('model.head', 'model.decode_head'):
+        heads = value_at(config, key)
+        head = heads[-1] if isinstance(heads, list | tuple) and heads else heads
+        number = head.get('num_classes') if isinstance(head, Mapping) else None
+        if isinstance(number, int) and class_name(head) not in WITH_NONE:
+            break
+    else:
+        return
+    hooks = config.get('default_hooks')
+    guard = hooks.get('dataset_check') if isinstance(hooks, Mapping) else None
+    level = 'error' if class_name(guard) == GUARD else 'warning'
+    for part in leaf_dataset_configs(config):
+        place, names = _names(part)
+        if len(names) > number:
+            yield Finding(
+                level,
+                place,
+                f'{len(names)} classes, but {key}.num_classes={number}; set '
+                f'{key}.num_classes={len(names)}, or name the classes that are meant',
+            )
+
+
+def _names(part: DatasetConfig) -> tuple[str, list]:
+    """Return the key of the names of classes, and the names; none if they are read from files."""
+    given = part.config.get('metainfo')
+    cls = find_class(DATASETS, part.config.get('type'), part.scope)
+    fixed = getattr(cls, 'METAINFO', None)
+    for key, names in (
+        ('classes', part.config.get('classes')),
+        ('metainfo.classes', given.get('classes') if isinstance(given, Mapping) else None),
+        ('type', fixed.get('classes') if isinstance(fixed, Mapping) else None),
+    ):
+        if names is not None:
+            return f'{part.key}.{key}', [*names] if isinstance(names, list | tuple) else []
+    return part.key, []
