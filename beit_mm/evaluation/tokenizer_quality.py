@@ -20,6 +20,8 @@ class TokenizerQuality(BaseMetric):
             :class:`~beit_mm.contracts.codebook_stats.CodebookStats`.
         psnr: In dB, from the squared error over all images, peak 1. This and the following need a
             tokenizer that can decode.
+        explained_variance: 1 - squared error / squared distance from the mean color of all images;
+            1 is perfect, and one color everywhere has 0. Left out where all pixels are equal.
         l1: Mean absolute error of pixels in [0, 1].
         ssim: Mean over images, see :func:`~beit_mm.evaluation.ssim.ssim`.
 
@@ -43,11 +45,14 @@ class TokenizerQuality(BaseMetric):
         for sample in data_samples:
             result = dict(ids=sample['ids'].flatten().cpu().numpy())
             if 'recon' in sample:
-                error = (sample['recon'] - sample['image']).double()
+                image = sample['image'].double()
+                error = sample['recon'] - image
                 result.update(
                     squared=error.square().sum().item(),
                     absolute=error.abs().sum().item(),
                     values=error.numel(),
+                    sums=image.sum((1, 2)).cpu().numpy(),
+                    squares=image.square().sum().item(),
                     ssim=ssim(sample['recon'], sample['image']),
                 )
             self.results.append(result)
@@ -66,6 +71,11 @@ class TokenizerQuality(BaseMetric):
             values = sum(result['values'] for result in results)
             mse = sum(result['squared'] for result in results) / values
             metrics['psnr'] = float(-10 * np.log10(max(mse, 1e-12)))
+            sums = sum(result['sums'] for result in results)  # (C,)
+            squares = sum(result['squares'] for result in results)
+            variance = squares / values - np.mean((sums * len(sums) / values) ** 2)
+            if variance > 1e-9:  # rounding leaves about 1e-16 of one color
+                metrics['explained_variance'] = float(1 - mse / variance)
             metrics['l1'] = sum(result['absolute'] for result in results) / values
             metrics['ssim'] = float(np.mean([result['ssim'] for result in results]))
         return metrics

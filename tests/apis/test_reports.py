@@ -130,6 +130,21 @@ def test_verdict__of_a_tokenizer(tmp_path, perplexity, mark):
     assert [*found.values()] == [mark]
 
 
+@pytest.mark.parametrize(
+    ('explained', 'mark', 'words'),
+    [
+        (-0.4, 'bad', 'hardly more than one color yet: 0 %'),
+        (0.05, 'bad', 'hardly more than one color yet: 5 %'),
+        (0.2, 'unsure', 'little of what the images show: 20 %'),
+        (0.6, 'good', 'what the images show: 60 %'),
+    ],
+)
+def test_verdict__of_what_a_tokenizer_draws(tmp_path, explained, mark, words):
+    figures = dict(tokenizer__perplexity=9.0, tokenizer__explained_variance=explained)
+    found = said(write_run(tmp_path / 'a', made.tokenizer(), [val(4, **figures)], weights=False))
+    assert [m for text, m in found.items() if words in text] == [mark]
+
+
 @pytest.mark.parametrize('accuracy, words', [(26.0, 'hardly more than'), (20.0, 'not more than')])
 def test_verdict__of_a_classification_at_chance(tmp_path, accuracy, words):
     entries = [val(4, accuracy__top1=accuracy)]

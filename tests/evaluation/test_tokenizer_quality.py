@@ -34,7 +34,7 @@ def test_by_hand():
 
 def test_against_numpy__images_of_two_sizes_in_batches():
     rng = np.random.default_rng(0)
-    samples, ids, errors = [], [], []
+    samples, ids, errors, pixels = [], [], [], []
     for number in range(11):
         side = 4 + 4 * (number % 2)
         grid = rng.zipf(1.5, (side // 2, side // 2)) % 30
@@ -43,7 +43,10 @@ def test_against_numpy__images_of_two_sizes_in_batches():
         samples.append(dict(zip(('ids', 'image', 'recon'), tensors, strict=True)))
         ids.append(grid.ravel())
         errors.append((recon.astype(float) - image.astype(float)).ravel())
+        pixels.append(image.astype(float).reshape(3, -1))
     ids, errors = np.concatenate(ids), np.concatenate(errors)
+    pixels = np.concatenate(pixels, 1)  # (C, pixels of all images)
+    variance = ((pixels - pixels.mean(1, keepdims=True)) ** 2).mean()
     share = np.bincount(ids) / len(ids)
     expected = dict(
         codes_used=len(set(ids)),
@@ -52,6 +55,7 @@ def test_against_numpy__images_of_two_sizes_in_batches():
         entropy=-sum(p * math.log(p) for p in share if p),
         perplexity=math.exp(-sum(p * math.log(p) for p in share if p)),
         psnr=-10 * math.log10((errors**2).mean()),
+        explained_variance=1 - (errors**2).mean() / variance,
         l1=np.abs(errors).mean(),
     )
     for batch in (1, 4, 11):
@@ -61,6 +65,16 @@ def test_against_numpy__images_of_two_sizes_in_batches():
         got = own.evaluate(size=11)
         assert 0 < got.pop('tokenizer/ssim') < 1
         assert got == {f'tokenizer/{k}': pytest.approx(v, rel=1e-6) for k, v in expected.items()}
+
+
+def test_one_color_everywhere__explains_nothing():
+    own, rng = metric(), torch.Generator().manual_seed(0)
+    images = [torch.rand(3, 4, 4, generator=rng) * torch.tensor([1, 2, 3])[:, None, None] / 3]
+    images.append(images[0].flip(2).contiguous())
+    mean = torch.stack(images).mean((0, 2, 3), keepdim=True)[0].expand(3, 4, 4)
+    for image in images:
+        own.process({}, [dict(ids=torch.tensor([[1]]), image=image, recon=mean)])
+    assert own.evaluate(size=2)['tokenizer/explained_variance'] == pytest.approx(0, abs=1e-5)
 
 
 def test_samples_that_pad_a_distributed_run_do_not_count():

@@ -11,6 +11,7 @@ from beit_mm.apis.reports.run import Run
 # As CodebookGuardHook.min_perplexity and PredictionGuardHook.min_gap have them.
 COLLAPSED, LEARNED_NOTHING = 0.05, 0.01
 FEW_CODES = 0.15  # of the vocabulary; below, other settings of the tokenizer are worth a try
+DRAWS_NOTHING, DRAWS_LITTLE = 0.1, 0.3  # of the variance of the pixels
 MAIN = dict(
     tokenizer=('tokenizer/perplexity',),
     pretraining=('mim/accuracy', 'mim/explained_variance'),
@@ -71,13 +72,29 @@ def _judge_tokenizer(run: Run) -> list[Verdict]:
     size, share = run.vocab_size, run.metric('tokenizer/codes_used_percent')
     if perplexity is None or not size:
         return [Verdict('unsure', 'It has not logged how many of its codes it uses.')]
+    return [_judge_vocabulary(perplexity, size, share), *_judge_drawings(run)]
+
+
+def _judge_vocabulary(perplexity: float, size: int, share: float | None) -> Verdict:
     used = f'{share:.0f} % of its {size} codes are used' if share else f'it has {size} codes'
     facts = f'{used}, with a perplexity of {perplexity:.1f}'
     if perplexity < COLLAPSED * size:
-        return [Verdict('bad', f'The vocabulary has collapsed: {facts}.')]
+        return Verdict('bad', f'The vocabulary has collapsed: {facts}.')
     if perplexity < FEW_CODES * size:
-        return [Verdict('unsure', f'Few codes do most of the work: {facts}.')]
-    return [Verdict('good', f'The vocabulary is healthy: {facts}.')]
+        return Verdict('unsure', f'Few codes do most of the work: {facts}.')
+    return Verdict('good', f'The vocabulary is healthy: {facts}.')
+
+
+def _judge_drawings(run: Run) -> list[Verdict]:
+    explained = run.metric('tokenizer/explained_variance')
+    if explained is None:  # a tokenizer without a decoder, or one of an earlier version
+        return []
+    facts = f'{100 * max(explained, 0):.0f} % of the variance of the pixels'
+    if explained < DRAWS_NOTHING:
+        return [Verdict('bad', f'It draws hardly more than one color yet: {facts}.')]
+    if explained < DRAWS_LITTLE:
+        return [Verdict('unsure', f'It draws little of what the images show: {facts}.')]
+    return [Verdict('good', f'It draws what the images show: {facts}.')]
 
 
 def _judge_pretraining(run: Run) -> list[Verdict]:

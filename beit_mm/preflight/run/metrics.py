@@ -77,7 +77,7 @@ def names_of(metric) -> tuple[str, ...] | None:
 METRICS = dict(
     TokenizerQuality=(
         *('codes_used', 'codes_used_percent', 'dead_codes', 'entropy', 'perplexity'),
-        *('psnr', 'l1', 'ssim'),
+        *('psnr', 'explained_variance', 'l1', 'ssim'),
     ),
     MaskedTokenAccuracy=(
         *('accuracy', 'loss', 'unigram_entropy', 'gain_over_unigram', 'majority'),
