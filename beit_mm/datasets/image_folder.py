@@ -3,6 +3,7 @@
 import codecs
 import csv
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,9 +166,28 @@ def read_lines(path: str | os.PathLike) -> list[str]:
 
 
 def find_name(root: str | os.PathLike, name: str) -> str:
-    """Return a name that a list has of a file in ``root``; one of Windows with slashes."""
-    is_ours = '\\' not in name or os.path.isfile(os.path.join(root, name))
-    return name if is_ours else os.path.normpath(name.replace('\\', '/'))
+    """Return a name that a list has of a file in ``root``, as the disk has it.
+
+    Windows writes backslashes and its spreadsheets Windows-1252, macOS may take letters and their
+    accents apart.
+    """
+    if name.isascii() and '\\' not in name:
+        return name
+    text, slashes = as_text(name), os.path.normpath(name.replace('\\', '/'))
+    forms = (unicodedata.normalize(form, text) for form in ('NFC', 'NFD'))
+    for spelled in (name, slashes, text, os.path.normpath(text.replace('\\', '/')), *forms):
+        if os.path.isfile(os.path.join(root, spelled)):
+            return spelled
+    return slashes if '\\' in name else name
+
+
+def as_text(words: str) -> str:
+    """Return words of :func:`read_lines`; those that are no UTF-8 as Windows-1252 has them."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return words.encode('utf-8', 'surrogateescape').decode('cp1252', 'replace')
+    return words
 
 
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:

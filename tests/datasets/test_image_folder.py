@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import unicodedata
 
 import cv2
 import numpy as np
@@ -149,6 +150,22 @@ def test_lists__of_other_editors(tmp_path, encoding, end):
     (tmp_path / 'list.txt').write_bytes(mark + f'ä.png{end}b c.png{end}'.encode(encoding))
     data = UnlabelledImageFolder(str(tmp_path), file_list='list.txt')
     assert names(data, tmp_path) == ['ä.png', 'b c.png']
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        'Käfer/Öl 1.png'.encode('cp1252'),  # a spreadsheet on Windows
+        'Käfer\\Öl 1.png'.encode('cp1252'),
+        'Käfer\\Öl 1.png'.encode(),
+        unicodedata.normalize('NFD', 'Käfer/Öl 1.png').encode(),  # macOS
+    ],
+)
+def test_lists__of_other_systems(tmp_path, line):
+    name = unicodedata.normalize('NFC', 'Käfer/Öl 1.png')
+    touch(tmp_path / name)
+    (tmp_path / 'list.txt').write_bytes(line + b'\n')
+    assert names(UnlabelledImageFolder(str(tmp_path), file_list='list.txt'), tmp_path) == [name]
 
 
 def test_names_that_are_not_utf_8(tmp_path):

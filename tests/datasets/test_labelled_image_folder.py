@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from beit_mm.contracts import MissingFileError, UserError
-from beit_mm.datasets import LabelledImageFolder, labelled_image_folder
+from beit_mm.datasets import LabelledImageFolder, label_table, labelled_image_folder
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +111,27 @@ def test_tables__of_ids_say_that_their_first_line_may_be_a_header(root, line):
 def test_tables__in_utf_16(root):
     (root / 'x.csv').write_text(TABLES['names.csv'], encoding='utf-16')
     assert len(LabelledImageFolder(str(root), labels='x.csv')) == 3
+
+
+def test_tables__of_windows_have_letters_with_accents(root):
+    (root / 'x.csv').write_bytes(
+        'file;label\ncat/0.png;Kätzchen\ndog/0.png;Hund\n'.encode('cp1252')
+    )
+    dataset = LabelledImageFolder(str(root), labels='x.csv')
+    assert dataset.metainfo['classes'] == ('Hund', 'Kätzchen')
+
+
+@pytest.mark.parametrize(
+    'labels, is_told', [(('0.5', '1.25'), True), (('1.0', '0.0'), False), (('0.5x', '2x'), False)]
+)
+def test_numbers__with_fractions_are_told(root, labels, is_told, monkeypatch):
+    told = []
+    monkeypatch.setattr(label_table, 'print_log', lambda text, **options: told.append(text))
+    rows = zip(('cat/0.png', 'dog/0.png'), labels, strict=True)
+    (root / 'x.csv').write_text('\n'.join(['file,label', *(f'{a},{b}' for a, b in rows)]))
+    dataset = LabelledImageFolder(str(root), labels='x.csv')
+    assert len(dataset.metainfo['classes']) == 2
+    assert ['are fractions: each of the 2 different' in text for text in told] == [True] * is_told
 
 
 def test_numbers__take_the_names_of_classes(root):
