@@ -11,8 +11,6 @@ from beit_mm.checkpoints.store import refuse_link
 from beit_mm.cli.config_options import ConfigOptions
 from beit_mm.contracts import UserError
 
-NUMBERS = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_PORT')
-
 
 def config_parser(description: str) -> ArgumentParser:
     """Return a parser of a config file and ``--cfg-options``."""
@@ -37,13 +35,6 @@ def parse_with_launcher(parser: ArgumentParser, arguments: list[str] | None) -> 
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args(arguments)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    for name in NUMBERS:
-        value = os.environ.get(name, '1')
-        if not (value.isascii() and value.isdecimal()) or (name == 'WORLD_SIZE' and not int(value)):
-            raise UserError(
-                f'the environment variable {name} is {value!r}; expected a number, as launchers '
-                f'of several processes set it; unset {name} to train in one process'
-            )
     return args
 
 

@@ -19,6 +19,24 @@ NOT_CONNECTED = (torch.distributed.DistNetworkError, torch.distributed.DistStore
 STARTED_BY = dict(pytorch='tools/dist_train.sh', slurm='tools/slurm_train.sh', mpi='mpirun')
 
 
+def count_processes(launcher: str) -> int:
+    """Return how many processes a launcher has started, 1 without a launcher.
+
+    Raises:
+        UserError: A variable that it sets in each of them is no number.
+    """
+    if launcher == 'none':
+        return 1
+    for name in (*LAUNCHERS[launcher].values(), 'MASTER_PORT'):
+        value = os.environ.get(name, '1')
+        if not (value.isascii() and value.isdecimal()):
+            raise UserError(
+                f'--launcher {launcher}: {name} is {value!r}; expected a number, as '
+                f'{STARTED_BY[launcher]} sets it in each process'
+            )
+    return int(os.environ.get(LAUNCHERS[launcher]['WORLD_SIZE'], 1))
+
+
 def start_distributed(config: Config, launcher: str) -> None:
     """Make the process group before MMEngine does, where there is no GPU.
 
@@ -26,9 +44,11 @@ def start_distributed(config: Config, launcher: str) -> None:
     machine without CUDA. It takes a group that exists already as it is.
 
     Raises:
-        UserError: Several processes run on CPUs, but the config does not say ``device_ids=None``,
-            or the launcher has not started this process. The processes do not find each other.
+        UserError: What the launcher sets is no number. Several processes run on CPUs, but the
+            config does not say ``device_ids=None``, or the launcher has not started this process.
+            The processes do not find each other.
     """
+    count_processes(launcher)
     if launcher == 'none' or torch.cuda.is_available():
         return
     wrapper = config.get('model_wrapper_cfg') or {}

@@ -16,7 +16,7 @@ from beit_mm.checkpoints.store import POINTER, retired
 from beit_mm.cli.arguments import choose_work_dir, config_parser, parse_with_launcher, positive_int
 from beit_mm.cli.config_loading import load_config
 from beit_mm.cli.loggers import LOGGERS, add_loggers
-from beit_mm.cli.start_distributed import start_distributed
+from beit_mm.cli.start_distributed import count_processes, start_distributed
 from beit_mm.cli.test import evaluate
 from beit_mm.cli.test_outputs import plan_outputs
 from beit_mm.cli.training_length import set_length
@@ -179,8 +179,8 @@ def main(arguments: list[str] | None = None) -> None:
     config = merge_args(load_config(args.config, args.cfg_options), args)
     if not config.get('compile'):
         spare_compiler()
+    processes = count_processes(args.launcher)
     if not args.no_config_check:
-        processes = int(os.environ.get('WORLD_SIZE', 1))
         report(args.config, check_config(config, processes, files=True))
     start_distributed(config, args.launcher)
     runner_type = config.get('runner_type')

@@ -37,18 +37,6 @@ def test_launcher__says_which_process_this_is(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'name, value',
-    [('WORLD_SIZE', 'abc'), ('WORLD_SIZE', '0'), ('RANK', '-1'), ('RANK', '²'), ('RANK', '')]
-    + [('LOCAL_RANK', '1.5'), ('MASTER_PORT', 'http')],
-)
-def test_launcher__variables_that_are_no_numbers(monkeypatch, name, value):
-    monkeypatch.setenv('LOCAL_RANK', '0')
-    monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=f'{name} is {value!r}; expected a number'):
-        parse_with_launcher(config_parser('Do it'), ['a.py'])
-
-
-@pytest.mark.parametrize(
     'kind, good, bad', [(positive_int, '1', '0'), (positive_float, '.5', 'nan')]
 )
 def test_numbers__are_positive(kind, good, bad):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 
-from beit_mm.cli.start_distributed import start_distributed, why_not_connected
+from beit_mm.cli.start_distributed import count_processes, start_distributed, why_not_connected
 from beit_mm.contracts import UserError
 
 
@@ -26,6 +26,29 @@ ONE_DEVICE = Config(dict(model_wrapper_cfg=dict(device_ids=None)))
 
 def environment(names):
     return [os.environ.get(name) for name in names.split()]
+
+
+@pytest.mark.parametrize(
+    'launcher, name, value',
+    [
+        ('pytorch', 'WORLD_SIZE', 'abc'),
+        ('pytorch', 'RANK', '-1'),
+        ('pytorch', 'MASTER_PORT', 'http'),
+        ('slurm', 'SLURM_NTASKS', '²'),
+        ('mpi', 'OMPI_COMM_WORLD_LOCAL_RANK', ''),
+    ],
+)
+def test_variables_that_are_no_numbers__are_named(no_gpu, monkeypatch, launcher, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f'{name} is {value!r}; expected a number'):
+        start_distributed(ONE_DEVICE, launcher)
+    assert count_processes('none') == 1 and not no_gpu  # who asks for no launcher has any variables
+
+
+def test_processes__as_the_launcher_says(no_gpu, monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    monkeypatch.setenv('SLURM_NTASKS', '16')
+    assert [count_processes(name) for name in ('none', 'pytorch', 'slurm', 'mpi')] == [1, 2, 16, 1]
 
 
 def test_slurm_and_mpi_on_cpus_set_what_torch_reads(no_gpu, monkeypatch):
