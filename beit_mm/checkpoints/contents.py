@@ -11,13 +11,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
-from beit_mm.checkpoints.inert_pickle import (
-    Budget,
-    Name,
-    Object,
-    UnsafeCheckpointError,
-    shown,
-)
+from beit_mm.checkpoints.inert_pickle import Budget, Name, Object, UnsafeCheckpointError, shown
 from beit_mm.contracts.errors import UserError
 
 MAX_DEPTH = 100  # what copies, prints or saves nested values can't go much deeper

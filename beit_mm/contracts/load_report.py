@@ -112,11 +112,7 @@ def check_load(
 
 
 def _problem(
-    report: LoadReport,
-    prefix: str,
-    optional: tuple[str, ...],
-    needed: tuple[str, ...],
-    parts: bool,
+    report: LoadReport, prefix: str, optional: tuple[str, ...], needed: tuple[str, ...], parts: bool
 ) -> str:
     """Say why the checkpoint is not enough; the arguments are those of :func:`check_load`."""
     if not report.matched:

@@ -112,8 +112,7 @@ def geometric_matrices(source: Grid, target: Grid) -> Matrices:
     """Return the two matrices of ``geometric`` resizing, for rows and columns, in float64."""
     rows, columns = (
         cubic_spline_matrix(
-            geometric_positions(s, t),
-            torch.arange(-(t - 1), t, dtype=torch.float64, device=CPU),
+            geometric_positions(s, t), torch.arange(-(t - 1), t, dtype=torch.float64, device=CPU)
         )
         for s, t in zip(source, target, strict=True)
     )

@@ -7,12 +7,7 @@ from io import BytesIO
 import numpy as np
 
 from beit_mm.contracts import MissingPackageError, UserError
-from beit_mm.datasets.image_files import (
-    ImageTooLargeError,
-    check_encoded,
-    max_bytes,
-    refuse_larger,
-)
+from beit_mm.datasets.image_files import ImageTooLargeError, check_encoded, max_bytes, refuse_larger
 
 RLE_FACTOR = 64  # two bytes of PackBits become at most 128
 

@@ -9,12 +9,7 @@ from io import BytesIO
 import numpy as np
 
 from beit_mm.contracts import UserError
-from beit_mm.datasets.image_files import (
-    ImageTooLargeError,
-    check_encoded,
-    max_bytes,
-    refuse_larger,
-)
+from beit_mm.datasets.image_files import ImageTooLargeError, check_encoded, max_bytes, refuse_larger
 from beit_mm.datasets.image_headers import chunk_bytes, page_bytes
 
 REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: a thumbnail or overview, a transparency mask

@@ -27,9 +27,7 @@ class DataWorkerError(UserError, RuntimeError):
 
 
 def why_worker_failed(
-    error: BaseException,
-    iterator: _BaseDataLoaderIter | None = None,
-    files: Sequence[str] = (),
+    error: BaseException, iterator: _BaseDataLoaderIter | None = None, files: Sequence[str] = ()
 ) -> str | None:
     """Return what became of a data worker and what to do; None if ``error`` is another one.
 

@@ -4,11 +4,7 @@ from typing import Any
 import torch.nn as nn
 from torch import Tensor
 
-from beit_mm.checkpoints.description.architecture import (
-    ODD,
-    architecture_of,
-    task_of_model,
-)
+from beit_mm.checkpoints.description.architecture import ODD, architecture_of, task_of_model
 from beit_mm.checkpoints.description.images import images_of, preprocessor_settings, white_of
 from beit_mm.checkpoints.description.preprocessing import preprocessing_of
 from beit_mm.checkpoints.description.stored import FORMAT

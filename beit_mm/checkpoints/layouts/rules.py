@@ -28,10 +28,7 @@ DROP_INDEX = {rf'.*{INDEX}': Drop(CONSTANT)}
 
 
 def convert(
-    state: Mapping[str, Tensor],
-    rules: Rules,
-    otherwise: str,
-    alias: Callable[[str], str] = str,
+    state: Mapping[str, Tensor], rules: Rules, otherwise: str, alias: Callable[[str], str] = str
 ) -> Conversion:
     """Apply to each tensor the first rule whose pattern matches its whole name.
 

@@ -8,12 +8,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from beit_mm.contracts import Tokenizer
-from beit_mm.contracts.runner_access import (
-    flat_schedulers,
-    model_of,
-    optim_wrappers,
-    schedulers_of,
-)
+from beit_mm.contracts.runner_access import flat_schedulers, model_of, optim_wrappers, schedulers_of
 from beit_mm.contracts.tensor_names import rename_tensors
 
 PARTS = ('state_dict', 'meta', 'message_hub', 'optimizer')

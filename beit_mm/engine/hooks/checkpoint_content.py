@@ -3,12 +3,7 @@ from mmengine.hooks import EMAHook
 
 from beit_mm.checkpoints.description import describe, tokenizer_of
 from beit_mm.checkpoints.description.stored import KEY
-from beit_mm.checkpoints.store import (
-    classes_of,
-    plain_message_hub,
-    restored_message_hub,
-    to_plain,
-)
+from beit_mm.checkpoints.store import classes_of, plain_message_hub, restored_message_hub, to_plain
 from beit_mm.contracts import TrainingState, UserError
 from beit_mm.contracts.runner_access import model_of
 from beit_mm.engine.guards.non_finite_guard_hook import NonFiniteError, first_non_finite

@@ -15,12 +15,7 @@ from beit_mm.checkpoints import (
     weights_of,
 )
 from beit_mm.checkpoints.adapt_beit import resize_positions
-from beit_mm.checkpoints.description import (
-    StageMismatchError,
-    differences,
-    here_of,
-    tokenizer_of,
-)
+from beit_mm.checkpoints.description import StageMismatchError, differences, here_of, tokenizer_of
 from beit_mm.checkpoints.store import with_todays_names
 from beit_mm.contracts import Backbone, Finding
 from beit_mm.contracts.arguments import check_choice

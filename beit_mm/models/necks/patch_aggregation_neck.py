@@ -107,10 +107,7 @@ class PatchAggregationNeck(MIMNeck):
             aggregated = block(aggregated, bias)
         where = where.flatten(1)
         norm = self.norm if self.aggregation_norm is None else self.aggregation_norm
-        return dict(
-            main=self.norm(last[:, 1:][where]),
-            aggregation=norm(aggregated[:, 1:][where]),
-        )
+        return dict(main=self.norm(last[:, 1:][where]), aggregation=norm(aggregated[:, 1:][where]))
 
     def check(self, backbone: Backbone) -> None:
         """Raise a UserError unless ``backbone`` gives the two layers and one bias for all."""
