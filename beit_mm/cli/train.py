@@ -164,10 +164,23 @@ def report(path: str, found: list[Finding]) -> None:
 
 def leave_early(number: int, frame) -> None:
     """Answer a stop signal where no step is under way: nothing is lost, and --resume goes on."""
-    name = signal.Signals(number).name
-    with contextlib.suppress(OSError):  # the terminal may be gone
-        os.write(2, f'\n{name} outside of the training steps: exiting with status 75\n'.encode())
+    if number != signal.SIGALRM:
+        told = (
+            f'{signal.Signals(number).name} outside of the training steps: exiting with status 75'
+        )
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            os.write(2, f'\n{told}\n'.encode())
+    sys.unraisablehook = leave_again
     raise SystemExit(75)
+
+
+def leave_again(dropped) -> None:
+    """Raise SystemExit again where Python dropped it: in ``__del__``, or for a weak reference."""
+    if issubclass(dropped.exc_type, SystemExit):
+        signal.signal(signal.SIGALRM, leave_early)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+    else:
+        sys.__unraisablehook__(dropped)
 
 
 def main(arguments: list[str] | None = None) -> None:

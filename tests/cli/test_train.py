@@ -1,5 +1,9 @@
 import argparse
 import os
+import signal
+import sys
+import time
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +13,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 
 from beit_mm.checkpoints.store import retire
-from beit_mm.cli.train import count_accumulated, merge_args
+from beit_mm.cli.train import count_accumulated, leave_early, merge_args
 from beit_mm.contracts import UserError
 
 
@@ -153,3 +157,33 @@ def test_auto_scale_lr__accumulated_batches_change_the_rate(tmp_path, runner_typ
     count_accumulated(runner)
     runner.train()
     assert runner.optim_wrapper.get_lr()['lr'][0] == pytest.approx(0.2)
+
+
+class Finalized:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def in_a_weak_reference():
+    held = set()
+    kept = weakref.ref(held, lambda _: signal.raise_signal(signal.SIGTERM))
+    del held
+    return kept
+
+
+@pytest.mark.parametrize(
+    'stop', [Finalized.__del__, lambda _: Finalized(), lambda _: in_a_weak_reference()]
+)
+def test_stop_signal__where_python_drops_exceptions(stop, monkeypatch, capfd):
+    monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)  # restored
+    numbers = (signal.SIGTERM, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers]
+    signal.signal(signal.SIGTERM, leave_early)
+    try:
+        with pytest.raises(SystemExit, match='75'):
+            stop(None)
+            time.sleep(20)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert capfd.readouterr().err.count('exiting with status 75') == 1

@@ -30,12 +30,8 @@ def check_class_counts(config: Config) -> Iterator[Finding]:
     for part in leaf_dataset_configs(config):
         place, names = _names(part)
         if len(names) > number:
-            yield Finding(
-                level,
-                place,
-                f'{len(names)} classes, but {key}.num_classes={number}; set '
-                f'{key}.num_classes={len(names)}, or name the classes that are meant',
-            )
+            message = f'{len(names)} classes, but {key}.num_classes={number}; set them equal'
+            yield Finding(level, place, message)
 
 
 def _names(part: DatasetConfig) -> tuple[str, list]:
