@@ -25,36 +25,3 @@ from beit_mm.visualization.patches import (
 )
 from beit_mm.visualization.scalars import curve_of, read_log, read_scalars
 from beit_mm.visualization.stepped_wandb_vis_backend import SteppedWandbVisBackend
-
-__all__ = [
-    'ContinuedVisBackend',
-    'SteppedWandbVisBackend',
-    'class_legend',
-    'code_atlas',
-    'code_traversal',
-    'confusion_figure',
-    'constant_ids',
-    'curve_of',
-    'curves_figure',
-    'draw_classification',
-    'draw_curves',
-    'draw_segmentation',
-    'grid',
-    'grid_figure',
-    'mask_patches',
-    'most_used',
-    'paste_patches',
-    'patches_of_code',
-    'png_source',
-    'read_log',
-    'read_scalars',
-    'reconstruction_grid',
-    'render_page',
-    'segmentation_overlay',
-    'stretched',
-    'svg_source',
-    'swapped_ids',
-    'to_rgb',
-    'to_svg',
-    'usage_histogram',
-]

@@ -5,17 +5,3 @@ from beit_mm.preflight.files.mask_file import MaskRules, check_mask
 from beit_mm.preflight.files.sample import Sample, check_sample
 from beit_mm.preflight.files.split import Split, read_splits
 from beit_mm.preflight.files.split_checks import check_duplicates, check_folders, check_labels
-
-__all__ = [
-    'Loader',
-    'MaskRules',
-    'Sample',
-    'Split',
-    'check_duplicates',
-    'check_folders',
-    'check_image',
-    'check_labels',
-    'check_mask',
-    'check_sample',
-    'read_splits',
-]

@@ -8,17 +8,3 @@ from beit_mm.preflight.run.masks import check_masks
 from beit_mm.preflight.run.metrics import check_metrics
 from beit_mm.preflight.run.precision import check_precision
 from beit_mm.preflight.run.weights import check_weights
-
-__all__ = [
-    'check_batches',
-    'check_class_order',
-    'check_labels',
-    'check_length',
-    'check_masks',
-    'check_metrics',
-    'check_precision',
-    'check_weights',
-    'describe_filled',
-    'filled',
-    'find_limits',
-]
