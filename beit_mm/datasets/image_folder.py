@@ -173,21 +173,20 @@ def find_name(root: str | os.PathLike, name: str) -> str:
     """
     if name.isascii() and '\\' not in name:
         return name
-    text, slashes = as_text(name), os.path.normpath(name.replace('\\', '/'))
-    forms = (unicodedata.normalize(form, text) for form in ('NFC', 'NFD'))
-    for spelled in (name, slashes, text, os.path.normpath(text.replace('\\', '/')), *forms):
-        if os.path.isfile(os.path.join(root, spelled)):
-            return spelled
-    return slashes if '\\' in name else name
+    slashes = os.path.normpath(name.replace('\\', '/')) if '\\' in name else name
+    forms = (spelled(path, form) for form in ('NFC', 'NFD') for path in (name, slashes))
+    known = (path for path in (name, slashes, *forms) if os.path.isfile(os.path.join(root, path)))
+    return next(known, slashes)
 
 
-def as_text(words: str) -> str:
-    """Return words of :func:`read_lines`; those that are no UTF-8 as Windows-1252 has them."""
+def spelled(words: str, form: str = 'NFC') -> str:
+    """Return words in one Unicode form; those that are no UTF-8 as Windows-1252 has them."""
     try:
         words.encode()
     except UnicodeEncodeError:
-        return words.encode('utf-8', 'surrogateescape').decode('cp1252', 'replace')
-    return words
+        content = words.encode('utf-8', 'surrogateescape')
+        words = content.decode('cp1252', 'backslashreplace')
+    return unicodedata.normalize(form, words)
 
 
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:

@@ -10,13 +10,14 @@ from beit_mm.contracts import MissingFileError, UserError
 from beit_mm.datasets.image_folder import (
     IMAGE_EXTENSIONS,
     OTHER_IMAGES,
-    as_text,
     read_lines,
     read_rows,
+    spelled,
 )
 
 WHOLE = re.compile(r'-?\d+(\.0*)?')
-FRACTION = re.compile(r'-?\d*[.,]\d*[1-9]\d*')
+NUMBER = re.compile(r'[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?', re.IGNORECASE)
+FRACTION = re.compile(r'[-+]?\d*[.,]\d*[1-9]\d*')
 MISSING = ('nan', 'null', 'n/a', '<na>')  # how tables write that there is no label
 
 ENDINGS = (*IMAGE_EXTENSIONS, *OTHER_IMAGES)
@@ -52,7 +53,7 @@ def read_label_table(path: str | Path) -> dict[str, str]:
     for number, row in rows:
         if len(row) < 2 or not row[0] or not row[1]:
             raise UserError(f'{path}, line {number}: expected an image and its label, found {row}')
-        name, label = row[0], as_text(row[1])
+        name, label = row[0], spelled(row[1])
         if labels.setdefault(name, label) != label:
             raise UserError(
                 f'{path}, line {number}: {name} has the label {label!r}, and {labels[name]!r} in '
@@ -70,9 +71,10 @@ def number_labels(labels: dict[str, str]) -> dict[str, str]:
         UserError: A label is no name and no number from 0, such as -1 or NaN.
     """
     values = {*labels.values()}
-    if values and all(map(FRACTION.fullmatch, values)):
-        told = f'labels such as {min(values)!r} are fractions: each of the {len(values)} different '
-        told += 'ones is a class of its own'
+    fractions = [value for value in values if FRACTION.fullmatch(value)]
+    if fractions and all(map(NUMBER.fullmatch, values)):
+        told = f'labels such as {min(fractions)!r} are fractions: each of the {len(values)} '
+        told += 'different ones is a class of its own'
         print_log(told, logger='current', level=logging.WARNING)
     numbers = {value: int(value.split('.')[0]) for value in values if WHOLE.fullmatch(value)}
     are_numbers = bool(numbers) and {v.lower() for v in values - {*numbers}} <= {*MISSING}

@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from beit_mm.contracts import MissingFileError, UserError
-from beit_mm.datasets.image_folder import find_name
+from beit_mm.datasets.image_folder import find_name, spelled
 from beit_mm.datasets.label_table import explain_labels, number_labels, read_label_table
 from beit_mm.datasets.unlabelled_image_folder import UnlabelledImageFolder
 from beit_mm.registry import DATASETS
@@ -90,19 +90,23 @@ class LabelledImageFolder(UnlabelledImageFolder):
 
     def _with_endings(self, labels: dict[str, str]) -> dict[str, str]:
         """Return the labels by file names, of which a table may leave out folder and ending."""
-        root = self.data_root
-        labels = {find_name(root, name): label for name, label in labels.items()}
+        root, given = self.data_root, labels.items()
+        labels = {}
+        for name, label in ((find_name(root, name), label) for name, label in given):
+            if labels.setdefault(name, label) != label:
+                told = f'has the labels {labels[name]!r} and {label!r}'
+                raise UserError(f'{Path(root) / self.labels}: {name} {told}')
         missing = {name for name in labels if not os.path.isfile(os.path.join(root, name))}
         files: dict[str, list[str]] = {}
         for name in self.find_names() if missing else ():
             stem = os.path.splitext(name)[0]
-            for key in {stem, os.path.basename(stem)}:
+            for key in {spelled(stem), spelled(os.path.basename(stem))}:
                 files.setdefault(key, []).append(name)
         whole = {name: label for name, label in labels.items() if name not in missing}
         first = next(iter(labels))
         header = ". If the first line has names of columns, call them 'file' and 'label'"
         for name in sorted(missing):
-            found = files.get(name, [])
+            found = files.get(spelled(name), [])
             if len(found) != 1 or found[0] in whole:
                 others = f'; {", ".join(found[:3])} may be meant' if found else ''
                 raise MissingFileError(
@@ -122,7 +126,7 @@ class LabelledImageFolder(UnlabelledImageFolder):
                 f'{len(loose) - 1} more images lie in no class folder; expected '
                 'data_root/CLASS/image.png, or a table of labels (labels=...)'
             )
-        return {name: name.split('/', 1)[0] for name in names}
+        return {name: spelled(name.split('/', 1)[0]) for name in names}
 
     def _find_classes(self, labels: dict[str, str]) -> Sequence[str]:
         given = self.classes or self._metainfo.get('classes')

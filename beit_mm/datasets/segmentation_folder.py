@@ -4,7 +4,7 @@ from pathlib import Path
 
 from beit_mm.contracts import MissingFileError, UserError
 from beit_mm.contracts.arguments import check_choice
-from beit_mm.datasets.image_folder import Walk
+from beit_mm.datasets.image_folder import Walk, spelled
 from beit_mm.datasets.unlabelled_image_folder import UnlabelledImageFolder
 from beit_mm.registry import DATASETS
 
@@ -66,7 +66,7 @@ class SegmentationFolder(UnlabelledImageFolder):
         pairs, alone = [], []
         for name in self.find_names():
             stem = os.path.splitext(name)[0]
-            found = masks.get(f'{stem}{self.mask_suffix}', [])
+            found = masks.get(spelled(f'{stem}{self.mask_suffix}'), [])
             if len(found) > 1:
                 raise UserError(f'{name} has two masks in {self.mask_root!r}: {", ".join(found)}')
             if found:
@@ -100,5 +100,5 @@ class SegmentationFolder(UnlabelledImageFolder):
         for name in sorted(Walk(str(root)).files()):
             stem, ending = os.path.splitext(name)
             if ending.lower() in MASK_EXTENSIONS:
-                masks.setdefault(stem, []).append(name)
+                masks.setdefault(spelled(stem), []).append(name)
         return masks

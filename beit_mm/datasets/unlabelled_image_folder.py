@@ -15,6 +15,7 @@ from beit_mm.datasets.image_folder import (
     find_name,
     read_lines,
     read_table,
+    spelled,
 )
 from beit_mm.datasets.named_errors import BadImageError, call_named
 from beit_mm.datasets.part import take_part
@@ -152,7 +153,8 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
     def take_part(self, samples: Sequence[dict]) -> Sequence[dict]:
         """Return the samples for ``part``, of each class by itself; none of ``exclude``."""
         if self.exclude:
-            samples = [s for s in samples if self._name(s['img_path']) not in self.exclude]
+            out = {spelled(name) for name in self.exclude}
+            samples = [s for s in samples if spelled(self._name(s['img_path'])) not in out]
         if self.part is None:
             return samples
         names = [self._name(sample['img_path']) for sample in samples]

@@ -159,10 +159,12 @@ def test_lists__of_other_editors(tmp_path, encoding, end):
         'Käfer\\Öl 1.png'.encode('cp1252'),
         'Käfer\\Öl 1.png'.encode(),
         unicodedata.normalize('NFD', 'Käfer/Öl 1.png').encode(),  # macOS
+        unicodedata.normalize('NFD', 'Käfer\\Öl 1.png').encode(),
     ],
 )
-def test_lists__of_other_systems(tmp_path, line):
-    name = unicodedata.normalize('NFC', 'Käfer/Öl 1.png')
+@pytest.mark.parametrize('disk', ['NFC', 'NFD'])
+def test_lists__of_other_systems(tmp_path, line, disk):
+    name = unicodedata.normalize(disk, 'Käfer/Öl 1.png')
     touch(tmp_path / name)
     (tmp_path / 'list.txt').write_bytes(line + b'\n')
     assert names(UnlabelledImageFolder(str(tmp_path), file_list='list.txt'), tmp_path) == [name]

@@ -1,4 +1,5 @@
 import shutil
+import unicodedata
 
 import cv2
 import numpy as np
@@ -19,6 +20,11 @@ def root(tmp_path):
             place = tmp_path / name / ('deep' if number % 2 else '.') / f'{number}.png'
             cv2.imwrite(str(place), np.full((4, 4, 3), number, np.uint8))
     return tmp_path
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
 
 
 def found(dataset) -> dict[str, int]:
@@ -113,6 +119,34 @@ def test_tables__in_utf_16(root):
     assert len(LabelledImageFolder(str(root), labels='x.csv')) == 3
 
 
+@pytest.mark.parametrize('disk', ['NFC', 'NFD'])
+@pytest.mark.parametrize('table', ['NFC', 'NFD', 'cp1252'])
+@pytest.mark.parametrize('name', ['Käfer/Öl', 'Käfer/Öl.png', 'Öl'])
+def test_tables__find_names_that_the_disk_spells_otherwise(tmp_path, disk, table, name):
+    path = unicodedata.normalize(disk, 'Käfer/Öl.png')
+    for file in (path, 'b.png'):
+        touch(tmp_path / file)
+    text = unicodedata.normalize('NFC' if table == 'cp1252' else table, f'{name},grün\nb,b\n')
+    (tmp_path / 'x.csv').write_bytes(text.encode('cp1252' if table == 'cp1252' else 'utf-8'))
+    dataset = LabelledImageFolder(str(tmp_path), labels='x.csv')
+    assert found(dataset) == {path: 1, 'b.png': 0}
+    assert dataset.metainfo['classes'] == ('b', unicodedata.normalize('NFC', 'grün'))
+
+
+def test_tables__with_two_spellings_of_one_image(tmp_path):
+    touch(tmp_path / 'Öl.png')
+    rows = [f'{unicodedata.normalize(f, "Öl.png")},{c}' for f, c in (('NFC', 'a'), ('NFD', 'b'))]
+    (tmp_path / 'x.csv').write_text('\n'.join(rows))
+    with pytest.raises(UserError, match="has the labels 'a' and 'b'"):
+        LabelledImageFolder(str(tmp_path), labels='x.csv')
+
+
+def test_labels__of_another_code_page_stay_apart(root):
+    rows = b'cat/0.png,\x8d\xc8\ndog/0.png,\x8f\xc8\n'  # Shift-JIS
+    (root / 'x.csv').write_bytes(rows)
+    assert len(LabelledImageFolder(str(root), labels='x.csv').metainfo['classes']) == 2
+
+
 def test_tables__of_windows_have_letters_with_accents(root):
     (root / 'x.csv').write_bytes(
         'file;label\ncat/0.png;Kätzchen\ndog/0.png;Hund\n'.encode('cp1252')
@@ -122,7 +156,9 @@ def test_tables__of_windows_have_letters_with_accents(root):
 
 
 @pytest.mark.parametrize(
-    'labels, is_told', [(('0.5', '1.25'), True), (('1.0', '0.0'), False), (('0.5x', '2x'), False)]
+    'labels, is_told',
+    [(pair, True) for pair in (('0.5', '1.25'), ('0.5', '1.0'), ('+2', '.5'), ('1e-3', '0.5'))]
+    + [(pair, False) for pair in (('1.0', '0.0'), ('0.5x', '2x'), ('0.5', 'cat'))],
 )
 def test_numbers__with_fractions_are_told(root, labels, is_told, monkeypatch):
     told = []

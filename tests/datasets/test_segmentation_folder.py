@@ -1,3 +1,6 @@
+import shutil
+import unicodedata
+
 import cv2
 import numpy as np
 import pytest
@@ -34,6 +37,21 @@ def test_pairs__by_the_path_below_the_roots(roots):
     ]
     assert [len(part) for part in parts] == [8, 2]
     assert parts[0] | parts[1] == pairs(dataset)
+
+
+@pytest.mark.parametrize('form', ['NFC', 'NFD'])
+def test_pairs__of_names_that_are_composed_otherwise(roots, form):
+    images, masks = roots
+    other = dict(NFC='NFD', NFD='NFC')[form]
+    image = shutil.copy(f'{images}/a/1.jpg', f'{images}/{unicodedata.normalize(form, "Öl.jpg")}')
+    name = unicodedata.normalize(other, 'Öl_mask.png')
+    mask = shutil.copy(f'{masks}/a/1_mask.png', f'{masks}/{name}')
+    found = pairs(SegmentationFolder(images, masks, '_mask', missing='skip'))
+    assert found[image] == mask and len(found) == 11
+    left = SegmentationFolder(
+        images, masks, '_mask', exclude=[unicodedata.normalize(other, 'Öl.jpg')]
+    )
+    assert len(left) == 10
 
 
 def test_missing_masks(roots):
