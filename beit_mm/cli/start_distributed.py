@@ -19,22 +19,31 @@ NOT_CONNECTED = (torch.distributed.DistNetworkError, torch.distributed.DistStore
 STARTED_BY = dict(pytorch='tools/dist_train.sh', slurm='tools/slurm_train.sh', mpi='mpirun')
 
 
-def count_processes(launcher: str) -> int:
-    """Return how many processes a launcher has started, 1 without a launcher.
+def place_of_process(launcher: str) -> tuple[int, int]:
+    """Return the number of this process and of all that a launcher has started, else 0 and 1.
 
     Raises:
-        UserError: A variable that it sets in each of them is no number.
+        UserError: A variable that the launcher sets in each process is missing, or no such number.
     """
     if launcher == 'none':
-        return 1
-    for name in (*LAUNCHERS[launcher].values(), 'MASTER_PORT'):
-        value = os.environ.get(name, '1')
-        if not (value.isascii() and value.isdecimal()):
+        return 0, 1
+    names = LAUNCHERS[launcher]
+    limits = dict.fromkeys([*names.values(), 'LOCAL_RANK'], (0, 2**31))
+    limits |= {names['WORLD_SIZE']: (1, 2**31), 'MASTER_PORT': (0, 2**16 - 1)}
+    for name, (least, most) in limits.items():
+        value = os.environ.get(name)
+        if value is None and name in names.values():
             raise UserError(
-                f'--launcher {launcher}: {name} is {value!r}; expected a number, as '
-                f'{STARTED_BY[launcher]} sets it in each process'
+                f'--launcher {launcher}: {name} is not set; start this with '
+                f'{STARTED_BY[launcher]}, or leave --launcher out for one process'
             )
-    return int(os.environ.get(LAUNCHERS[launcher]['WORLD_SIZE'], 1))
+        if value is None or (value.isascii() and value.isdecimal() and least <= int(value) <= most):
+            continue
+        raise UserError(
+            f'--launcher {launcher}: {name} is {value!r}; expected a number from {least} to '
+            f'{most}, as {STARTED_BY[launcher]} sets it in each process'
+        )
+    return int(os.environ[names['RANK']]), int(os.environ[names['WORLD_SIZE']])
 
 
 def start_distributed(config: Config, launcher: str) -> None:
@@ -48,7 +57,7 @@ def start_distributed(config: Config, launcher: str) -> None:
             config does not say ``device_ids=None``, or the launcher has not started this process.
             The processes do not find each other.
     """
-    count_processes(launcher)
+    place_of_process(launcher)
     if launcher == 'none' or torch.cuda.is_available():
         return
     wrapper = config.get('model_wrapper_cfg') or {}
@@ -59,11 +68,6 @@ def start_distributed(config: Config, launcher: str) -> None:
             'has it'
         )
     for name, source in LAUNCHERS[launcher].items():
-        if source not in os.environ:
-            raise UserError(
-                f'--launcher {launcher}: {source} is not set; start this with '
-                f'{STARTED_BY[launcher]}, or leave --launcher out for one process'
-            )
         os.environ[name] = os.environ[source]
     if 'MASTER_ADDR' not in os.environ:
         here = os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE', os.environ['WORLD_SIZE'])

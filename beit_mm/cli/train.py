@@ -16,7 +16,7 @@ from beit_mm.checkpoints.store import POINTER, retired
 from beit_mm.cli.arguments import choose_work_dir, config_parser, parse_with_launcher, positive_int
 from beit_mm.cli.config_loading import load_config
 from beit_mm.cli.loggers import LOGGERS, add_loggers
-from beit_mm.cli.start_distributed import count_processes, start_distributed
+from beit_mm.cli.start_distributed import place_of_process, start_distributed
 from beit_mm.cli.test import evaluate
 from beit_mm.cli.test_outputs import plan_outputs
 from beit_mm.cli.training_length import set_length
@@ -150,13 +150,12 @@ def use_autocast(optim_wrapper: dict) -> None:
         optim_wrapper['dtype'] = 'bfloat16'
 
 
-def report(path: str, found: list[Finding]) -> None:
-    """Print warnings to stderr, and raise a UserError that lists all errors."""
+def report(path: str, found: list[Finding], rank: int) -> None:
+    """Print warnings to stderr in the first process, and raise a UserError of all errors."""
     errors = [str(finding) for finding in found if finding.level == 'error']
-    if os.environ.get('RANK', '0') == '0':
-        for finding in found:
-            if finding.level != 'error':
-                print(finding, file=sys.stderr)
+    for finding in found if rank == 0 else ():
+        if finding.level != 'error':
+            print(finding, file=sys.stderr)
     if errors:
         lines = ''.join(f'\n  {line}' for line in errors)
         raise UserError(f'{path} (--no-config-check goes on all the same):{lines}')
@@ -164,23 +163,22 @@ def report(path: str, found: list[Finding]) -> None:
 
 def leave_early(number: int, frame) -> None:
     """Answer a stop signal where no step is under way: nothing is lost, and --resume goes on."""
-    if number != signal.SIGALRM:
-        told = (
-            f'{signal.Signals(number).name} outside of the training steps: exiting with status 75'
-        )
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            os.write(2, f'\n{told}\n'.encode())
-    sys.unraisablehook = leave_again
+    told = f'{signal.Signals(number).name} outside of the training steps: exiting with status 75'
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        os.write(2, f'\n{told}\n'.encode())
+    sys.unraisablehook = leave_at_once
     raise SystemExit(75)
 
 
-def leave_again(dropped) -> None:
-    """Raise SystemExit again where Python dropped it: in ``__del__``, or for a weak reference."""
-    if issubclass(dropped.exc_type, SystemExit):
-        signal.signal(signal.SIGALRM, leave_early)
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-    else:
+def leave_at_once(dropped) -> None:
+    """Exit where Python drops the SystemExit of a stop signal: in ``__del__``, for example."""
+    if not issubclass(dropped.exc_type, SystemExit):
         sys.__unraisablehook__(dropped)
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(75)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -192,9 +190,9 @@ def main(arguments: list[str] | None = None) -> None:
     config = merge_args(load_config(args.config, args.cfg_options), args)
     if not config.get('compile'):
         spare_compiler()
-    processes = count_processes(args.launcher)
+    rank, processes = place_of_process(args.launcher)
     if not args.no_config_check:
-        report(args.config, check_config(config, processes, files=True))
+        report(args.config, check_config(config, processes, files=True), rank)
     start_distributed(config, args.launcher)
     runner_type = config.get('runner_type')
     runner = QuietRunner.from_cfg(config) if runner_type is None else RUNNERS.build(config)

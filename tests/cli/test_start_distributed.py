@@ -5,7 +5,12 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 
-from beit_mm.cli.start_distributed import count_processes, start_distributed, why_not_connected
+from beit_mm.cli.start_distributed import (
+    LAUNCHERS,
+    place_of_process,
+    start_distributed,
+    why_not_connected,
+)
 from beit_mm.contracts import UserError
 
 
@@ -36,19 +41,28 @@ def environment(names):
         ('pytorch', 'MASTER_PORT', 'http'),
         ('slurm', 'SLURM_NTASKS', '²'),
         ('mpi', 'OMPI_COMM_WORLD_LOCAL_RANK', ''),
+        ('pytorch', 'WORLD_SIZE', '0'),
+        ('pytorch', 'MASTER_PORT', '99999'),
+        ('pytorch', 'LOCAL_RANK', 'abc'),
     ],
 )
 def test_variables_that_are_no_numbers__are_named(no_gpu, monkeypatch, launcher, name, value):
+    for known in LAUNCHERS[launcher].values():
+        monkeypatch.setenv(known, '1')
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=f'{name} is {value!r}; expected a number'):
         start_distributed(ONE_DEVICE, launcher)
-    assert count_processes('none') == 1 and not no_gpu  # who asks for no launcher has any variables
+    assert place_of_process('none') == (0, 1) and not no_gpu  # it needs none of them
 
 
-def test_processes__as_the_launcher_says(no_gpu, monkeypatch):
-    monkeypatch.setenv('WORLD_SIZE', '2')
-    monkeypatch.setenv('SLURM_NTASKS', '16')
-    assert [count_processes(name) for name in ('none', 'pytorch', 'slurm', 'mpi')] == [1, 2, 16, 1]
+def test_place__as_the_launcher_says(no_gpu, monkeypatch):
+    for name, value in dict(RANK='1', WORLD_SIZE='2').items():
+        monkeypatch.setenv(name, value)
+    for name, value in dict(PROCID='3', NTASKS='16', LOCALID='0').items():
+        monkeypatch.setenv(f'SLURM_{name}', value)
+    assert [place_of_process(n) for n in ('none', 'pytorch', 'slurm')] == [(0, 1), (1, 2), (3, 16)]
+    with pytest.raises(UserError, match='OMPI_COMM_WORLD_RANK is not set'):
+        place_of_process('mpi')
 
 
 def test_slurm_and_mpi_on_cpus_set_what_torch_reads(no_gpu, monkeypatch):
@@ -89,7 +103,9 @@ def test_a_process_that_no_launcher_started(no_gpu, launcher, message, monkeypat
 
 
 @pytest.mark.parametrize('config', [{}, dict(model_wrapper_cfg=dict(type='X'))])
-def test_processes_on_cpus_need_a_wrapper_without_devices(no_gpu, config):
+def test_processes_on_cpus_need_a_wrapper_without_devices(no_gpu, config, monkeypatch):
+    for name, value in dict(RANK='0', WORLD_SIZE='2').items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match='device_ids=None'):
         start_distributed(ConfigDict(config), 'pytorch')
 
