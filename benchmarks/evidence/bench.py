@@ -17,7 +17,7 @@ from beit_mm.cli import train
 from beit_mm.cli.config_loading import load_config
 from beit_mm.cli.training_length import set_length
 from beit_mm.contracts import MissingFileError
-from beit_mm.models.layers.transformer_block import FAST_HALVES
+from beit_mm.models.layers.half_precision import describe_slowdown
 from beit_mm.visualization import read_log
 
 CONFIGS = Path(__file__).parent / 'configs'
@@ -39,14 +39,15 @@ class Bench:
 
     def __init__(self, out: Path, data: Path, quick: bool = False):
         self.out, self.quick = out.resolve(), quick
-        self.half = torch.cuda.is_available() or torch.bfloat16 in FAST_HALVES
+        self.half = torch.cuda.is_available() or not describe_slowdown(torch.bfloat16)
         self.data = unpack(data.resolve(), self.out / 'data')
 
     def config(self, name: str) -> Config:
-        """Return a config of this benchmark, in half precision where this machine is fast in it."""
+        """Return a config of this benchmark, in bfloat16 where this machine is fast in it."""
         config = load_config(CONFIGS / f'{name}.py')
         if self.half:
             train.use_autocast(config.optim_wrapper)
+            config.optim_wrapper.dtype = 'bfloat16'
         return config
 
     def train(self, name: str, config: Config, steps: int, before: tuple = (), **facts) -> dict:
@@ -104,7 +105,9 @@ class Bench:
             resumed=resume,  # the seconds are those of the last process alone
             quick=self.quick,
             machine=dict(
-                processor=processor(), threads=torch.get_num_threads(), half_precision=self.half
+                processor=processor(),
+                threads=torch.get_num_threads(),
+                precision='bfloat16' if self.half else 'float32',
             ),
             torch=torch.__version__,
         )

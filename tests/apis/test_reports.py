@@ -134,6 +134,7 @@ def test_verdict__of_a_tokenizer(tmp_path, perplexity, mark):
     ('explained', 'mark', 'words'),
     [
         (-0.4, 'bad', 'hardly more than one color yet: 0 %'),
+        (float('nan'), 'bad', 'hardly more than one color'),
         (0.05, 'bad', 'hardly more than one color yet: 5 %'),
         (0.2, 'unsure', 'little of what the images show: 20 %'),
         (0.6, 'good', 'what the images show: 60 %'),

@@ -90,7 +90,7 @@ def _judge_drawings(run: Run) -> list[Verdict]:
     if explained is None:  # a tokenizer without a decoder, or one of an earlier version
         return []
     facts = f'{100 * max(explained, 0):.0f} % of the variance of the pixels'
-    if explained < DRAWS_NOTHING:
+    if not explained >= DRAWS_NOTHING:  # NaN, too
         return [Verdict('bad', f'It draws hardly more than one color yet: {facts}.')]
     if explained < DRAWS_LITTLE:
         return [Verdict('unsure', f'It draws little of what the images show: {facts}.')]

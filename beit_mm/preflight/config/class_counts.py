@@ -11,16 +11,16 @@ from beit_mm.preflight.config.classes import find_class
 from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.labels import WITH_NONE
 
+UNKNOWN = ('VigClsHead', 'CSRAClsHead')  # they do not keep their number of classes
 GUARD = 'DatasetCheckHook'  # stops a training at what is a warning without it
 
 
 def check_class_counts(config: Config) -> Iterator[Finding]:
     """Yield data sets whose config or class names more classes than ``num_classes`` of the head."""
     for key in ('model.head', 'model.decode_head'):
-        heads = value_at(config, key)
-        head = heads[-1] if isinstance(heads, list | tuple) and heads else heads
+        head = value_at(config, key)
         number = head.get('num_classes') if isinstance(head, Mapping) else None
-        if isinstance(number, int) and class_name(head) not in WITH_NONE:
+        if isinstance(number, int) and class_name(head) not in (*WITH_NONE, *UNKNOWN):
             break
     else:
         return
@@ -35,15 +35,22 @@ def check_class_counts(config: Config) -> Iterator[Finding]:
 
 
 def _names(part: DatasetConfig) -> tuple[str, list]:
-    """Return the key of the names of classes, and the names; none if they are read from files."""
-    given = part.config.get('metainfo')
-    cls = find_class(DATASETS, part.config.get('type'), part.scope)
-    fixed = getattr(cls, 'METAINFO', None)
-    for key, names in (
-        ('classes', part.config.get('classes')),
-        ('metainfo.classes', given.get('classes') if isinstance(given, Mapping) else None),
-        ('type', fixed.get('classes') if isinstance(fixed, Mapping) else None),
-    ):
-        if names is not None:
-            return f'{part.key}.{key}', [*names] if isinstance(names, list | tuple) else []
-    return part.key, []
+    """Return the key of the names of classes, and the names; none if they are read from files.
+
+    Data sets differ in which key goes before the other; the shorter one is sure to be meant.
+    """
+    info = part.config.get('metainfo')
+    given = {
+        'classes': part.config.get('classes'),
+        'metainfo.classes': info.get('classes') if isinstance(info, Mapping) else None,
+    }
+    given = {key: names for key, names in given.items() if names}
+    if not given:
+        cls = find_class(DATASETS, part.config.get('type'), part.scope)
+        fixed = getattr(cls, 'METAINFO', None)
+        given['type'] = fixed.get('classes') if isinstance(fixed, Mapping) else None
+    lists = {
+        key: [*names] if isinstance(names, list | tuple) else [] for key, names in given.items()
+    }
+    key = min(lists, key=lambda key: len(lists[key]))
+    return f'{part.key}.{key}', lists[key]

@@ -21,11 +21,8 @@ def check_precision(runner) -> Iterator[Finding]:
 
 
 def _halves(runner, model: nn.Module) -> Iterator[tuple[str, torch.dtype]]:
-    for wrapper in optim_wrappers(runner):
-        for name in ('dtype', 'cast_dtype'):  # of ours and of MMEngine's AmpOptimWrapper
-            dtype = vars(wrapper).get(name)
-            if isinstance(dtype, torch.dtype):
-                yield 'optim_wrapper.dtype', dtype
-    dtype = vars(model).get('tokenizer_dtype')
-    if isinstance(dtype, torch.dtype):
-        yield 'model.tokenizer_dtype', dtype
+    keys = [('optim_wrapper.dtype', vars(w).get('dtype')) for w in optim_wrappers(runner)]
+    keys.append(('model.tokenizer_dtype', vars(model).get('tokenizer_dtype')))
+    if runner.val_loop is not None and vars(runner.val_loop).get('fp16'):
+        keys.append(('val_cfg.fp16', torch.get_autocast_dtype('cpu')))
+    return ((key, dtype) for key, dtype in keys if isinstance(dtype, torch.dtype))

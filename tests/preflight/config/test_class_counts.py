@@ -66,3 +66,18 @@ def test_as_many__fewer_or_a_file(classes):
 def test_without_the_guard__it_is_a_warning():
     options = {'model.decode_head.num_classes': 149, 'default_hooks.dataset_check': None}
     assert found(ADE, options)['train_dataloader.dataset.type'].startswith('warning: 150 classes')
+
+
+def test_two_keys__the_shorter_one_may_be_meant():
+    three, two = ['a', 'b', 'c'], dict(classes=['a', 'b'])
+    options = {'train_dataloader.dataset': dict(classes=three, metainfo=two)}
+    assert not found(SEGMENT, options | {'model.decode_head.num_classes': 2})
+    empty = {'train_dataloader.dataset': dict(classes=[], metainfo=dict(classes=three))}
+    (place,) = found(SEGMENT, empty | {'model.decode_head.num_classes': 2})
+    assert place == 'train_dataloader.dataset.metainfo.classes'
+
+
+@pytest.mark.parametrize('head', ['CSRAClsHead', 'VigClsHead'])
+def test_heads__that_the_guard_cannot_read(head):
+    options = {'train_dataloader.dataset.classes': [*'abcdefghijk'], 'model.head.type': head}
+    assert not found(CLASSIFY, options)

@@ -213,13 +213,15 @@ def test_half_precision__where_the_cpu_is_slow_in_it(tmp_path, monkeypatch, wrap
     assert ('optim_wrapper.dtype: torch.bfloat16 is slow here' in told) == bool(wrapper)
 
 
-def test_half_precision__of_the_tokenizer(monkeypatch):
+def test_half_precision__of_tokenizer_and_validation(monkeypatch):
     monkeypatch.setattr(SLOW, lambda dtype: f'{dtype} is slow here')
     model = torch.nn.Linear(2, 2)
     model.tokenizer_dtype = torch.float16
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
-    found = [*check_precision(SimpleNamespace(model=model, optim_wrapper=wrapper))]
-    assert [(f.level, f.place) for f in found] == [('warning', 'model.tokenizer_dtype')]
+    loop = SimpleNamespace(fp16=True)
+    runner = SimpleNamespace(model=model, optim_wrapper=wrapper, val_loop=loop)
+    found = [(f.level, f.place) for f in check_precision(runner)]
+    assert found == [('warning', 'model.tokenizer_dtype'), ('warning', 'val_cfg.fp16')]
 
 
 def test_class_order__two_classes_of_one_name():
