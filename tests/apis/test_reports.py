@@ -1,6 +1,7 @@
 """Reports of runs: what they say, what they show, and what they do without."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -134,15 +135,18 @@ def test_verdict__of_a_tokenizer(tmp_path, perplexity, mark):
     ('explained', 'mark', 'words'),
     [
         (-0.4, 'bad', 'hardly more than one color yet: 0 %'),
-        (float('nan'), 'bad', 'hardly more than one color'),
+        (math.nan, 'bad', 'hardly more than one color'),
         (0.05, 'bad', 'hardly more than one color yet: 5 %'),
         (0.2, 'unsure', 'little of what the images show: 20 %'),
         (0.6, 'good', 'what the images show: 60 %'),
     ],
 )
 def test_verdict__of_what_a_tokenizer_draws(tmp_path, explained, mark, words):
-    figures = dict(tokenizer__perplexity=9.0, tokenizer__explained_variance=explained)
-    found = said(write_run(tmp_path / 'a', made.tokenizer(), [val(4, **figures)], weights=False))
+    entries = [
+        val(step, tokenizer__perplexity=9.0, tokenizer__explained_variance=value)
+        for step, value in ((2, 0.5), (4, explained))
+    ]
+    found = said(write_run(tmp_path / 'a', made.tokenizer(), entries, weights=False))
     assert [m for text, m in found.items() if words in text] == [mark]
 
 
