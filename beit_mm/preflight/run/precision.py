@@ -13,7 +13,7 @@ from beit_mm.models.layers.half_precision import describe_slowdown
 def check_precision(runner) -> Iterator[Finding]:
     """Yield a warning for each half precision that this CPU takes longer for than for float32."""
     model = model_of(runner)
-    if next(model.parameters()).device.type != 'cpu':
+    if any(weight.device.type != 'cpu' for weight in model.parameters()):
         return
     for key, dtype in _halves(runner, model):
         if slow := describe_slowdown(dtype):
