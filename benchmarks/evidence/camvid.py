@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from benchmarks.evidence.bench import LOADERS, Bench
 
-TOKENIZER_STEPS, PRETRAIN_STEPS, FINETUNE_STEPS = 400, 1_000, 400
+TOKENIZER_STEPS, PRETRAIN_STEPS, FINETUNE_STEPS = 400, 2_000, 400
 VOID, IGNORED = 11, 255
 HALF = (240, 180)  # of the images, which have 480 x 360
 

@@ -245,8 +245,12 @@ TABLES = {
 
 
 def main_starts(runs: list[dict]) -> set[str]:
-    """Return the starts whose learning rate was chosen: those of the first table."""
-    return {run['start'] for run in runs if run['kind'] == 'select'}
+    """Return the starts of the first table: a rate was chosen, or the fine-tuning was long."""
+    return {
+        run['start']
+        for run in runs
+        if run['kind'] == 'select' or (run['kind'] == 'cls' and run['steps'] % FINETUNE_STEPS == 0)
+    }
 
 
 def grouped(
