@@ -302,7 +302,7 @@ def draw(runs: list[dict], path: Path) -> None:
     from matplotlib import pyplot
 
     groups = grouped(runs, 'cls', ('start', 'steps', 'rate', 'variant'), 'cifar10')
-    figure, axes = pyplot.subplots(figsize=(6, 4.4), layout='constrained')
+    figure, axes = pyplot.subplots(figsize=(6, 5.4), layout='constrained')
     for (start, steps, _, variant), group in sorted(groups.items(), key=str):
         is_main = start in main_starts(runs) and steps % FINETUNE_STEPS == 0
         if not is_main or variant:  # shorter fine-tunings are in the tables alone
@@ -316,7 +316,8 @@ def draw(runs: list[dict], path: Path) -> None:
         down = [mean - min(value) for mean, value in zip(means, values, strict=True)]
         up = [max(value) - mean for mean, value in zip(means, values, strict=True)]
         name = f'{title(start)}; {steps:,} steps of fine-tuning'
-        axes.errorbar(labels, means, yerr=[down, up], marker='o', capsize=3, label=name)
+        line = dict(linestyle=':', alpha=0.6) if OLD in start else {}
+        axes.errorbar(labels, means, yerr=[down, up], marker='o', capsize=3, label=name, **line)
     axes.set(xscale='log', xlabel='labelled images', ylabel='accuracy on CIFAR-10, %')
     amounts = sorted({run['labels'] for run in runs if run['kind'] == 'cls'})
     axes.set_xticks(amounts, [f'{amount:,}' for amount in amounts])
