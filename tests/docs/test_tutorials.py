@@ -95,7 +95,7 @@ def test_segmentation__from_images_to_overlays(place, monkeypatch, capsys):
     logs = ''.join(path.read_text() for path in place.glob('work_dirs/mine/*/*/*.log'))
     tables = re.findall(r'^\| Figure .*\n(?:\|.*\n)+', page, re.M)
     figures = re.findall(r'^\| `(\S+)`', ''.join(tables), re.M)
-    assert len(figures) == 14
+    assert len(figures) == 15
     for figure in [*figures, 'decode.loss_ce', 'decode.acc_seg', 'mIoU']:
         assert f' {figure}: ' in logs, figure
     pages.run(page, short)
