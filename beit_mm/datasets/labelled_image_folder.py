@@ -88,11 +88,11 @@ class LabelledImageFolder(UnlabelledImageFolder):
             ]
         )
 
-    def _with_endings(self, labels: dict[str, str]) -> dict[str, str]:
+    def _with_endings(self, table: dict[str, str]) -> dict[str, str]:
         """Return the labels by file names, of which a table may leave out folder and ending."""
-        root, given = self.data_root, labels.items()
-        labels = {}
-        for name, label in ((find_name(root, name), label) for name, label in given):
+        root, labels = self.data_root, {}
+        for written, label in table.items():
+            name = find_name(root, written)
             if labels.setdefault(name, label) != label:
                 told = f'has the labels {labels[name]!r} and {label!r}'
                 raise UserError(f'{Path(root) / self.labels}: {name} {told}')

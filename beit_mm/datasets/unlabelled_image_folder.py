@@ -98,7 +98,8 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
                 'expected one folder, or several without file_list'
             )
         self.recursive = recursive
-        self.file_list, self.exclude = file_list, frozenset(exclude)
+        self.file_list = file_list
+        self.exclude = frozenset(spelled(os.fspath(name)) for name in exclude)
         self.part, self.val_share = part, val_share
         super().__init__(
             data_root=self.roots[0],
@@ -153,8 +154,8 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
     def take_part(self, samples: Sequence[dict]) -> Sequence[dict]:
         """Return the samples for ``part``, of each class by itself; none of ``exclude``."""
         if self.exclude:
-            out = {spelled(name) for name in self.exclude}
-            samples = [s for s in samples if spelled(self._name(s['img_path'])) not in out]
+            names = [spelled(self._name(sample['img_path'])) for sample in samples]
+            samples = [s for s, n in zip(samples, names, strict=True) if n not in self.exclude]
         if self.part is None:
             return samples
         names = [self._name(sample['img_path']) for sample in samples]
