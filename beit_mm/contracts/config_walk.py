@@ -65,6 +65,15 @@ def entries(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield (f'{key}.{number}' if several else key), part
 
 
+def hook_configs(config: Mapping) -> Iterator[tuple[str, Any]]:
+    """Yield key and config of the hooks, None for those that a config leaves out."""
+    for name in ('default_hooks', 'custom_hooks'):
+        hooks = config.get(name)
+        several = hooks if isinstance(hooks, list | tuple) else ()
+        named = hooks.items() if isinstance(hooks, Mapping) else enumerate(several)
+        yield from ((f'{name}.{key}', hook) for key, hook in named)
+
+
 def walk_values(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
     """Yield key and value of everything below ``value``, what is around a value before it."""
     is_list = isinstance(value, list | tuple)

@@ -6,7 +6,12 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.config_walk import DatasetConfig, class_name, leaf_dataset_configs
+from beit_mm.contracts.config_walk import (
+    DatasetConfig,
+    class_name,
+    hook_configs,
+    leaf_dataset_configs,
+)
 from beit_mm.preflight.config.classes import find_class
 from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.labels import WITH_NONE
@@ -24,9 +29,8 @@ def check_class_counts(config: Config) -> Iterator[Finding]:
             break
     else:
         return
-    hooks = config.get('default_hooks')
-    guard = hooks.get('dataset_check') if isinstance(hooks, Mapping) else None
-    level = 'error' if class_name(guard) == GUARD else 'warning'
+    is_guarded = any(class_name(hook) == GUARD for _, hook in hook_configs(config))
+    level = 'error' if is_guarded else 'warning'
     for part in leaf_dataset_configs(config):
         place, names = _names(part)
         if len(names) > number:

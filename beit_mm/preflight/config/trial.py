@@ -16,6 +16,7 @@ from beit_mm.contracts import Finding
 from beit_mm.contracts.config_walk import (
     DATALOADERS,
     entries,
+    hook_configs,
     is_number,
     leaf_dataset_configs,
     steps_of,
@@ -68,11 +69,9 @@ def _parts(config: Config, scope: str) -> Iterator[tuple[str, str, Callable[[], 
             if _is_known(root.METRICS, metric, scope) and not set(WRITES_FILES) & set(metric):
                 yield key, scope, _builder(root.METRICS, metric)
     yield from _preprocessor(config, scope)
-    for name in ('default_hooks', 'custom_hooks'):
-        hooks = config.get(name) or {}
-        for key in hooks if isinstance(hooks, Mapping) else range(len(hooks)):
-            if _is_known(root.HOOKS, hooks[key], scope, packages=('beit_mm', 'mmengine')):
-                yield f'{name}.{key}', scope, _builder(root.HOOKS, hooks[key])
+    for key, hook in hook_configs(config):
+        if _is_known(root.HOOKS, hook, scope, packages=('beit_mm', 'mmengine')):
+            yield key, scope, _builder(root.HOOKS, hook)
     yield from _optimization(config, scope)
 
 

@@ -68,6 +68,17 @@ def test_without_the_guard__it_is_a_warning():
     assert found(ADE, options)['train_dataloader.dataset.type'].startswith('warning: 150 classes')
 
 
+HOOK = dict(type='beit_mm.DatasetCheckHook')
+
+
+@pytest.mark.parametrize(
+    'place', [{'default_hooks.other': HOOK}, {'custom_hooks': [dict(type='IterTimerHook'), HOOK]}]
+)
+def test_the_guard__under_any_key(place):
+    options = {'model.decode_head.num_classes': 149, 'default_hooks.dataset_check': None, **place}
+    assert found(ADE, options)['train_dataloader.dataset.type'].startswith('error: 150 classes')
+
+
 def test_two_keys__the_shorter_one_may_be_meant():
     three, two = ['a', 'b', 'c'], dict(classes=['a', 'b'])
     options = {'train_dataloader.dataset': dict(classes=three, metainfo=two)}
