@@ -38,6 +38,9 @@ def parse_args() -> argparse.Namespace:
         '--long-seeds', type=int, nargs='*', default=[0], help='of four times as long ones'
     )
     parser.add_argument('--labels', type=int, nargs='+', default=[400, 4_000])
+    parser.add_argument(
+        '--steps', type=int, nargs='+', default=[cifar10.PRETRAIN_STEPS], help='of pre-trainings'
+    )
     parser.add_argument('--shares', type=int, nargs='+', default=[10, 100], help='of masks')
     parser.add_argument('--quick', action='store_true', help='two steps; figures mean nothing')
     return parser.parse_args()

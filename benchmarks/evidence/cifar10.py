@@ -216,18 +216,16 @@ def label_table(bench: Bench, labels: int, seed: int) -> Path:
 
 def few_labels(bench: Bench, args: Namespace) -> None:
     """BEiT against scratch with few labels, and probes of the layers."""
-    beit = pretrain(bench)
-    probes(bench, beit)
-    sides = dict(beit=beit, scratch=None)
-    rates = {side: best_rate(bench, start, CHOSEN_WITH) for side, start in sides.items()}
-    for seed in args.seeds:
-        for amount in args.labels:
-            for side, start in sides.items():
-                finetune(bench, start, amount, rates[side], seed)
-    for seed in args.long_seeds:
-        for amount in args.labels:
-            for side, start in sides.items():
-                finetune(bench, start, amount, rates[side], seed, steps=4 * FINETUNE_STEPS)
+    starts = [None, *(pretrain(bench, steps=steps) for steps in args.steps)]
+    for beit in starts[1:]:
+        probes(bench, beit)
+    sides = [(start, best_rate(bench, start, CHOSEN_WITH)) for start in starts]
+    lengths = ((FINETUNE_STEPS, args.seeds), (4 * FINETUNE_STEPS, args.long_seeds))
+    for steps, seeds in lengths:
+        for seed in seeds:
+            for amount in args.labels:
+                for start, rate in sides:
+                    finetune(bench, start, amount, rate, seed, steps)
 
 
 def peers(bench: Bench, args: Namespace) -> None:
