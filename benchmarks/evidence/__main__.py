@@ -39,6 +39,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--labels', type=int, nargs='+', default=[400, 4_000])
     parser.add_argument(
+        '--methods', nargs='+', choices=cifar10.PEERS, default=['beit'], help='pre-trainings'
+    )
+    parser.add_argument(
         '--steps', type=int, nargs='+', default=[cifar10.PRETRAIN_STEPS], help='of pre-trainings'
     )
     parser.add_argument('--shares', type=int, nargs='+', default=[10, 100], help='of masks')

@@ -15,12 +15,13 @@ from benchmarks.evidence.bench import LOADERS, QUICK_IMAGES, Bench
 
 TOKENIZER_STEPS, PRETRAIN_STEPS, SHORT_STEPS, INIT_STEPS = 1_000, 6_000, 1_000, 500
 FINETUNE_STEPS, SELECT_STEPS, SHORT_FINETUNE_STEPS = 1_000, 500, 400
-RATES = dict(beit=(1e-3, 2e-3, 4e-3), scratch=(5e-4, 1e-3, 2e-3))
+RATES = dict(pretrained=(1e-3, 2e-3, 4e-3), scratch=(5e-4, 1e-3, 2e-3))
 CHOSEN_WITH = 4_000  # labels that choose the learning rate
 PROBED = 2_000  # labelled images of the probes
 
 PEERS = ('beit', 'random-projection', 'pixels', 'mae', 'mae-tokens', 'simmim', 'hog')
 VITS = ('mae', 'mae-tokens')  # with the encoder of mmpretrain's MAE
+FOREIGN = (*VITS, 'simmim')  # load_model knows the models of this package alone
 BLOCKS = dict(type='BlockwiseMask', grid=8, min_block=4)
 ALL_POSITIONS = dict(type='SoftTokenHead', target='ids', smoothing=0.0, positions='all')
 # Variant: what it has in the place of the mask, the head, and the encoder's arguments.
@@ -136,7 +137,7 @@ def best_rate(bench: Bench, start: dict | None, labels: int) -> float:
 
     With few labels, this fifth has too few images to choose by: all amounts share the choice.
     """
-    rates = RATES['scratch' if start is None else 'beit']
+    rates = RATES['scratch' if start is None else 'pretrained']
     runs = {
         rate: finetune(bench, start, labels, rate, steps=SELECT_STEPS, select=True)
         for rate in (rates[:1] if bench.quick else rates)
@@ -215,10 +216,12 @@ def label_table(bench: Bench, labels: int, seed: int) -> Path:
 
 
 def few_labels(bench: Bench, args: Namespace) -> None:
-    """BEiT against scratch with few labels, and probes of the layers."""
-    starts = [None, *(pretrain(bench, steps=steps) for steps in args.steps)]
-    for beit in starts[1:]:
-        probes(bench, beit)
+    """Pre-trainings against scratch with few labels, and probes of their layers."""
+    kinds = [(method, steps) for method in args.methods for steps in args.steps]
+    starts = [None, *(pretrain(bench, method, steps=steps) for method, steps in kinds)]
+    for start in starts[1:]:
+        if start['method'] not in FOREIGN:
+            probes(bench, start)
     sides = [(start, best_rate(bench, start, CHOSEN_WITH)) for start in starts]
     lengths = ((FINETUNE_STEPS, args.seeds), (4 * FINETUNE_STEPS, args.long_seeds))
     for steps, seeds in lengths:
@@ -249,7 +252,7 @@ def compare(bench: Bench, args: Namespace, rows: list[tuple]) -> None:
     for seed in args.seeds:
         for method, variant in rows:
             start = pretrain(bench, method, seed, SHORT_STEPS, variant)
-            if method not in (*VITS, 'simmim'):  # load_model knows models of this package
+            if method not in FOREIGN:
                 probes(bench, start)
             for amount in args.labels:
                 finetune(bench, start, amount, 1e-3, seed, SHORT_FINETUNE_STEPS)
