@@ -7,6 +7,8 @@ from contextvars import ContextVar
 
 VARIABLE = 'BEIT_MM_TRUST_CHECKPOINT'
 
+ADVICE = f'if you trust who wrote it, set the environment variable {VARIABLE}=1'
+
 _trusted: ContextVar[bool] = ContextVar('trusted', default=False)
 
 

@@ -20,6 +20,8 @@ def read_log(work_dir: str | Path) -> list[dict[str, Any]]:
     steps: dict[tuple[int, bool], dict] = {}
     whole = folder / ContinuedVisBackend.file_name
     for path in [whole] if whole.is_file() else sorted(folder.glob('*/vis_data/scalars.json')):
+        if not path.is_file():  # a pipe, which would never end
+            continue
         before = 0
         for entry in _lines(path):
             is_val = entry.get('kind', '') == 'val' or not {'kind', 'iter', 'loss'} & set(entry)

@@ -18,6 +18,8 @@ from beit_mm.apis.reports.run import TASKS, Run
 from beit_mm.apis.reports.run_data import RunData, read_data
 from beit_mm.apis.reports.verdict import Verdict, compare, in_words, judge, main_figure, next_steps
 from beit_mm.checkpoints.store import write_atomically
+from beit_mm.checkpoints.trust import ADVICE, is_trusted
+from beit_mm.contracts import UserError
 from beit_mm.contracts.config_walk import leaf_dataset_configs
 from beit_mm.datasets.spread import spread
 from beit_mm.visualization import png_source, render_page, svg_source
@@ -116,9 +118,11 @@ class Report:
         try:
             try:
                 return load_model(run.checkpoint, device=self.device)
-            except Exception:  # a checkpoint of an earlier version, or of classes of their own
+            except Exception as error:  # of an earlier version, or of classes of their own
                 if run.config is None:
                     raise
+                if not is_trusted():
+                    raise UserError(f'{error} ({ADVICE})') from error
                 return load_model(run.checkpoint, config=run.config, device=self.device)
         except Exception as error:  # the page goes on without pictures
             self.notes[run.name].append(f'No pictures: {error}')

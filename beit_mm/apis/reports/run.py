@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
 
+from beit_mm.apis.reports.written_config import read_written
 from beit_mm.checkpoints import read_description
 from beit_mm.checkpoints.find_checkpoint import find_in_folder
+from beit_mm.checkpoints.trust import is_trusted
 from beit_mm.contracts import MissingFileError, UserError
 from beit_mm.contracts.config_walk import class_name
 from beit_mm.visualization import curve_of, read_log
@@ -222,6 +225,7 @@ def read_run(folder: Path, name: str) -> Run:
     texts = {
         path: path.read_text(encoding='utf-8', errors='replace')
         for path in sorted([*folder.glob('*/*.log'), *folder.glob('*.log')])
+        if path.is_file()  # no pipe or device, on which a foreign folder would have it wait
     }
     trained = {path: text for path, text in texts.items() if not _is_of_a_test(text)}
     texts = trained or texts
@@ -229,11 +233,13 @@ def read_run(folder: Path, name: str) -> Run:
     run.seconds = sum(map(_seconds, trained.values()))
     last = [*texts][-1].parent if texts else folder
     configs = [*last.glob('vis_data/config.py'), *sorted(folder.glob('*/vis_data/config.py'))[::-1]]
-    configs += sorted(folder.glob('*.py'))
+    configs = [path for path in [*configs, *sorted(folder.glob('*.py'))] if path.is_file()]
     try:
         if configs:
-            run.config = Config.fromfile(configs[0])
-    except Exception as error:  # of any kind: a config is code
+            run.config = read_written(configs[0])
+            if is_trusted() and run.config.get('custom_imports'):
+                import_modules_from_strings(**run.config.custom_imports)
+    except Exception as error:  # of any kind, in a file of any kind
         run.problems.append(f'{configs[0]} cannot be read: {type(error).__name__}: {error}')
     try:
         if (folder / 'metrics.json').is_file():

@@ -2,15 +2,18 @@
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS, TRANSFORMS
+from mmengine.registry import DATASETS, TRANSFORMS, Registry
 
 from beit_mm.apis.reports.run import Run
+from beit_mm.checkpoints.description.architecture import scoped_type
+from beit_mm.checkpoints.trust import ADVICE, is_trusted
+from beit_mm.contracts import UserError
 from beit_mm.contracts.config_walk import DatasetConfig, class_name, leaf_dataset_configs
 from beit_mm.datasets.spread import spread
 
@@ -58,11 +61,7 @@ class RunData:
         if not steps or not info.get('seg_map_path'):
             return None
         info['seg_map_path'] = os.path.join(self.folder, info['seg_map_path'])
-        with TRANSFORMS.switch_scope_and_registry(self.part.scope):
-            return self._loader(steps[0])(info)['gt_seg_map']
-
-    def _loader(self, step: Mapping) -> Any:
-        return TRANSFORMS.build(dict(step))
+        return _build(TRANSFORMS, dict(steps[0]), self.part.scope)(info)['gt_seg_map']
 
     @property
     def kind(self) -> str:
@@ -82,7 +81,7 @@ def read_data(run: Run, loaders: Sequence[str]) -> tuple[RunData | None, str]:
         for part in leaf_dataset_configs(run.config or {}, loaders):
             try:
                 with contextlib.chdir(folder):
-                    data = _build(part)
+                    data = _build(DATASETS, dict(part.config, pipeline=[]), part.scope)
                 if len(data):
                     return RunData(data, part, folder), ''
                 reason = f'{part.key} has no images'
@@ -91,6 +90,10 @@ def read_data(run: Run, loaders: Sequence[str]) -> tuple[RunData | None, str]:
     return None, reason
 
 
-def _build(part: DatasetConfig) -> BaseDataset:
-    with DATASETS.switch_scope_and_registry(part.scope):
-        return DATASETS.build(dict(part.config, pipeline=[]))
+def _build(registry: Registry, config: dict, scope: str) -> Any:
+    """Build a class of the libraries here; MMEngine would import any module that a type names."""
+    name, cls = scoped_type(config.get('type'), scope, registry)
+    if cls is None and not is_trusted():
+        raise UserError(f'{name!r} is of no library here; {ADVICE}')
+    with registry.switch_scope_and_registry(scope):
+        return registry.build(config)
