@@ -158,6 +158,28 @@ def test_verdict__of_a_classification_at_chance(tmp_path, accuracy, words):
     assert mark == 'bad' and f'{words} chance (25.0 %)' in text
 
 
+@pytest.mark.parametrize(
+    'accuracy, images, mark, words',
+    [
+        (66.7, (8, 4), 'unsure', 'hardly more than always the largest class (66.7 %)'),
+        (60.0, (8, 4), 'bad', 'not more than always the largest class'),
+        (83.3, (6, 6), 'good', 'always the largest class: 50.0 %'),
+        (66.7, (6, 6), 'unsure', 'with 12 images that may be luck'),
+        (66.7, (600, 600), 'good', 'always the largest class: 50.0 %'),
+        (90.0, (900, 100), 'bad', 'not more than always'),
+    ],
+)
+def test_verdict__of_a_classification_beside_its_largest_class(
+    tmp_path, accuracy, images, mark, words
+):
+    entries = [val(4, accuracy__top1=accuracy)]
+    folder = write_run(tmp_path / 'a', made.classifier(), entries, weights=False)
+    rows = [dict(images=count) | {'class': str(n)} for n, count in enumerate(images)]
+    (folder / 'metrics.json').write_text(json.dumps({'accuracy/top1': accuracy, 'per_class': rows}))
+    ((text, found),) = said(folder).items()
+    assert found == mark and words in text
+
+
 @pytest.mark.parametrize(('gain', 'mark'), [(-1.1, 'bad'), (0.0, 'bad'), (0.3, 'good')])
 @pytest.mark.parametrize('kind', ['val', 'train', 'loss alone'])
 def test_verdict__of_a_pretraining(tmp_path, gain, mark, kind):
@@ -222,7 +244,9 @@ def test_verdict__runs_on_other_data_are_not_compared(chain, tmp_path):
     for name in ('cls_beit', 'cls_scratch'):
         shutil.copytree(chain / name, tmp_path / name)
     path = next((tmp_path / 'cls_beit').glob('*/vis_data/config.py'))
-    path.write_text(path.read_text() + "\nval_dataloader['dataset']['part'] = 'val'\n")
+    config = Config.fromfile(path)
+    config.val_dataloader.dataset.part = 'val'
+    config.dump(path)
     assert any('their validation data differ' in text for text in said(tmp_path))
 
 
@@ -277,7 +301,7 @@ def test_curves__have_the_line_of_chance(report):
     drawn = draw_run_curves([runs['pretrain']])['loss (nats)']
     assert 'chance (unigram entropy)' in drawn and 'iteration' in drawn
     both = draw_run_curves([runs['cls_beit'], runs['cls_scratch']])['accuracy (%)']
-    assert all(name in both for name in ('chance (1 of 4)', 'cls_beit: val', 'cls_scratch: val'))
+    assert all(name in both for name in ('chance (25 %)', 'cls_beit: val', 'cls_scratch: val'))
 
 
 def test_curves__of_runs_with_another_chance_have_a_line_each(tmp_path):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from beit_mm.apis.reports.run import Run
+from beit_mm.contracts.config_walk import is_number
 from beit_mm.visualization import curve_of, curves_figure, to_svg
 from beit_mm.visualization.figures.curves import MOST_INSIDE
 
@@ -66,12 +67,25 @@ def chance_levels(run: Run, label: str) -> dict[str, float]:
     if label == 'loss (nats)':
         entropy = unigram_entropy(run)
         return {'chance (unigram entropy)': entropy} if entropy else {}
-    classes = num_classes(run)
-    if run.task == 'classification' and label == 'accuracy (%)' and classes:
-        return {f'chance (1 of {classes})': 100 / classes}
+    if run.task == 'classification' and label == 'accuracy (%)' and (guess := blind_guess(run)):
+        return {f'{guess[0]} ({guess[1]:.0f} %)': guess[1]}
     if run.task == 'pretraining' and label == 'explained variance':
         return {'chance': 0.0}
     return {}
+
+
+def blind_guess(run: Run) -> tuple[str, float, int | None] | None:
+    """Return name, accuracy (%) and number of images of the best answer without a look at them.
+
+    The number is known, as how often each class comes, where the model was tested.
+    """
+    rows = run.tested.get('per_class')
+    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    counts = [row['images'] for row in rows if is_number(row.get('images'))]
+    if sum(counts) > 0:
+        return 'always the largest class', 100 * max(counts) / sum(counts), sum(counts)
+    classes = num_classes(run)
+    return ('chance', 100 / classes, None) if classes else None
 
 
 def unigram_entropy(run: Run) -> float | None:

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from beit_mm.apis.reports.curves import num_classes, unigram_entropy
+from beit_mm.apis.reports.curves import blind_guess, unigram_entropy
 from beit_mm.apis.reports.run import Run
 
 # As CodebookGuardHook.min_perplexity and PredictionGuardHook.min_gap have them.
@@ -130,14 +130,19 @@ def _judge_task(run: Run) -> list[Verdict]:
     if value is None:
         return [Verdict('unsure', 'It has not been validated.')]
     facts = in_words(name, value)
-    classes = num_classes(run)
-    if name != 'accuracy/top1' or not classes:
+    guess = blind_guess(run)
+    if name != 'accuracy/top1' or guess is None:
         return [Verdict('note', f'It reaches {facts}.')]
-    chance = 100 / classes
-    if value < 1.2 * chance:
-        more = 'hardly' if value > chance else 'not'
-        return [Verdict('bad', f'It reaches {facts}, {more} more than chance ({chance:.1f} %).')]
-    return [Verdict('good', f'It reaches {facts}; chance is {chance:.1f} %.')]
+    what, chance, images = guess
+    share = chance / 100  # with as many images, two standard errors are luck
+    luck = 200 * math.sqrt(share * (1 - share) / images) if images else 0.2 * chance
+    if value <= chance:
+        return [Verdict('bad', f'It reaches {facts}, not more than {what} ({chance:.1f} %).')]
+    if value < chance + luck:
+        why = f'; with {images} images that may be luck' if images else ''
+        text = f'It reaches {facts}, hardly more than {what} ({chance:.1f} %){why}.'
+        return [Verdict('unsure' if images else 'bad', text)]
+    return [Verdict('good', f'It reaches {facts}; {what}: {chance:.1f} %.')]
 
 
 def main_figure(run: Run) -> tuple[str, float | None]:
