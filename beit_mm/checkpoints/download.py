@@ -75,7 +75,11 @@ def fetch(url: str) -> Path:
 
 def split_digest(url: str) -> tuple[str, str | None]:
     """Split ``address#sha256=HEX`` into the address and HEX in lower case, None without one."""
-    address, fragment = urldefrag(url)
+    try:
+        address, fragment = urldefrag(url)
+        urlparse(address)
+    except ValueError as error:
+        raise UserError(f'{url} is no address: {error}') from error
     if not fragment:
         return address, None
     match = re.fullmatch(r'sha256=([0-9a-fA-F]{64})', fragment)
@@ -118,6 +122,8 @@ def _download(address: str, path: Path, digest: str | None) -> None:
     try:
         with open_atomically(path) as file:
             with open_address(address) as response:
+                if response.status != 200:
+                    raise EOFError(f'the server answers {response.status}, a part of the file')
                 _refuse_size(_length_of(response), path)
                 for chunk in _body(response, path.name):
                     hasher.update(chunk)
@@ -127,13 +133,13 @@ def _download(address: str, path: Path, digest: str | None) -> None:
                 _check(digest, hasher.hexdigest(), address)
             elif reason := why_not_whole(file.name, path.name):
                 raise EOFError(f'what came is no whole checkpoint: {reason}')
-    except DownloadError:
+    except UserError:
         raise
     except HTTPError as error:
         words = ANSWERS.get(error.code, 'the server has a fault' if error.code >= 500 else '')
         said = f'HTTP {error.code} {error.reason}' + (f': {words}' if words else '')
         raise DownloadError(f'{address} cannot be downloaded ({said}); {advice}') from error
-    except (URLError, OSError, HTTPException, EOFError, zlib.error) as error:
+    except (URLError, OSError, HTTPException, EOFError, ValueError, zlib.error) as error:
         cause = error.reason if isinstance(error, URLError) else error
         if isinstance(error, OSError) and error.filename is not None:  # of the disk
             advice = 'make room, or set TORCH_HOME to another folder'
@@ -151,7 +157,7 @@ def _download(address: str, path: Path, digest: str | None) -> None:
 def _length_of(response: HTTPResponse) -> int | None:
     """Return the bytes that the server says it sends, before decoding."""
     length = response.headers.get('Content-Length', '')
-    return int(length) if length.isdigit() else None
+    return int(length) if re.fullmatch('[0-9]{1,18}', length) else None
 
 
 def _body(response: HTTPResponse, name: str) -> Iterator[bytes]:
@@ -195,6 +201,8 @@ class _Raw:
         if not chunk and self.length is not None:
             raise EOFError(f'it ended after {self.count} of {self.length} bytes')
         self.count += len(chunk)
+        if self.count > _limit():  # of what is packed, too: it may unpack to nothing
+            raise DownloadError(_too_large(f'more than {self.count / 1e9:.1f} GB have come'))
         if chunk:
             self.progress.step(len(chunk))
         now = time.monotonic()

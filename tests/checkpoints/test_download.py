@@ -130,6 +130,38 @@ class Handler(BaseHTTPRequestHandler):
         while True:
             self.wfile.write(bytes(1 << 20))
 
+    def gzip_of_nothing(self):
+        self.send(length=-1, Content_Encoding='gzip')
+        while True:
+            self.wfile.write(gzip.compress(b'') * 5000)
+
+    def gzip_name(self):
+        self.send(b'\x1f\x8b\x08\x08\0\0\0\0\0\xff', length=-1, Content_Encoding='gzip')
+        while True:
+            self.wfile.write(b'a' * 100_000)
+
+    def gzip_zeros(self):
+        self.send(gzip.compress(FILE), length=-1, Content_Encoding='gzip')
+        while True:
+            self.wfile.write(bytes(100_000))
+
+    def part(self):
+        self.send(LEGACY[:2], status=206)
+
+    def odd_length(self):
+        self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\nPK')
+        self.close_connection = True
+
+    def long_length(self):
+        self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: ' + b'9' * 5000 + b'\r\n\r\nPK')
+        self.close_connection = True
+
+    def bad_place(self):
+        self.send(status=302, Location='https://[::1/x')
+
+    def bad_host(self):
+        self.send(status=302, Location='https://a..b/x')
+
     def huge(self):
         self.send(FILE, length=10**15)
 
@@ -218,6 +250,11 @@ FAULTS = {
     'broken.pth': 'HTTP 500.*fault',
     'nonsense.pth': 'BadStatusLine|SSH',
     'hang_up.pth': 'closed connection',
+    'part.pkl': 'answers 206',
+    'odd_length.pth': 'cannot be downloaded',
+    'long_length.pth': 'cannot be downloaded',
+    'bad_place.pth': 'IPv6|port',
+    'bad_host.pth': 'cannot be downloaded',
 }
 
 
@@ -229,16 +266,25 @@ def test_anything_else__is_said_and_not_kept(name, server, caplog):
     assert 'sha256' not in caplog.text
 
 
-@pytest.mark.parametrize('name', ['endless.pth', 'gzipped_bomb.pth'])
+PACKED = ['gzipped_bomb.pth', 'gzip_of_nothing.pth', 'gzip_name.pth', 'gzip_zeros.pth']
+
+
+@pytest.mark.parametrize('name', ['endless.pth', *PACKED])
 def test_too_large__stops_at_the_limit_that_can_be_raised(name, server, monkeypatch):
-    monkeypatch.setenv('BEIT_MM_MAX_DOWNLOAD_GB', '0.005')
-    with pytest.raises(DownloadError, match='may have 0.005 GB.*BEIT_MM_MAX_DOWNLOAD_GB to more'):
+    monkeypatch.setenv('BEIT_MM_MAX_DOWNLOAD_GB', '0.0005')
+    with pytest.raises(DownloadError, match='may have 0.0005 GB.*BEIT_MM_MAX_DOWNLOAD_GB to more'):
         fetch(server.here + name)
     assert kept(server.here + name) == []
     for wrong in ('much', '0', 'nan'):
         monkeypatch.setenv('BEIT_MM_MAX_DOWNLOAD_GB', wrong)
         with pytest.raises(UserError, match=f"='{wrong}': expected a number"):
             fetch(server.here + 'whole.pth')
+
+
+@pytest.mark.parametrize('rest', ['[bad/x.pth', 'a..b/x.pth', 'h/mod\xe8le.pth'])
+def test_no_address__is_said(rest, server):
+    with pytest.raises(UserError, match='no address|cannot be downloaded'):
+        fetch(f'https://{rest}')
 
 
 def test_no_server__is_said(server):
