@@ -54,10 +54,13 @@ def _read_values(data) -> np.ndarray:
     shape = int(data.get('NumberOfFrames') or 1), data.Rows, data.Columns, data.SamplesPerPixel
     kind = data.get('PhotometricInterpretation')
     channels = 3 if kind == 'PALETTE COLOR' else 1
-    refuse_larger(math.prod(shape) * channels * -(-data.BitsAllocated // 8))
+    slope, intercept = float(data.get('RescaleSlope', 1)), float(data.get('RescaleIntercept', 0))
+    bytes_each = -(-data.BitsAllocated // 8)
+    if (slope, intercept) != (1, 0):
+        bytes_each = max(bytes_each, np.float32().itemsize)
+    refuse_larger(math.prod(shape) * channels * bytes_each)
     _check_frames(data, shape[0])
     frames = _hide_padding(data, data.pixel_array.reshape(shape))
-    slope, intercept = float(data.get('RescaleSlope', 1)), float(data.get('RescaleIntercept', 0))
     if kind == 'PALETTE COLOR':
         frames = apply_color_lut(frames[..., 0], data)
         frames = (frames >> 8).astype(np.uint8) if frames.itemsize > 1 else frames
@@ -92,8 +95,12 @@ def _hide_padding(data, frames: np.ndarray) -> np.ndarray:
 
 
 def _rescale(frames: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    values = frames * np.float64(slope) + intercept
+    """Compute in float64, row by row: of all frames it would take 8 to 16 times the memory."""
+    ends = [float(end) * slope + intercept for end in (frames.min(), frames.max())]
     small = np.iinfo(np.int16)
     whole = slope.is_integer() and intercept.is_integer()
-    fits = whole and values.min() >= small.min and values.max() <= small.max
-    return values.astype(np.int16 if fits else np.float32)
+    fits = whole and min(ends) >= small.min and max(ends) <= small.max
+    values = frames.astype(np.int16 if fits else np.float32)
+    for row in range(frames.shape[1]):
+        values[:, row] = frames[:, row] * np.float64(slope) + intercept
+    return values

@@ -31,6 +31,7 @@ DECODED = re.compile(
     rb'(?s)BM|GIF8|\xff\xd8\xff|\xffO\xffQ|.{4}jP|.{4}ftyp|\x89PNG|P[1-7fF]\s|#\?R|\x59\xa6\x6a\x95|'
     rb'II[*+]|MM\0[*+]|RIFF|\x76\x2f\x31\x01'
 )
+SCAN, MOST_SCANS = re.compile(rb'\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)'), 100
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG frame headers
 
 
@@ -172,7 +173,13 @@ def advise_package(content: bytes) -> str | None:
 
 
 def check_pixels(content: bytes, source: bytes | str | Path | None = None) -> None:
-    """Refuse an image whose header says more pixels than fit; ``source`` is all of it."""
+    """Refuse an image whose header says more pixels than fit; ``source`` is all of it.
+
+    So are JPEGs of very many scans, each of which goes through all pixels.
+    """
+    whole = source if isinstance(source, bytes) else content
+    if whole.startswith(JPEG) and len(scans := SCAN.findall(whole)) > MOST_SCANS:
+        raise ImageTooLargeError(f'has {len(scans)} scans; a JPEG has 10, write it anew')
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')

@@ -15,7 +15,7 @@ PNG, JPEG = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 # Formats that OpenCV reads and Pillow does not: (height, width) or (width, height) in the header.
 OTHER_HEADERS = (
-    re.compile(rb'#\?(?:RADIANCE|RGBE).*?\n[-+][XY]\s*(\d+)\s+[-+][XY]\s*(\d+)', re.DOTALL),
+    re.compile(rb'#\?(?:RADIANCE|RGBE)(?:[^\n]*\n)+?\n[-+][XY]\s*(\d+)\s+[-+][XY]\s*(\d+)'),
     re.compile(rb'P[Ff]\s+(\d+)\s+(\d+)\s'),
     re.compile(rb'P7\s(?=.*?WIDTH\s+(\d+))(?=.*?HEIGHT\s+(\d+))', re.DOTALL),
 )

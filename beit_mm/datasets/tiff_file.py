@@ -48,6 +48,8 @@ def read_tiff(path: str, content: bytes, nodata: float | None = None) -> np.ndar
             with suppress(ValueError):  # there is no tag, or no number in it
                 tag = str(page.tags.valueof(GDAL_NODATA)).strip('\0 ')
                 nodata = float(tag) if nodata is None else nodata
+            if colors is not None:  # three channels come of one
+                refuse_larger(3 * page.size)
             images = _read_images(file, content)
     except ImageTooLargeError as error:
         raise ImageTooLargeError(f'{path} {error}') from error
@@ -136,7 +138,10 @@ def _apply_palette(path: str, img: np.ndarray, colors: np.ndarray) -> np.ndarray
         raise UserError(f'{path} has numbers that are not in its palette; repair or remove it')
     if colors.max(initial=0) > 255:  # 16 bits, as the TIFF specification has it
         colors = colors >> 8
-    return np.take(colors.astype(np.uint8).T, img[..., 0], axis=0)
+    table, drawn = colors.astype(np.uint8).T, np.empty((*img.shape[:2], 3), np.uint8)
+    for row, numbers in zip(drawn, img[..., 0], strict=True):  # indices of all take 8 bytes each
+        row[...] = table[numbers]
+    return drawn
 
 
 def hide_nodata(img: np.ndarray, nodata: float | None) -> np.ndarray:

@@ -181,6 +181,10 @@ TOO_LARGE = {
     'float64.tif': tiff(SIDE, SIDE, dtype=np.float64),
     'tile.tif': one_tile(),
     'a.hdr': b'#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 640 +X 640\n' + bytes(100),
+    'decoy.hdr': b'#?RADIANCE\n-Y 1 +X 1\nFORMAT=32-bit_rle_rgbe\n\n-Y 640 +X 640\n' + bytes(100),
+    'palette.tif': tiff(
+        SIDE, SIDE, dtype=np.uint8, photometric='palette', colormap=np.zeros((3, 256), np.uint16)
+    ),
     'a.pfm': b'PF\n640 640\n-1.0\n' + bytes(100),
     'a.pam': b'P7\nWIDTH 640\nHEIGHT 640\nDEPTH 4\nMAXVAL 65535\nTUPLTYPE RGB_ALPHA\nENDHDR\n',
     'sparse.jpg': bytes(2**20 + 1),
@@ -337,6 +341,22 @@ def test_too_large__where_pillow_knows_no_size(tmp_path, monkeypatch, name, cont
     monkeypatch.setenv('BEIT_MM_MAX_IMAGE_GIB', str(10_000 / 2**30))
     with pytest.raises(UserError, match='GiB'):
         check_image_file(path)
+
+
+def test_jpeg__of_very_many_scans_is_not_decoded(tmp_path):
+    """Each goes through all pixels, so that a small file takes minutes."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8))
+    picture.save(tmp_path / 'a.jpg', progressive=True)
+    content = (tmp_path / 'a.jpg').read_bytes()
+    check_pixels(content)
+    first = content.index(b'\xff\xda')
+    scan = content[first : content.index(b'\xff', first + 20)]
+    (tmp_path / 'a.jpg').write_bytes(content[:-2] + scan * 200 + content[-2:])
+    for opening in ('check', 'bands'):
+        with pytest.raises(UserError, match=r'has 2\d\d scans'):
+            OPENINGS[opening](tmp_path / 'a.jpg')
+    rng = np.random.default_rng(0)  # a film behind it, as phones write it
+    check_pixels(content + rng.integers(0, 256, 10_000_000, np.uint8).tobytes())
 
 
 def without_size():

@@ -124,6 +124,26 @@ def test_dicom__in_hounsfield_units(shape, dtype):
     assert img.dtype == np.float32 and np.allclose(img, expected * 0.5 + 2)
 
 
+@pytest.mark.parametrize('slope, intercept', [(2, -1024), (-1, 5), (0.5, 2), (16, 0), (1, 0.5)])
+@pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'int16'])
+def test_dicom__rescaled_in_little_memory(monkeypatch, dtype, slope, intercept):
+    """The result may be as large as an image may be; what it is made of is as small."""
+    ends = np.iinfo(dtype)
+    pixels = (
+        np.random.default_rng(0).integers(ends.min // 4, ends.max // 4, (300, 400)).astype(dtype)
+    )
+    content = ct(pixels, RescaleSlope=slope, RescaleIntercept=intercept)
+    expected = pixels * np.float64(slope) + intercept
+    img = LoadMultiBandImage().read('a.dcm', content)
+    assert np.array_equal(img[..., 0], expected.astype(img.dtype))
+    fits = float(slope).is_integer() and float(intercept).is_integer()
+    fits = fits and -(2**15) <= expected.min() and expected.max() < 2**15
+    assert img.dtype == (np.int16 if fits else np.float32)
+    monkeypatch.setenv('BEIT_MM_MAX_IMAGE_GIB', str(3 * pixels.size / 2**30))
+    with pytest.raises(UserError, match='GiB'):  # 8 bits become 32
+        LoadMultiBandImage().read('a.dcm', content)
+
+
 def test_dicom__broken_and_too_large(monkeypatch):
     content = ct(np.zeros((8, 6), np.uint16))
     for broken in (b'', content[:-30], b'no image', ct(np.zeros((8, 6), np.uint16), Rows=9999)):
