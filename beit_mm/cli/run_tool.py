@@ -75,7 +75,8 @@ def message_for_user(error: Exception) -> str | None:
     if isinstance(error, NOT_CONNECTED):
         return why_not_connected(error)
     if isinstance(error, OSError) and error.errno in OF_FILES:
-        name = error.filename or ('the disk' if error.errno in OF_DISKS else None)
+        name = error.filename2 or error.filename  # of a renaming, the one that is there
+        name = name or ('the disk' if error.errno in OF_DISKS else None)
         return name and f'{name}: {error.strerror}; {OF_FILES[error.errno]}'
     if isinstance(error, OSError) and message.startswith('[Errno '):  # of a worker
         return next((message for code in OF_FILES if message.startswith(f'[Errno {code}] ')), None)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from typing import Any
 
 import torch.nn as nn
@@ -12,6 +13,7 @@ from beit_mm.contracts.runner_access import flat_schedulers, model_of, optim_wra
 from beit_mm.contracts.tensor_names import rename_tensors
 
 PARTS = ('state_dict', 'meta', 'message_hub', 'optimizer')
+STATES, COUNTED = ('train_loop', 'classes'), ('iter', 'epoch', 'seed')
 COUNTERS = ('params', 'lr', 'last_step', 'optimizer')  # not settings, or changed by schedules
 
 
@@ -42,6 +44,13 @@ def why_unfit(checkpoint: Any, runner, loop: str | None) -> str | None:
     if not isinstance(checkpoint, Mapping):
         return f'it holds a {type(checkpoint).__name__}'
     lacks = [part for part in PARTS if part not in checkpoint]
+    for part in (*PARTS, *STATES):
+        if not isinstance(checkpoint.get(part, {}), Mapping):
+            return f'its {part} is {type(checkpoint[part]).__name__}, no dict'
+    for name in COUNTED:
+        value = checkpoint.get('meta', {}).get(name) or 0
+        if not isinstance(value, Integral) or not 0 <= value < 2**63:
+            return f'its meta.{name} is {value!r}; expected a whole number'
     schedulers = schedulers_of(runner)
     if not lacks and schedulers and 'param_schedulers' not in checkpoint:
         lacks = ['param_schedulers']

@@ -52,6 +52,30 @@ def test_part_of_the_state_is_missing__named(part, whole, tmp_path):
         resume(tmp_path / 'run', tmp_path / 'less.pth')
 
 
+@pytest.mark.parametrize(
+    'part, value, told',
+    [
+        ('meta', [1], 'its meta is list'),
+        ('state_dict', None, 'its state_dict is NoneType'),
+        ('message_hub', 'x', 'its message_hub is str'),
+        ('optimizer', [1], 'its optimizer is list'),
+        ('train_loop', 'x', 'its train_loop is str'),
+        ('classes', [2], 'its classes is list'),
+        ('meta.iter', 'six', "its meta.iter is 'six'"),
+        ('meta.iter', -5, 'its meta.iter is -5'),
+        ('meta.epoch', 2.5, 'its meta.epoch is 2.5'),
+        ('meta.seed', 2**80, 'its meta.seed is'),
+    ],
+)
+def test_odd_values__named(part, value, told, whole, tmp_path):
+    state = torch.load(whole, weights_only=True)
+    *outer, name = part.split('.')
+    (state[outer[0]] if outer else state)[name] = value
+    torch.save(state, tmp_path / 'odd.pth')
+    with pytest.raises(NoUsableCheckpointError, match=rf'{told}.*load_from=.*odd\.pth'):
+        resume(tmp_path / 'run', tmp_path / 'odd.pth')
+
+
 def test_weights_alone__no_beginning_with_an_optimizer_that_knows_nothing(whole, tmp_path):
     state = torch.load(whole, weights_only=True)
     torch.save(state['state_dict'], tmp_path / 'weights.pth')
