@@ -64,15 +64,16 @@ class Tokenizer(Target, TokenSource):
         )
 
     @torch.no_grad()
-    def predict(self, inputs: Tensor) -> list[dict[str, Tensor]]:
+    def predict(self, inputs: Tensor) -> list[dict[str, Tensor | int]]:
         """Encode and decode images (B, C, H, W) in [0, 1].
 
         Returns:
-            For each image ``image`` (C, H, W), ``ids`` (h, w) and, where the tokenizer can decode,
-            ``recon`` (C, H, W), the decoded ids, clamped to [0, 1].
+            For each image ``image`` (C, H, W), ``ids`` (h, w), ``vocab_size`` and, where the
+            tokenizer can decode, ``recon`` (C, H, W), the decoded ids, clamped to [0, 1].
         """
         ids = self.encode(inputs)
-        samples = [dict(image=image, ids=grid) for image, grid in zip(inputs, ids, strict=True)]
+        pairs = zip(inputs, ids, strict=True)
+        samples = [dict(image=image, ids=grid, vocab_size=self.vocab_size) for image, grid in pairs]
         if self.can_decode:
             for sample, recon in zip(samples, self.decode(ids).clamp(0, 1), strict=True):
                 sample['recon'] = recon

@@ -28,7 +28,7 @@ class TokenizerQuality(BaseMetric):
     The commonest tokens are written to the log.
 
     Args:
-        vocab_size: That of the tokenizer.
+        vocab_size: That of the tokenizer, whose samples say it if it is left out here.
 
     Raises:
         UserError: A token is not below ``vocab_size``.
@@ -36,14 +36,15 @@ class TokenizerQuality(BaseMetric):
 
     default_prefix = 'tokenizer'
 
-    def __init__(self, vocab_size: int, **kwargs):
+    def __init__(self, vocab_size: int | None = None, **kwargs):
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         """Take samples with ``ids`` (h, w), ``image`` and maybe ``recon`` (C, H, W) in [0, 1]."""
         for sample in data_samples:
-            result = dict(ids=sample['ids'].flatten().cpu().numpy())
+            ids, size = sample['ids'].flatten().cpu().numpy(), sample.get('vocab_size')
+            result = dict(ids=ids, vocab_size=self.vocab_size or size)
             if 'recon' in sample:
                 image = sample['image'].double()
                 error = sample['recon'] - image
@@ -58,13 +59,13 @@ class TokenizerQuality(BaseMetric):
             self.results.append(result)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        ids = np.concatenate([result['ids'] for result in results])
-        if ids.max() >= self.vocab_size:
+        ids, size = np.concatenate([result['ids'] for result in results]), results[0]['vocab_size']
+        if size is None or ids.max() >= size:
             raise UserError(
-                f'val_evaluator: TokenizerQuality.vocab_size={self.vocab_size}, but there is a '
+                f'val_evaluator: TokenizerQuality.vocab_size={size}, but there is a '
                 f'token {ids.max()}; set it to the vocab_size of the tokenizer'
             )
-        stats = codebook_stats(torch.from_numpy(np.bincount(ids, minlength=self.vocab_size)))
+        stats = codebook_stats(torch.from_numpy(np.bincount(ids, minlength=size)))
         print_log(f'Tokens of the whole data set: {stats}', logger='current')
         metrics = stats.scalars()
         if 'values' in results[0]:

@@ -22,6 +22,6 @@ val_dataloader = test_dataloader = dict(
     num_workers=4,
     dataset=dict(data_root='data/my_images_val', pipeline=val_pipeline),
 )
-val_evaluator = test_evaluator = dict(type='TokenizerQuality', vocab_size=1024)
+val_evaluator = test_evaluator = dict(type='TokenizerQuality')
 val_cfg = test_cfg = dict()
 train_cfg = dict(val_interval=1_000)

@@ -14,5 +14,4 @@ model = dict(
     width=128,
     num_blocks=2,
 )
-val_evaluator = test_evaluator = dict(vocab_size=240)
 default_hooks = dict(codebook_guard=dict(grace=200, action='stop'))

@@ -17,5 +17,4 @@ model = dict(
     width=128,
     num_blocks=2,
 )
-val_evaluator = test_evaluator = dict(vocab_size=8192)
 default_hooks = dict(codebook_guard=dict(grace=2_000, action='stop'))

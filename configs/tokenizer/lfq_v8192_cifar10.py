@@ -7,5 +7,4 @@ Steps and batch are those of dvae_light-v512_cifar10.py.
 
 _base_ = '../_base_/experiments/cifar10_tokenizer.py'
 model = dict(type='LFQTokenizer', bits=13, in_channels=3, stride=4, width=128, num_blocks=2)
-val_evaluator = test_evaluator = dict(vocab_size=8192)
 default_hooks = dict(codebook_guard=dict(grace=2_000, action='stop'))

@@ -20,5 +20,4 @@ model = dict(
     # The guard's window of 50 steps has 409,600 tokens, 50 for each code.
     reset_dead_codes=dict(share=0.05, min_tokens=10, interval=100),
 )
-val_evaluator = test_evaluator = dict(vocab_size=8192)
 default_hooks = dict(codebook_guard=dict(grace=2_000, action='stop'))

@@ -19,4 +19,4 @@ val_dataloader = test_dataloader = dict(
     num_workers=1,
     dataset=dict(data_root='data/cifar10/test', pipeline=val_pipeline),
 )
-val_evaluator = test_evaluator = dict(type='TokenizerQuality', vocab_size=512)
+val_evaluator = test_evaluator = dict(type='TokenizerQuality')

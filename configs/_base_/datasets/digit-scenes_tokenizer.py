@@ -19,4 +19,4 @@ val_dataloader = test_dataloader = dict(
     num_workers=0,
     dataset=dict(data_root='data/digit_scenes/val', pipeline=val_pipeline),
 )
-val_evaluator = test_evaluator = dict(type='TokenizerQuality', vocab_size=256)
+val_evaluator = test_evaluator = dict(type='TokenizerQuality')

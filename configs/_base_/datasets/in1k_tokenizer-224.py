@@ -23,4 +23,4 @@ train_dataloader = dict(
 val_dataloader = test_dataloader = dict(
     batch_size=96, num_workers=4, dataset=dict(data_root='data/imagenet/val', pipeline=val_pipeline)
 )
-val_evaluator = test_evaluator = dict(type='TokenizerQuality', vocab_size=8192)
+val_evaluator = test_evaluator = dict(type='TokenizerQuality')

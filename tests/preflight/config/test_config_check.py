@@ -329,7 +329,10 @@ def test_normalization__twice_or_in_one_pipeline_only(tmp_path):
 )
 def test_vocabulary__of_a_tokenizer_in_training_and_its_metric(name, change, size):
     value = dict(vocab_size=64, levels=[8, 5], bits=5, num_codes=5)[change]
-    found = findings(f'tokenizer/{name}_digit-scenes.py', **{f'model__{change}': value})
+    change = {f'model__{change}': value}
+    assert not findings(f'tokenizer/{name}_digit-scenes.py', **change)  # one key
+    change['val_evaluator__vocab_size'] = 256
+    found = findings(f'tokenizer/{name}_digit-scenes.py', **change)
     assert f'but model.vocab_size={size}; set them equal' in found['val_evaluator.vocab_size']
 
 
