@@ -43,6 +43,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('images', help='a folder of images, however nested')
     parser.add_argument('--labels', help='class folders, or a CSV file of images and labels')
     parser.add_argument('--masks', help='a folder of masks, named as the images')
+    parser.add_argument('--mask-suffix', help="of their names, such as _mask (default: '')")
     parser.add_argument('--classes', nargs='+', help='names of the classes of the masks, from 0 on')
     parser.add_argument('--size', type=positive_int, help='pixels of the input and side')
     length = parser.add_mutually_exclusive_group()
@@ -67,7 +68,10 @@ def prepare(args: argparse.Namespace) -> dict:
     write_atomically(sheet, cv2.imencode('.png', picture)[1].tobytes())
     plan = choose(survey, args.size, args.init, args.tokenizer)
     tasks = dict(cls=read_labels(args.images, args.labels))
-    tasks['seg'] = read_masks(args.images, args.masks, args.classes)
+    tasks['seg'] = read_masks(args.images, args.masks, args.classes, args.mask_suffix or '')
+    for title, task in zip(('Labels', 'Masks'), tasks.values(), strict=True):
+        if task is not None:
+            print_table(title, task.table())
     configs = ChainConfigs(args.out, args.images, survey, plan, args.seed)
     names = stage_names(tasks['cls'], tasks['seg'], args.tokenizer is None)
     made = {name: configs.make(name, tasks.get(name.partition('_')[0])) for name in names}

@@ -22,6 +22,7 @@ ABOUT = dict(
     segment='Write the class of each pixel: a folder of masks and overlays, .npz, .csv or .parquet',
     predict='Write what the model was trained to predict: see the verb of its task',
 )
+MOST_REASONS = 20  # that are printed
 
 
 def parse_args(verb: str, arguments: list[str] | None) -> argparse.Namespace:
@@ -100,8 +101,11 @@ def run_inference(verb: str, arguments: list[str] | None = None) -> None:
             for result in batches:
                 parts.add(result)
     whole = parts.finish(result_type)
-    for reason in whole.failed.values():
+    reasons = [*whole.failed.values()]
+    for reason in reasons[:MOST_REASONS]:
         print(f'left out: {reason}', file=sys.stderr)
+    if len(reasons) > MOST_REASONS:
+        print(f'left out: {len(reasons) - MOST_REASONS} more', file=sys.stderr)
     if not len(whole):
         raise UserError(f'None of {len(names)} images can be used, {args.out} was not written')
     counts = f'{len(whole)} images' + f', {len(whole.failed)} left out' * bool(whole.failed)

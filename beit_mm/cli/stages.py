@@ -164,7 +164,7 @@ def follow(
             print('\nStopping: the stage saves what it has', flush=True)
             try:
                 file.write(process.communicate(timeout=120)[0])
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.kill()
                 process.communicate()
             raise SystemExit(STOPPED) from None

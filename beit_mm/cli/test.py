@@ -156,6 +156,12 @@ def evaluate(runner: Runner, outputs: dict[Path, str]) -> None:
     Args:
         outputs: See :func:`plan_outputs`.
     """
+    if vars(runner.test_loop).get('evaluator') is None:  # a loop of one's own
+        if outputs:
+            loop = type(runner.test_loop).__name__
+            raise UserError(f'--out {[*outputs][0]}: test_cfg.type={loop} has no evaluator')
+        runner.test()
+        return
     ignored = [vars(metric).get('ignore_index') for metric in runner.test_loop.evaluator.metrics]
     ignored = next((value for value in ignored if value is not None), 255)
     per_class = watch(runner, PerClassResults(ignored))

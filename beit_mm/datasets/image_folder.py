@@ -112,11 +112,17 @@ class Walk:
 
 
 def find_images(
-    path: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXTENSIONS, recursive: bool = True
+    path: str | os.PathLike,
+    extensions: Sequence[str] = IMAGE_EXTENSIONS,
+    recursive: bool = True,
+    told: list[str] | None = None,
 ) -> list[str]:
     """Return the image files below a folder, sorted by their paths in it; a file is itself.
 
     Hidden files and folders are left out. ``~`` is expanded.
+
+    Args:
+        told: Gets what :func:`describe_others` says.
 
     Raises:
         MissingFileError: There is no ``path``.
@@ -135,6 +141,8 @@ def find_images(
     images = [name for name in found if name.lower().endswith(tuple(extensions))]
     if not images:
         raise UserError(f'{root!r} has no images: {len(found)} files seen{describe_others(found)}')
+    if told is not None and (others := describe_others(found)):
+        told.append(others.removeprefix('; '))
     return [os.path.join(root, name) for name in sorted(images)]
 
 

@@ -52,7 +52,9 @@ def read_label_table(path: str | Path) -> dict[str, str]:
     labels: dict[str, str] = {}
     for number, row in rows:
         if len(row) < 2 or not row[0] or not row[1]:
-            raise UserError(f'{path}, line {number}: expected an image and its label, found {row}')
+            advice = '; remove the lines of images without a label' if row and row[0] else ''
+            told = f'expected an image and its label, found {row}{advice}'
+            raise UserError(f'{path}, line {number}: {told}')
         name, label = row[0], spelled(row[1])
         if labels.setdefault(name, label) != label:
             raise UserError(
@@ -123,8 +125,10 @@ def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _read_words(lines: list[str]) -> list[tuple[int, list[str]]]:
+    """Return image and label of each line: what a tab parts, or else the last space."""
+    texts = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
     return [
-        (number, [word.strip() for word in line.strip().rsplit(maxsplit=1)])
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
+        (number, [word.strip() for word in text.rsplit('\t' if '\t' in text else None, 1)])
+        for number, text in texts
+        if text
     ]

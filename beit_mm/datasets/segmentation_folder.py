@@ -74,11 +74,13 @@ class SegmentationFolder(UnlabelledImageFolder):
             else:
                 alone.append(name)
         if alone and (self.missing == 'error' or not pairs):
+            there = f' (there is {masks[min(masks)][0]}, for example)' if masks else ''
+            skip = " or leave these images out with missing='skip'"
             raise MissingFileError(
                 f'{len(alone)} of {len(alone) + len(pairs)} images have no mask in '
                 f'{self.mask_root!r}, {alone[0]} for example; expected '
-                f'{Path(alone[0]).with_suffix("")}{self.mask_suffix}.png. Set mask_suffix, add the '
-                "masks, or leave these images out with missing='skip'"
+                f'{Path(alone[0]).with_suffix("")}{self.mask_suffix}.png{there}. Add or rename '
+                f'the masks, or set mask_suffix{skip if self.missing == "error" else ""}'
             )
         return self.take_part(
             [

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import checkpoints_of_models as models
@@ -76,6 +77,10 @@ def test_survey__of_good_broken_and_equal_images(images):
     assert np.allclose(survey.std, np.std(values, (0, 1, 2)))
     assert contact_sheet(survey).dtype == np.uint8
     assert any('d.jpg' in value for _, value in survey.table())
+    assert not survey.others
+    (images / 'e.HEIC').touch()
+    rows = look_at(str(images)).table()
+    assert [text for name, text in rows if name == 'left out' and '1 .heic files' in text]
     np.save(images / 'e.npy', np.zeros((8, 8, 5), np.float32))
     with pytest.raises(UserError, match=r'different numbers of channels \(3 \(11\), 5 \(1\)\)'):
         look_at(str(images))
@@ -211,8 +216,10 @@ def test_configs__are_children_that_say_what_is_meant(tmp_path, name):
     survey, options = PLANS[name]
     plan = Plan(**{**dict(vocab_size=128, batch=16, backbone={}), **options})
     configs = ChainConfigs(tmp_path, 'images', survey, plan, seed=3)
-    labels = Labels(dict(data_root='images', labels='x.csv'), ['cat', 'dog', 'cow'], 60)
-    masks = Labels(dict(data_root='images', mask_root='m', classes=['a', 'b']), ['a', 'b'], 60)
+    labels = Labels(dict(data_root='images', labels='x.csv'), ['cat', 'dog', 'cow'], 60, Counter())
+    masks = Labels(
+        dict(data_root='images', mask_root='m', classes=['a', 'b']), ['a', 'b'], 60, Counter()
+    )
     names = stage_names(labels, masks)
     tasks = dict(cls=labels, seg=masks)
     made = {stage: configs.make(stage, tasks.get(stage.partition('_')[0])) for stage in names}
@@ -325,7 +332,12 @@ def test_chain__plans_once_and_goes_on_with_it(images, tmp_path, monkeypatch, ca
     for name, value in seconds.items():
         steps = Config.fromfile(out / 'configs' / f'{name}.py').train_cfg.max_iters
         assert value == steps * 0.5 + START_SECONDS
-    total = re.search(r'all +about (.*)', capsys.readouterr().out)[1]
+    told = capsys.readouterr().out
+    assert re.search(r'Labels\n +images +10\n +classes +2: a \(5\), b \(5\)', told)
+    assert re.search(
+        r'Masks\n +images +10\n +classes +3: 0 \(10\), 1 \(0\), 2 \(10\)\n +warning', told
+    )
+    total = re.search(r'all +about (.*)', told)[1]
     assert total == '10.0 minutes'
     assert all("dtype='bfloat16'" in text for text in first.values())
     assert "classes=['0', '1', '2']" in first['seg_beit.py']
@@ -383,6 +395,26 @@ def test_labels__of_one_image_a_class(images, tmp_path):
     (tmp_path / 'x.csv').write_text('a/0.png,cat\nb/5.png,dog\n')
     with pytest.raises(UserError, match='each of 2 classes has one alone'):
         read_labels(str(images), str(tmp_path / 'x.csv'))
+
+
+@pytest.mark.parametrize(
+    'names, told',
+    [(('train', 'val'), ['names of parts']), (('cat', 'dog'), []), (('cat', 'Val'), [])],
+)
+def test_labels__that_are_parts_of_the_data_are_told(names, told):
+    rows = Labels({}, [*names], 10, Counter({0: 5, 1: 5})).table()
+    assert ('classes', f'2: {names[0]} (5), {names[1]} (5)') in rows
+    warnings = [text for name, text in rows if name == 'warning']
+    assert len(warnings) == len(told) and all(map(str.__contains__, warnings, told))
+
+
+def test_masks__with_another_suffix(images, tmp_path):
+    write_masks(tmp_path / 'masks', images, np.eye(40, 48, dtype=np.uint8))
+    for path in find(tmp_path / 'masks'):
+        path.rename(path.with_name(f'{path.stem}_mask.png'))
+    with pytest.raises(UserError, match=r'there is a/0_mask.png, for example\). Add or rename'):
+        read_masks(str(images), str(tmp_path / 'masks'), None)
+    assert read_masks(str(images), str(tmp_path / 'masks'), None, '_mask').count == 10
 
 
 def write_masks(folder, images, mask):

@@ -1,6 +1,7 @@
 """The configs of a chain: shipped ones, fitted to images, labels and a plan."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ ABOUT = dict(
     seg_scratch='The same segmentation from random weights, to compare with.',
 )
 LIKE = 8  # parts of a tokenizer's values that other images have at least to be of its kind
+SPLITS = {'train', 'training', 'val', 'valid', 'validation', 'test', 'testing'}
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -48,11 +50,24 @@ class Labels:
         dataset: Arguments of LabelledImageFolder or SegmentationFolder.
         classes: Their names.
         count: Labelled images.
+        images: Of each class; of masks, those that have it.
     """
 
     dataset: dict
     classes: list[str]
     count: int
+    images: Counter
+
+    def table(self) -> list[tuple[str, str]]:
+        """Return names and values for a terminal."""
+        found = [f'{name} ({self.images[n]})' for n, name in enumerate(self.classes)]
+        rows = [('images', str(self.count)), ('classes', f'{len(found)}: {", ".join(found[:20])}')]
+        if SPLITS.issuperset(map(str.lower, self.classes)):
+            rows.append(('warning', 'these are names of parts; name the folder of one of them'))
+        if rare := [name for n, name in enumerate(self.classes) if self.images[n] < 2]:
+            told = f'{", ".join(rare[:20])}: one image or none, which cannot be learned and judged'
+            rows.append(('warning', told))
+        return rows
 
 
 class ChainConfigs:
@@ -175,9 +190,6 @@ class ChainConfigs:
             config.model.in_channels = self.channels
         if self.loader:
             config.data_preprocessor.update(std=[self.range], bgr_to_rgb=False)
-        for name in ('val_evaluator', 'test_evaluator'):
-            if config.get(name):
-                config[name].vocab_size = self.plan.vocab_size
 
     def _pretrain(self, config: Config, kind: str, labels: None) -> None:
         model = config.model

@@ -30,6 +30,7 @@ class Survey:
         mean, std: Of these in each channel; empty where channels differ.
         duplicates: Images with the content of another one.
         thumbnails: Some images, uint8 RGB.
+        others: Words on the files in formats that are not read.
     """
 
     paths: list[str]
@@ -43,6 +44,7 @@ class Survey:
     std: list[float] = field(default_factory=list)
     duplicates: int = 0
     thumbnails: list[np.ndarray] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
     @property
     def is_8_bit(self) -> bool:
@@ -73,7 +75,7 @@ class Survey:
             rows.append(('duplicates', f'{self.duplicates} have the content of another'))
         for path, why in [*self.broken.items()][:5]:
             rows.append(('cannot be read', why if path in why else f'{path}: {why}'))
-        return rows
+        return [*rows, *(('left out', words) for words in self.others)]
 
 
 def look_at(folder: str, limit: int = 500) -> Survey:
@@ -82,7 +84,8 @@ def look_at(folder: str, limit: int = 500) -> Survey:
     Raises:
         UserError: There are no images, none can be read, or they differ in their channels or types.
     """
-    survey = Survey(find_images(folder, EXTENSIONS))
+    others: list[str] = []
+    survey = Survey(find_images(folder, EXTENSIONS, told=others), others=others)
     load = LoadMultiBandImage()
     moments: list[np.ma.MaskedArray] = []
     seen, first = Counter(), {}

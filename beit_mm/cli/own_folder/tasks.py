@@ -1,5 +1,6 @@
 """What labels and masks there are for the images of a chain, and whether they can be learned."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,14 @@ def read_labels(images: str, labels: str | None) -> Labels | None:
         if is_numbered and names != {str(number) for number in range(len(names))}:
             arguments['classes'] = sorted(names, key=int)  # not all up to the largest one
     dataset = LabelledImageFolder(**arguments, extensions=EXTENSIONS)
+    images = Counter(int(dataset.get_data_info(n)['gt_label']) for n in range(len(dataset)))
     check_validation(dataset)
-    return Labels(arguments, [*dataset.metainfo['classes']], len(dataset))
+    return Labels(arguments, [*dataset.metainfo['classes']], images.total(), images)
 
 
-def read_masks(images: str, masks: str | None, classes: list[str] | None) -> Labels | None:
+def read_masks(
+    images: str, masks: str | None, classes: list[str] | None, suffix: str = ''
+) -> Labels | None:
     """Return what is known of images with masks, None without masks.
 
     Raises:
@@ -47,11 +51,12 @@ def read_masks(images: str, masks: str | None, classes: list[str] | None) -> Lab
     arguments = dict(
         data_root=str(Path(images).expanduser().resolve()),
         mask_root=str(Path(masks).expanduser().resolve()),
+        mask_suffix=suffix,
         missing='skip',
     )
     dataset = SegmentationFolder(**arguments, extensions=EXTENSIONS)
     check_validation(dataset)
-    load, highest, has_ignored = LoadSegmentationMask(), 0, False
+    load, highest, has_ignored, images = LoadSegmentationMask(), 0, False, Counter()
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         mask = load.transform(dict(info))['gt_seg_map']
@@ -61,6 +66,7 @@ def read_masks(images: str, masks: str | None, classes: list[str] | None) -> Lab
         known = mask[mask != IGNORED]
         highest = max(highest, int(known.max(initial=0)))
         has_ignored |= known.size < mask.size
+        images.update(np.unique(known).tolist())
     names = classes or [str(number) for number in range(highest + 1)]
     if len(names) <= highest or highest == 0:
         advice = f'. If {IGNORED} is a class here, save it as 1' if highest == 0 else ''
@@ -68,7 +74,7 @@ def read_masks(images: str, masks: str | None, classes: list[str] | None) -> Lab
             f'--masks {masks}: masks have classes up to {highest}, and {len(names)} have names: '
             f'{names}. Two or more are expected; {IGNORED} is ignored{advice * has_ignored}'
         )
-    return Labels(dict(arguments, classes=names), names, len(dataset))
+    return Labels(dict(arguments, classes=names), names, len(dataset), images)
 
 
 def check_validation(dataset: UnlabelledImageFolder) -> None:
