@@ -115,12 +115,12 @@ def _problem(
     report: LoadReport, prefix: str, optional: tuple[str, ...], needed: tuple[str, ...], parts: bool
 ) -> str:
     """Say why the checkpoint is not enough; the arguments are those of :func:`check_load`."""
-    if not report.matched:
+    if not report.matched and not report.reshaped:
         return (
             f'none of its {report.total} tensors is in the checkpoint, it would stay untrained. '
             + _advice(report, prefix)
         )
-    found = {name.split('.')[0] for name in report.matched}
+    found = {name.split('.')[0] for name in [*report.matched, *report.reshaped]}
     lost = [name for name in report.missing if not any(part in name for part in optional)]
     lost = [n for n in lost + report.reshaped if not parts or n.split('.')[0] in found]
     if lost:
