@@ -7,7 +7,7 @@ rooms. Every room may import this one; it imports torch and mmengine alone.
 from beit_mm.contracts.backbone import Backbone
 from beit_mm.contracts.errors import MissingFileError, MissingPackageError, UserError
 from beit_mm.contracts.feature_extractor import FeatureExtractor
-from beit_mm.contracts.finding import Finding
+from beit_mm.contracts.finding import Finding, guarded
 from beit_mm.contracts.mim_head import MIMHead
 from beit_mm.contracts.mim_neck import MIMNeck
 from beit_mm.contracts.printable import printable
@@ -35,5 +35,6 @@ __all__ = [
     'TrainingState',
     'UserError',
     'WrappedSource',
+    'guarded',
     'printable',
 ]

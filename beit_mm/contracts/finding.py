@@ -1,3 +1,4 @@
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from beit_mm.contracts.printable import printable
@@ -25,3 +26,21 @@ class Finding:
     def __str__(self) -> str:
         parts = (self.level, self.kind, self.place, self.message)
         return printable(': '.join(part for part in parts if part))
+
+
+def guarded(
+    findings: Iterable[Finding], name: str, passed: tuple[type[Exception], ...] = ()
+) -> Iterator[Finding]:
+    """Pass findings on; a check that fails, of values that nobody thought of, ends no training.
+
+    Args:
+        name: Of the check.
+        passed: Errors that are raised all the same.
+    """
+    try:
+        yield from findings
+    except passed:
+        raise
+    except Exception as error:
+        message = f'this check failed and was left out ({type(error).__name__}: {error})'
+        yield Finding('warning', name, message)

@@ -1,6 +1,6 @@
 """What data sets and transforms say of themselves, and the walk through wrapped data sets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.registry import DATASETS
@@ -53,15 +53,19 @@ class FileReader:
 
 
 def class_names(dataset) -> list[str] | tuple[str, ...] | None:
-    """Return the names of the classes of a data set of any library, where it has them."""
-    return (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    """Return the names of the classes of a data set of any library, where it has a list of them."""
+    info = getattr(dataset, 'metainfo', None)
+    names = info.get('classes') if isinstance(info, Mapping) else None
+    return names if isinstance(names, list | tuple) and set(map(type, names)) <= {str} else None
 
 
 def inner_datasets(dataset) -> list:
     """Return the data sets that ``dataset`` wraps, of a wrapper of any library."""
-    own = vars(dataset)
-    one = own.get('dataset')
-    return [*(own.get('datasets') or []), *([] if one is None else [one])]
+    one, several = (vars(dataset).get(name) for name in ('dataset', 'datasets'))
+    if isinstance(several, Mapping):
+        several = several.values()
+    parts = [*(several if isinstance(several, Iterable) else ()), one]
+    return [part for part in parts if {'__getitem__', '__dict__'} <= {*dir(part)}]
 
 
 def walk_datasets(dataset) -> Iterator:

@@ -6,7 +6,12 @@ from torch.utils.data import ConcatDataset as TorchConcat
 from torch.utils.data import DataLoader, Subset
 
 from beit_mm.contracts import SampleSource, WrappedSource
-from beit_mm.contracts.sample_source import inner_datasets, leaf_datasets, walk_datasets
+from beit_mm.contracts.sample_source import (
+    class_names,
+    inner_datasets,
+    leaf_datasets,
+    walk_datasets,
+)
 from beit_mm.registry import DATASETS
 
 
@@ -28,6 +33,30 @@ def test_walk__through_wrappers_of_all_libraries():
     in_order = [whole, subset, joined, repeated, first, both, second, third]
     assert all(a is b for a, b in zip(walk_datasets(whole), in_order, strict=True))
     assert inner_datasets(third) == [] and list(leaf_datasets(third)) == [third]
+
+
+@pytest.mark.parametrize(
+    'inside', [dict(dataset='cifar'), dict(dataset=7), dict(datasets='ab'), dict(datasets=3), {}]
+)
+def test_walk__takes_no_words_or_numbers_for_data_sets(inside):
+    outer = SampleSource()
+    vars(outer).update(inside)
+    assert [*walk_datasets(outer)] == [*leaf_datasets(outer)] == [outer]
+
+
+def test_walk__into_a_dict_of_data_sets():
+    outer, parts = SampleSource(), dict(a=SampleSource(), b=SampleSource())
+    outer.datasets = parts
+    assert [*leaf_datasets(outer)] == [*parts.values()]
+
+
+@pytest.mark.parametrize('classes', ['classes.txt', {0: 'cat'}, [1, 2], None, 5])
+def test_class_names__are_a_list_of_names_or_none(classes):
+    data = SampleSource()
+    data.metainfo = dict(classes=classes)
+    assert class_names(data) is None
+    data.metainfo = dict(classes=('a', 'b'))
+    assert class_names(data) == ('a', 'b')
 
 
 def test_defaults__say_nothing_special(tmp_path):

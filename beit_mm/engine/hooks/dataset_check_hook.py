@@ -1,9 +1,12 @@
+from collections.abc import Callable, Iterator
+
 from mmengine.dataset import Compose, InfiniteSampler
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
+from torch.utils.data import DataLoader
 
-from beit_mm.contracts import Finding, SampleSource, UserError
+from beit_mm.contracts import Finding, SampleSource, UserError, guarded
 from beit_mm.contracts.runner_access import model_of
 from beit_mm.contracts.sample_source import class_names, leaf_datasets, walk_datasets
 from beit_mm.datasets.named_errors import NamedErrors
@@ -14,6 +17,7 @@ from beit_mm.preflight.run import (
     check_batches,
     check_class_order,
     check_labels,
+    check_last_batch,
     check_length,
     check_masks,
     check_metrics,
@@ -61,16 +65,19 @@ class DatasetCheckHook(Hook):
             if isinstance(part, SampleSource):
                 part.record_to(runner.work_dir, runner.timestamp)
         self._check_some(runner, dataset)
-        found = [*check_batches(runner.train_dataloader, 'train_dataloader', _is_endless(runner))]
-        if runner.val_loop is not None:  # before the training, not at its first validation
-            self.before_val(runner)
-            found += check_batches(runner.val_loop.dataloader, 'val_dataloader')
-            sets = dict(train_dataloader=dataset, val_dataloader=runner.val_loop.dataloader.dataset)
-            found += check_class_order(sets)
-        else:
-            found += check_class_order(dict(train_dataloader=dataset))
-        self._report(runner, [*found, *check_metrics(runner), *check_length(runner)])
-        self._report(runner, [*check_weights(runner), *check_precision(runner)])
+        loader, endless = runner.train_dataloader, _is_endless(runner)
+        self._run(runner, check_batches, loader, 'train_dataloader', endless)
+        if not endless:
+            self._run(runner, check_last_batch, loader, model_of(runner))
+        sets = dict(train_dataloader=dataset)
+        val_loader = _loader_of(runner.val_loop)
+        if val_loader is not None:
+            self.before_val(runner)  # before the training, not at its first validation
+            self._run(runner, check_batches, val_loader, 'val_dataloader')
+            sets['val_dataloader'] = val_loader.dataset
+        self._run(runner, check_class_order, sets)
+        for check in (check_metrics, check_length, check_weights, check_precision):
+            self._run(runner, check, runner)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Look in the first batches whether the images fill the range of the tokenizer."""
@@ -91,7 +98,8 @@ class DatasetCheckHook(Hook):
         there = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes')
         trains = isinstance(runner._train_loop, BaseLoop)
         loop = runner._train_loop if trains else runner._test_loop
-        here = class_names(loop.dataloader.dataset) if isinstance(loop, BaseLoop) else None
+        loader = _loader_of(loop)
+        here = None if loader is None else class_names(loader.dataset)
         if not there or not here or (trains and len(there) != len(here)):
             return
         if message := describe_shift([*there], [*here]):
@@ -99,6 +107,10 @@ class DatasetCheckHook(Hook):
             level = 'error' if runner._resume or not trains else 'warning'
             message = f'{message}, as the checkpoint has it'
             self._report(runner, [Finding(level, f'{key}.dataset', message)])
+
+    def _run(self, runner, check: Callable[..., Iterator[Finding]], *args) -> None:
+        """Report what a check finds; one that fails is told and left out."""
+        self._report(runner, [*guarded(check(*args), check.__name__, (UserError,))])
 
     def _report(self, runner, found: list[Finding]) -> None:
         """Write warnings to the log.
@@ -121,11 +133,13 @@ class DatasetCheckHook(Hook):
             )
 
     def before_val(self, runner) -> None:
-        self._check_evaluation(runner, runner.val_loop.dataloader.dataset, 'val_dataloader')
+        if (loader := _loader_of(runner.val_loop)) is not None:
+            self._check_evaluation(runner, loader.dataset, 'val_dataloader')
 
     def before_test(self, runner) -> None:
-        self._check_evaluation(runner, runner.test_loop.dataloader.dataset, 'test_dataloader')
-        self._report(runner, [*check_batches(runner.test_loop.dataloader, 'test_dataloader')])
+        if (loader := _loader_of(runner.test_loop)) is not None:
+            self._check_evaluation(runner, loader.dataset, 'test_dataloader')
+            self._run(runner, check_batches, loader, 'test_dataloader')
 
     def _check_evaluation(self, runner, dataset, key: str) -> None:
         for part in walk_datasets(dataset):
@@ -149,8 +163,14 @@ class DatasetCheckHook(Hook):
                 steps.insert(len(steps) - 1, WatchRange(limits))  # before the sample is packed
             if callable(pipeline) and not (isinstance(part, SampleSource) and part.names_errors):
                 part.pipeline = NamedErrors(pipeline)
-        self._report(runner, [*check_labels(dataset, key, model_of(runner))])
-        self._report(runner, [*check_masks(dataset, key, model_of(runner))])
+        for check in (check_labels, check_masks):
+            self._run(runner, check, dataset, key, model_of(runner))
+
+
+def _loader_of(loop: BaseLoop | None) -> DataLoader | None:
+    """Return the dataloader of a loop; a class of another library may have several, or none."""
+    loader = None if loop is None else vars(loop).get('dataloader')
+    return loader if 'dataset' in dir(loader) else None
 
 
 def _is_endless(runner) -> bool:

@@ -1,11 +1,10 @@
 """Checks of a config before anything is built: names, keys and numbers that disagree."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from mmengine.config import Config
 
-from beit_mm.contracts import Finding
+from beit_mm.contracts import Finding, guarded
 from beit_mm.preflight.config.class_counts import check_class_counts
 from beit_mm.preflight.config.decay import check_decay
 from beit_mm.preflight.config.evaluation import check_evaluation
@@ -15,6 +14,7 @@ from beit_mm.preflight.config.missing_files import check_files
 from beit_mm.preflight.config.model import check_model
 from beit_mm.preflight.config.names import check_names
 from beit_mm.preflight.config.numbers import check_numbers
+from beit_mm.preflight.config.pipelines import check_pipelines
 from beit_mm.preflight.config.preprocessor import check_preprocessor
 from beit_mm.preflight.config.schedule import check_schedule
 from beit_mm.preflight.config.stages import check_stages
@@ -26,7 +26,8 @@ __all__ = ['check_config']
 
 CHECKS = (
     *(check_variables, check_keys, check_names, check_schedule),
-    *(check_preprocessor, check_evaluation, check_decay, check_stages, check_class_counts),
+    *(check_pipelines, check_preprocessor, check_evaluation, check_decay, check_stages),
+    check_class_counts,
 )
 IN_TEST_ALONE = ('test_dataloader', 'test_evaluator', 'test_cfg', 'tta_model', 'tta_pipeline')
 
@@ -40,32 +41,23 @@ def check_config(config: Config, world_size: int = 1, files: bool = False) -> li
         world_size: Processes that will train, for the total batch.
         files: Whether checkpoints and folders of images have to be there by now.
     """
-    found = [*_guarded(check_structure(config), 'check_structure')]
+    found = [*guarded(check_structure(config), 'check_structure')]
     wrong = [*wrong_kinds(config), *(key for key in config if not isinstance(key, str))]
     if wrong:
         rest = {key: config[key] for key in config if key not in wrong}
         config = Config(rest, filename=config.filename)
     for check in CHECKS:
-        found += _guarded(check(config), check.__name__)
+        found += guarded(check(config), check.__name__)
     for check in (check_numbers, check_labels):
-        found += _guarded(check(config, world_size), check.__name__)
+        found += guarded(check(config, world_size), check.__name__)
     for check in (check_parts, check_model):
         places = [finding.place for finding in found if finding.level == 'error']
-        found += _guarded(check(config, places), check.__name__)
+        found += guarded(check(config, places), check.__name__)
     if files:
-        found += _guarded(check_files(config), 'check_files')
+        found += guarded(check_files(config), 'check_files')
     if config.get('train_cfg') is not None:  # the training does not build what only a test needs
         found = [_as_warning(f) if f.place.startswith(IN_TEST_ALONE) else f for f in found]
     return sorted(dict.fromkeys(found), key=lambda finding: finding.level != 'error')
-
-
-def _guarded(findings: Iterator[Finding], name: str) -> Iterator[Finding]:
-    """Pass findings on; a check that fails ends no training."""
-    try:
-        yield from findings
-    except Exception as error:  # of values that nobody thought of
-        message = f'this check failed and was left out ({type(error).__name__}: {error})'
-        yield Finding('warning', name, message)
 
 
 def _as_warning(finding: Finding) -> Finding:

@@ -10,11 +10,14 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 
 from beit_mm.contracts import Finding
+from beit_mm.contracts.config_walk import class_name
 from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.quiet import quiet
 
 # Last parts of parameter names in BEiTEncoder and in the Transformers of mmpretrain and timm.
 TOKENS = ('cls_token', 'pos_embed', 'dist_token', 'absolute_pos_embed')
+# Constructors of MMSegmentation, which know the blocks of its own BEiT.
+BY_LAYERS = ('LearningRateDecayOptimizerConstructor', 'LayerDecayOptimizerConstructor')
 SCALES = ('gamma_1', 'gamma_2', 'gamma', 'ls1', 'ls2')
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
@@ -32,6 +35,14 @@ def check_decay(config: Config) -> Iterator[Finding]:
         return
     if not optimizer.get('weight_decay'):
         return
+    constructor = class_name(dict(type=wrapper.get('constructor')))
+    if constructor in BY_LAYERS and class_name(backbone) == 'BEiTEncoder':
+        yield Finding(
+            'warning',
+            'optim_wrapper.constructor',
+            f'{constructor} finds no block of BEiTEncoder, so that all learn at the rate of the '
+            "head; take 'beit_mm.BEiTOptimWrapperConstructor' with layer_decay_rate",
+        )
     kinds: dict[str, list[str]] = {}
     for kind, name in _decayed(config, backbone, wrapper):
         kinds.setdefault(kind, []).append(name)

@@ -23,15 +23,6 @@ WITH_NONE = ('SideAdapterCLIPHead',)  # it has a score more, for a mask of no cl
 OF_EDGES = ('STDCHead',)  # its two classes are others than those of the masks
 COUNTING = ('LabelSmoothLoss', 'SeesawLoss')  # of MMPretrain: they compare num_classes and scores
 BACKGROUND = ('background', 'bg', '_background_', '__background__', 'void')
-# What makes the array that a model sees: loaders, and their arguments that change it.
-COMPARED = (
-    (
-        'load',
-        ('LoadImageFromFile', 'LoadMultiBandImage'),
-        ('color_type', 'to_float32', 'channels', 'bands', 'layout', 'window'),
-    ),
-    ('normalize', ('Normalize',), ('mean', 'std', 'to_rgb')),
-)
 
 
 def check_labels(config: Config, world_size: int = 1) -> Iterator[Finding]:
@@ -45,7 +36,6 @@ def check_labels(config: Config, world_size: int = 1) -> Iterator[Finding]:
     yield from _ignored(config, heads)
     yield from _zero_label(config)
     yield from _without_labels(config)
-    yield from _loaders(config)
     yield from _sizes(config)
     yield from _norms(config, world_size)
 
@@ -86,6 +76,8 @@ def _weights(heads: Mapping) -> Iterator[Finding]:
         for place, loss in _losses(key, head) if classes else ():
             weight, own = loss.get('class_weight'), _int(loss.get('num_classes'))
             scores = classes + (class_name(head) in WITH_NONE)
+            if head.get('out_channels') == 1:
+                continue  # one score for two classes: its weight is of the second
             if isinstance(weight, list | tuple) and len(weight) != scores:
                 message = (
                     f'has {len(weight)} values, but {key}.num_classes={classes}; take {scores}'
@@ -225,22 +217,6 @@ def _without_labels(config: Config) -> Iterator[Finding]:
             if unlabelled or part.config.get('with_label') is False:
                 message = f'has no labels, which {evaluator} needs; give it some, or leave both out'
                 yield Finding('error', part.key, message)
-
-
-def _loaders(config: Config) -> Iterator[Finding]:
-    """Compare how the training and the evaluations load and normalize images."""
-    for verb, types, names in COMPARED:
-        first = None
-        for key, pipeline in walk_pipelines(config):
-            step = next((one for name in types if (one := find_transform(pipeline, name))), None)
-            if step is None:
-                continue
-            own = {name: step[1][name] for name in names if name in step[1]}
-            own = dict(own, type=class_name(step[1]))
-            if first is not None and own != first[1]:
-                message = f'{verb}s by {own}, but {first[0]} by {first[1]}: the model sees other '
-                yield Finding('warning', f'{key}.{step[0]}', f'{message}images; {verb} them alike')
-            first = first or (key, own)
 
 
 def _sizes(config: Config) -> Iterator[Finding]:

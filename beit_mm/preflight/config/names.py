@@ -58,7 +58,7 @@ REGISTRIES = dict(
 # Below these, `type` names something else: a norm layer, an activation, ...
 OTHER = (
     *('norm_cfg', 'act_cfg', 'conv_cfg', 'norm_layer', 'schedules', 'augments', 'policies'),
-    *('override', 'upsample_cfg', 'pad_cfg'),
+    *('override', 'upsample_cfg', 'pad_cfg', 'metainfo'),
 )
 # Classes that give names of another library to other builders.
 FOREIGN = ('Albu', 'Albumentations')
@@ -119,6 +119,8 @@ def check_names(config: Config) -> Iterator[Finding]:
     for key in BUILT:
         part = config.get(key)
         default = DEFAULT_TYPES.get(key)
+        if key == 'optim_wrapper' and isinstance(part, dict) and 'optimizer' not in part:
+            default = None  # the constructor reads the rest: a wrapper for each part of a GAN
         if key == 'data_preprocessor':
             default = DEFAULT_PREPROCESSORS.get(scope)
         if default is not None and isinstance(part, dict) and 'type' not in part:

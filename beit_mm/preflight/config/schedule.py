@@ -22,7 +22,7 @@ def check_schedule(config: Config) -> Iterator[Finding]:
         yield from _units(scheduler, f'param_scheduler.{number}', unit)
     if is_number(train.get(unit)):
         yield from _ends(schedulers, unit, train[unit])
-    yield from _checkpoints(config, unit)
+    yield from _checkpoints(config, unit, train.get(unit))
 
 
 def _units(scheduler: Mapping, key: str, unit: str) -> Iterator[Finding]:
@@ -95,9 +95,17 @@ def _find_end(scheduler: Mapping, begin: float) -> tuple[str, float | None]:
     return 'end', end
 
 
-def _checkpoints(config: Config, unit: str) -> Iterator[Finding]:
+def _checkpoints(config: Config, unit: str, length) -> Iterator[Finding]:
     hook = value_at(config, 'default_hooks.checkpoint')
-    if unit == 'max_iters' and isinstance(hook, Mapping) and hook.get('by_epoch', True):
+    if not isinstance(hook, Mapping):
+        return
+    by_epoch, interval = hook.get('by_epoch', True), hook.get('interval', -1)
+    is_late = is_number(interval) and is_number(length) and not 0 < interval <= length
+    if by_epoch == (unit == 'max_epochs') and is_late and not hook.get('save_last', True):
+        message = f'False with interval={interval} and train_cfg.{unit}={length}: no checkpoint '
+        message += 'is written at all; set it to True, or a shorter interval'
+        yield Finding('warning', 'default_hooks.checkpoint.save_last', message)
+    if unit == 'max_iters' and by_epoch:
         yield Finding(
             'warning',
             'default_hooks.checkpoint.by_epoch',

@@ -32,6 +32,7 @@ LOOPS = dict(
     ResumableEpochLoop='max_epochs',
     ResumableIterLoop='max_iters',
 )
+WAITING = ('EpochBasedTrainLoop', 'ValLoop', 'TestLoop')
 FLAGS = (
     *('resume', 'auto_scale_lr.enable', 'randomness.deterministic', 'randomness.diff_rank_seed'),
     *('env_cfg.cudnn_benchmark', 'find_unused_parameters'),
@@ -104,10 +105,23 @@ def _loop(config: Config) -> Iterator[Finding]:
         return
     if config.get('val_cfg') is not None:
         yield from _validations(loop, unit, length)
+    yield from _endless(config, name)
     count = wrapper.get('accumulative_counts') if isinstance(wrapper, Mapping) else None
     known = unit == 'max_iters' and isinstance(count, int) and isinstance(length, int)
     if known and count > length:
         yield Finding('warning', 'optim_wrapper.accumulative_counts', explain_rare(count, length))
+
+
+def _endless(config: Config, loop: str) -> Iterator[Finding]:
+    """Find samplers without end in loops of MMEngine that wait for the end."""
+    loops = dict(train_dataloader=loop)
+    for name, default in (('val', 'ValLoop'), ('test', 'TestLoop')):
+        loops[f'{name}_dataloader'] = class_name(config.get(f'{name}_cfg')) or default
+    for key, name in loops.items():
+        sampler = value_at(config, f'{key}.sampler')
+        if name in WAITING and class_name(sampler) == 'InfiniteSampler':
+            message = f'InfiniteSampler never ends, which {name} waits for; take DefaultSampler'
+            yield Finding('error', f'{key}.sampler', message)
 
 
 def explain_rare(count: int, length: int) -> str:
@@ -142,6 +156,10 @@ def wrong_kinds(config: Config) -> list[str]:
     kinds = {key: Mapping for key in DICTS}
     kinds |= {key: Mapping | list | tuple for key in LISTS_OR_DICTS}
     kinds |= {key: list | tuple for key in LISTS} | {key: str | PathLike for key in TEXTS}
+    for name in ('val', 'test'):
+        loop = class_name(config.get(f'{name}_cfg'))
+        if loop not in ('', 'ValLoop', 'TestLoop'):  # a loop of one's own may take several
+            kinds[f'{name}_dataloader'] = Mapping | list | tuple
     return [
         key
         for key, kind in kinds.items()

@@ -16,6 +16,7 @@ from beit_mm.datasets.transforms.load_segmentation_mask import (
 )
 from beit_mm.preflight.files.image_file import ImageFacts, bits_of, decode, read_file
 
+LOSSY = ('JPEG', 'MPO')
 OF_A_CLASS = 10  # masks that are read before a class counts as missing
 
 
@@ -65,6 +66,9 @@ def check_mask(
             kind = 'mask-alpha' if picture.mode in ('LA', 'PA', 'La') else 'mask-rgb'
             return [*found, Finding('error', path, message, kind)], set()
         bits = bits_of(content, picture)
+        if picture.format in LOSSY:
+            message = f'is {picture.format}, which changes ids at the edges of classes; write it '
+            found.append(Finding('warning', path, f'{message}as PNG from the source', 'mask-lossy'))
     try:
         mask = read_mask(path, content)
     except ValueError as error:

@@ -1,15 +1,20 @@
 """How many batches there are: of the data sets, of the training, of an update."""
 
+import math
 from collections.abc import Iterator, Sized
 
 import torch
+import torch.nn as nn
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import EMAHook
 from mmengine.model import ExponentialMovingAverage
+from mmengine.optim.scheduler.param_scheduler import INF as ENDLESS
+from mmengine.runner import EpochBasedTrainLoop
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.runner_access import optim_wrappers
+from beit_mm.contracts.runner_access import optim_wrappers, schedulers_of
 from beit_mm.preflight.config.structure import explain_rare
 
 
@@ -48,9 +53,31 @@ def check_batches(loader: DataLoader, key: str, endless: bool = False) -> Iterat
         )
 
 
+def check_last_batch(loader: DataLoader, model: nn.Module) -> Iterator[Finding]:
+    """Yield a warning if an epoch ends with one sample, of which a batch norm may be given."""
+    if _sizes(loader) is None or loader.drop_last or not loader.batch_size:
+        return
+    norms = any(isinstance(part, _BatchNorm) for part in model.modules())
+    if norms and loader.batch_size > 1 and len(loader.sampler) % loader.batch_size == 1:
+        yield Finding(
+            'warning',
+            'train_dataloader.drop_last',
+            f'False, so that the last of {len(loader)} batches has one sample: a batch norm '
+            'behind a pooling has one value per channel then, which it refuses; set it to True',
+        )
+
+
 def check_length(runner) -> Iterator[Finding]:
-    """Yield what is longer than the whole training: an accumulation, an average of weights."""
+    """Yield what is longer than the whole training: accumulation, schedule, average of weights."""
     length = runner.max_iters
+    for number, scheduler in enumerate(schedulers_of(runner)):
+        own = vars(scheduler)
+        end = min(own['end'], own['begin'] + own.get('T_max', math.inf))
+        # One of epochs is compared in the config, where both have the unit.
+        if isinstance(runner.train_loop, EpochBasedTrainLoop) and not own['by_epoch']:
+            if length + 1 < end < ENDLESS:
+                message = f'ends at step {end}, but the training has {length}; set them equal'
+                yield Finding('warning', f'param_scheduler.{number}', message)
     for wrapper in optim_wrappers(runner):
         if wrapper._accumulative_counts > length > 0:
             message = explain_rare(wrapper._accumulative_counts, length)

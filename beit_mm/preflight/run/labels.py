@@ -36,7 +36,7 @@ def check_labels(dataset, key: str, model: nn.Module) -> Iterator[Finding]:
 
 
 def _wrong_labels(dataset, place: str, name: str, num_classes: int) -> Iterator[Finding]:
-    wrong, examples, every = Counter(), [], set()
+    wrong, examples, every, is_single = Counter(), [], set(), True
     for part in leaf_datasets(dataset):
         if not hasattr(part, 'get_data_info'):
             continue
@@ -45,6 +45,9 @@ def _wrong_labels(dataset, place: str, name: str, num_classes: int) -> Iterator[
             if 'gt_label' not in info:
                 break  # a data set has them for all samples or for none
             labels = _as_list(info['gt_label'])
+            if any(isinstance(label, str) for label in labels):
+                return  # a transform makes numbers of them
+            is_single &= len(labels) == 1
             bad = [label for label in labels if not 0 <= float(label) < num_classes]
             every.update(map(float, labels))
             wrong.update(bad)
@@ -59,6 +62,11 @@ def _wrong_labels(dataset, place: str, name: str, num_classes: int) -> Iterator[
             f'{", ".join(examples)}. Correct them in its ann_file, or {name}'
             + explain_labels(every, num_classes),
         )
+    missing = [label for label in range(num_classes) if label not in every]
+    if every and missing and is_single and not wrong and place.startswith('train'):
+        told = ', '.join(map(str, missing[:5])) + (', ...' if missing[5:] else '')
+        message = f'no sample has the label {told}, with {name}={num_classes}; correct the labels, '
+        yield Finding('warning', place, f'{message}or it, if such samples should be there')
 
 
 def _num_classes(model: nn.Module) -> tuple[str, int | None]:

@@ -29,7 +29,11 @@ def check_metrics(runner) -> Iterator[Finding]:
             message = f'{name!r} is never measured, since nothing validates: it changes nothing'
             yield Finding('warning', place, message)
         return
-    metrics = runner.val_loop.evaluator.metrics
+    yield from _rules(runner)
+    evaluator = vars(runner.val_loop).get('evaluator')
+    if evaluator is None:  # of a loop of one's own
+        return
+    metrics = evaluator.metrics
     for place, name in _wanted(runner):
         if not any(_may_give(metric, name) for metric in metrics):
             known = [full for metric in metrics for full in _listed(metric)]
@@ -40,6 +44,23 @@ def check_metrics(runner) -> Iterator[Finding]:
                 place,
                 f'{name!r} is no metric of val_evaluator, which gives {", ".join(known)}{hint}',
             )
+
+
+def _rules(runner) -> Iterator[Finding]:
+    """Yield rules of ``save_best`` that keep the worst of a metric whose name MMEngine knows."""
+    for hook in runner.hooks:
+        if not isinstance(hook, CheckpointHook) or not hook.save_best:
+            continue
+        known = dict(greater=hook._default_greater_keys, less=hook._default_less_keys)
+        for name, rule in zip(hook.key_indicators, hook.rules, strict=False):
+            other = 'less' if rule == 'greater' else 'greater'
+            if {other} == {key for key, parts in known.items() if _names(name, parts)}:
+                message = f'{rule!r}, which keeps the worst {name}; set it to {other!r}'
+                yield Finding('warning', 'default_hooks.checkpoint.rule', message)
+
+
+def _names(metric: str | None, parts: list[str]) -> bool:
+    return any(part.lower() in (metric or '').lower() for part in parts)
 
 
 def _wanted(runner) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ class Labelled(BaseDataset):
 
     def __init__(self, labels=(), classes=None, **kwargs):
         self.labels = labels
-        meta = dict(classes=classes) if classes else None
+        meta = dict(classes=[*classes]) if classes else None
         super().__init__(metainfo=meta, pipeline=[self.fail], serialize_data=False, **kwargs)
 
     def load_data_list(self):
@@ -109,6 +109,15 @@ def test_classes__more_than_the_model_has():
 def test_classes__fewer_are_a_warning(caplog):
     check(Labelled([0], classes='ab'))
     assert 'has 2 classes, but model.head.num_classes=3' in caplog.text
+
+
+def test_classes__that_no_sample_has(caplog):
+    check(Labelled([0, 2, 2]))
+    assert 'no sample has the label 1, with model.head.num_classes=3' in caplog.text
+    caplog.clear()
+    for labels in ([0, 1, 2], [[0, 2], [0]], [None, None], ['cat', 'dog']):
+        check(Labelled(labels))
+    assert 'no sample' not in caplog.text and 'check failed' not in caplog.text
 
 
 def test_empty_data():

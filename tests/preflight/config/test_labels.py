@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from beit_mm.cli.config_loading import load_config
 from beit_mm.preflight.config.labels import check_labels
+from beit_mm.preflight.config.pipelines import check_pipelines
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 CLASSIFY = 'classification/beit-micro-p8_beit_ft_digit-scenes-500.py'
@@ -17,12 +18,19 @@ LEAVES = sorted(path for path in CONFIGS.glob('*/*.py') if path.parent.name != '
 
 def found(name: str, options: dict, world_size: int = 1) -> dict[str, str]:
     config = load_config(CONFIGS / name, options)
-    return {f.place: f'{f.level}: {f.message}' for f in check_labels(config, world_size)}
+    every = [*check_labels(config, world_size), *check_pipelines(config)]
+    return {f.place: f'{f.level}: {f.message}' for f in every}
 
 
 @pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
 def test_shipped_configs__agree(path):
     assert not [*check_labels(load_config(path), 8)]
+
+
+def test_one_score_for_two_classes__has_one_weight():
+    options = {'model.decode_head.num_classes': 2, 'model.decode_head.out_channels': 1}
+    options['model.decode_head.loss_decode.class_weight'] = [3.0]
+    assert not [key for key in found(SEGMENT, options) if key.endswith('class_weight')]
 
 
 def test_nothing__in_a_config_of_nothing():

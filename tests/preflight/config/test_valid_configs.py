@@ -90,6 +90,11 @@ def found(config: Config, level: str = 'error') -> dict[str, str]:
         'test_dataloader = {{_base_.val_dataloader}}',
         "val_evaluator = dict(type='Evaluator', metrics=[dict(type='Accuracy')])",
         "visualizer = dict(type='UniversalVisualizer')",
+        "optim_wrapper = dict(_delete_=True, constructor='beit_mm.BEiTOptimWrapperConstructor', "
+        "body=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0)))",
+        'val_dataloader = [{{_base_.val_dataloader}}] * 2\n'
+        "val_cfg = dict(_delete_=True, type='mmseg.IterBasedTrainLoop', max_iters=1)",
+        "train_dataloader = dict(dataset=dict(metainfo=dict(type='Medical', classes=['a', 'b'])))",
     ],
 )
 def test_ordinary_children__have_no_errors(child, text):
@@ -109,6 +114,49 @@ def test_ordinary_children__have_no_errors(child, text):
 )
 def test_options__are_no_errors(child, options):
     assert found(child('', options)) == {}
+
+
+def test_several_loaders__of_a_loop_of_mmengine_are_an_error(child):
+    assert 'val_dataloader' in found(child('val_dataloader = [{{_base_.val_dataloader}}] * 2'))
+
+
+@pytest.mark.parametrize(
+    'text, key',
+    [
+        ('train_cfg = dict(_delete_=True, by_epoch=True, max_epochs=1)', 'train'),
+        ("train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)", 'train'),
+        ('', 'val'),
+        ('val_cfg = dict(_delete_=True)', 'val'),
+    ],
+)
+def test_samplers_without_end__where_the_end_is_awaited(child, text, key):
+    endless = f"{key}_dataloader = dict(sampler=dict(_delete_=True, type='InfiniteSampler'))\n"
+    assert 'never ends' in found(child(endless + text))[f'{key}_dataloader.sampler']
+    assert not found(child(endless.replace('val', 'train')))  # a loop of iterations
+
+
+@pytest.mark.parametrize('name', ['LearningRateDecay', 'LayerDecay', 'mmseg.LayerDecay'])
+def test_constructors__that_do_not_know_our_blocks(child, name):
+    changes = f"default_scope = 'mmseg'\noptim_wrapper = dict(constructor='{name}"
+    changes += "OptimizerConstructor', paramwise_cfg=dict(layer_decay_rate=0.9, num_layers=2), "
+    changes += "optimizer=dict(_delete_=True, type='AdamW', lr=1.0, weight_decay=0.05))"
+    ours = "model = dict(backbone=dict(_delete_=True, type='beit_mm.BEiTEncoder', arch='micro'))"
+    told = found(child(f'{changes}\n{ours}'), 'warning')
+    assert 'finds no block of BEiTEncoder' in told['optim_wrapper.constructor']
+    told = found(child(changes), 'warning').get('optim_wrapper.constructor', '')
+    assert 'finds no block' not in told
+
+
+def test_checkpoints__that_are_never_written(child):
+    def told(**hook):
+        hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, **hook))
+        return found(child(f'default_hooks = {hooks}'), 'warning').get(
+            'default_hooks.checkpoint.save_last', ''
+        )
+
+    assert 'no checkpoint is written at all' in told(interval=10, save_last=False)
+    assert 'no checkpoint' in told(interval=-1, save_last=False)
+    assert not told(interval=9, save_last=False) and not told(interval=10)
 
 
 def test_variables_that_reach_what_they_are_for__are_not_told(child):

@@ -250,6 +250,12 @@ def test_mask_rgb_and_alpha(files):
     assert kinds(image, files.mask(mode='LA')) == ['error:mask-alpha']
 
 
+def test_mask_lossy(files, tmp_path):
+    Image.fromarray(IDS.astype(np.uint8)).save(tmp_path / 'm.jpg', quality=100)
+    found = kinds(files.image(), tmp_path / 'm.jpg', rules=MaskRules(num_classes=None))
+    assert 'warning:mask-lossy' in found
+
+
 def test_mask_sixteen_bit(files):
     image, wide = files.image(), IDS.astype(np.uint16)
     wide[0, 0] = 257

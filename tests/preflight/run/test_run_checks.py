@@ -8,8 +8,9 @@ import small_runs
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.optim import OptimWrapper
-from mmengine.registry import METRICS, MODELS
-from small_runs import small_run
+from mmengine.registry import LOOPS, METRICS, MODELS
+from mmengine.runner import BaseLoop
+from small_runs import PointClassifier, Points, small_run
 
 from beit_mm.contracts import UserError
 from beit_mm.preflight.run import check_precision
@@ -22,11 +23,15 @@ CHECK = dict(type='beit_mm.DatasetCheckHook')
 class CountSamples(BaseMetric):
     default_prefix = 'seen'
 
+    def __init__(self, name='count', **kwargs):
+        super().__init__(**kwargs)
+        self.name = name
+
     def process(self, data_batch, data_samples):
         self.results.append(1)
 
     def compute_metrics(self, results):
-        return dict(count=len(results))
+        return {self.name: len(results)}
 
 
 def run(tmp_path, train=40, val=None, loop='beit_mm.ResumableEpochLoop', **changes):
@@ -127,6 +132,57 @@ def test_save_best__of_a_metric_that_exists(tmp_path, name):
 def test_save_best__of_no_metric(tmp_path, name):
     with pytest.raises(UserError, match=r'is no metric of val_evaluator, which gives seen/\.\.\.'):
         run(tmp_path, val={}, **hooks(save_best=name, rule='greater'))
+
+
+@pytest.mark.parametrize('rule, other', [('less', 'greater'), ('greater', 'less')])
+def test_save_best__of_the_worst(tmp_path, rule, other):
+    metric = 'seen/accuracy' if rule == 'less' else 'seen/loss'
+    evaluator = [dict(type='CountSamples', name=metric.split('/')[1])]
+    runner = run(tmp_path, val={}, val_evaluator=evaluator, **hooks(save_best=metric, rule=rule))
+    assert f"keeps the worst {metric}; set it to '{other}'" in log_of(runner)
+    runner = run(tmp_path, val={}, val_evaluator=evaluator, **hooks(save_best=metric, rule=other))
+    assert 'keeps the worst' not in log_of(runner)
+
+
+def test_schedule__by_steps_that_the_epochs_do_not_have(tmp_path):
+    def told(**given):
+        schedule = dict(type='LinearLR', by_epoch=False, **given)
+        return log_of(run(tmp_path, param_scheduler=[schedule], loop='EpochBasedTrainLoop'))
+
+    words = 'param_scheduler.0: ends at step 5000, but the training has 5'
+    assert words in told(end=5000) and words not in told() and words not in told(end=5)
+
+
+class OwnLoop(BaseLoop):
+    """Validates on its own, with several loaders and no evaluator."""
+
+    def __init__(self, runner, dataloader, evaluator):
+        super().__init__(runner, dataloader)
+
+    def run(self):
+        self.runner.validated = True
+
+
+def test_loops_and_labels__of_any_kind_train(tmp_path, monkeypatch):
+    LOOPS.register_module('OwnLoop', module=OwnLoop, force=True)
+    monkeypatch.setattr(Points, 'METAINFO', dict(classes={0: 'ant'}))
+    monkeypatch.setattr(PointClassifier, 'num_classes', 4, raising=False)
+    changes = dict(val_dataloader=[dict()] * 2, val_cfg=dict(type='OwnLoop'), val_evaluator=[])
+    runner = small_run(tmp_path, [CHECK], train_cfg=dict(by_epoch=True, max_epochs=1), **changes)
+    runner.train()
+    assert runner.validated and 'this check failed' not in log_of(runner)
+
+
+@pytest.mark.parametrize('fault', ['labels', 'length', 'batches'])
+def test_check_that_fails__is_told_and_the_training_goes_on(tmp_path, monkeypatch, fault):
+    def fails(*args, **kwargs):
+        raise KeyError('odd')
+        yield
+
+    name = f'beit_mm.engine.hooks.dataset_check_hook.check_{fault}'
+    monkeypatch.setattr(name, fails)
+    runner = run(tmp_path)
+    assert runner.iter == 5 and "left out (KeyError: 'odd')" in log_of(runner)
 
 
 def test_schedule__that_waits_for_a_metric(tmp_path):
