@@ -17,7 +17,7 @@ COMPARED = (
     ),
     ('normalize', ('Normalize',), ('mean', 'std', 'to_rgb')),
 )
-CONVERTED = ('exchanges red and blue', 'scales to [0, 1] by ToTensor', 'normalizes')
+CONVERTED = ('exchanges red and blue', 'scales to [0, 1] by ToTensor')
 CONVERSIONS = dict(NumpyToPIL='to_rgb', PILToNumpy='to_bgr')  # exchange channels if this is given
 MOVED = ('Resize', 'Crop', 'Flip', 'Rotate', 'Shear', 'Translate', 'Affine')  # parts of names
 
@@ -53,7 +53,7 @@ def _conversions(config: Config) -> Iterator[Finding]:
     for key, pipeline in walk_pipelines(config):
         steps = {class_name(step): step for step in pipeline}
         swaps = [steps.get(name, {}).get(flag) for name, flag in CONVERSIONS.items()]
-        own = (sum(map(bool, swaps)) % 2, 'ToTensor' in steps, 'Normalize' in steps)
+        own = (sum(map(bool, swaps)) % 2, 'ToTensor' in steps)
         first = first or (key, own)
         for what, here, there in zip(CONVERTED, own, first[1], strict=True):
             if here != there:

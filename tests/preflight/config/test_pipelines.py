@@ -57,7 +57,6 @@ def test_moved_rightly(train, val):
     [
         (dict(type='NumpyToPIL', to_rgb=True), dict(type='NumpyToPIL')),
         (dict(type='torchvision/ToTensor'), None),
-        (dict(type='torchvision/Normalize', mean=0.5), None),
     ],
 )
 def test_converted_otherwise_in_validation(step, other):
