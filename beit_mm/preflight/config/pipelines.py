@@ -19,6 +19,7 @@ COMPARED = (
 )
 CONVERTED = ('exchanges red and blue', 'scales to [0, 1] by ToTensor')
 CONVERSIONS = dict(NumpyToPIL='to_rgb', PILToNumpy='to_bgr')  # exchange channels if this is given
+OF_8_BITS = ('PhotoMetricDistortion', 'ColorJitter', 'RGBJitter', 'AutoAugment', 'RandAugment')
 MOVED = ('Resize', 'Crop', 'Flip', 'Rotate', 'Shear', 'Translate', 'Affine')  # parts of names
 
 
@@ -26,6 +27,8 @@ def check_pipelines(config: Config) -> Iterator[Finding]:
     """Yield pipelines that load otherwise than the first, and what moves images without masks."""
     yield from _loaders(config)
     yield from _conversions(config)
+    for key, pipeline in walk_pipelines(config):
+        yield from _bits(key, pipeline)
     # An evaluation resizes its images alone: predictions are compared in the size of the mask.
     for key, pipeline in walk_pipelines(config, ('train_dataloader',)):
         yield from _masks(key, pipeline)
@@ -61,6 +64,16 @@ def _conversions(config: Config) -> Iterator[Finding]:
                     f'{what} in {key if here else first[0]} alone: the model sees other images'
                 )
                 yield Finding('warning', key, f'{message}; convert them alike')
+
+
+def _bits(key: str, pipeline: list) -> Iterator[Finding]:
+    """Find steps for 8 bits behind the loader that keeps all bits."""
+    loads = find_transform(pipeline, 'LoadMultiBandImage')
+    for number, step in enumerate(pipeline) if loads else ():
+        if class_name(step) in OF_8_BITS:
+            told = f'{class_name(step)} cuts values to 0 to 255; LoadMultiBandImage keeps more '
+            told += 'bits, or scales to [0, 1]: take BandJitter for such files'
+            yield Finding('warning', f'{key}.{number}', told)
 
 
 def _masks(key: str, pipeline: list) -> Iterator[Finding]:

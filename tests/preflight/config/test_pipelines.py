@@ -65,6 +65,12 @@ def test_converted_otherwise_in_validation(step, other):
     assert not found([LOAD, step], [LOAD, step])
 
 
+def test_steps_of_8_bits__behind_the_loader_of_all_bits():
+    bands, step = dict(type='LoadMultiBandImage'), dict(type='mmseg.PhotoMetricDistortion')
+    assert 'take BandJitter' in found([bands, step])[0]
+    assert not found([LOAD, step]) and not found([bands, dict(type='BandJitter')])
+
+
 def test_converted_and_back():
     there, back = dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy', to_bgr=True)
     assert not found([LOAD, there, dict(type='torchvision/ColorJitter'), back], [LOAD])

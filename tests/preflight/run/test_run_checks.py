@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import small_runs
 import torch
+from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.optim import OptimWrapper
 from mmengine.registry import LOOPS, METRICS, MODELS
@@ -13,7 +14,7 @@ from mmengine.runner import BaseLoop
 from small_runs import PointClassifier, Points, small_run
 
 from beit_mm.contracts import UserError
-from beit_mm.preflight.run import check_precision
+from beit_mm.preflight.run import check_precision, check_weights
 from beit_mm.preflight.run.class_order import describe_shift
 
 CHECK = dict(type='beit_mm.DatasetCheckHook')
@@ -183,6 +184,20 @@ def test_check_that_fails__is_told_and_the_training_goes_on(tmp_path, monkeypatc
     monkeypatch.setattr(name, fails)
     runner = run(tmp_path)
     assert runner.iter == 5 and "left out (KeyError: 'odd')" in log_of(runner)
+
+
+def test_learning_rates__of_no_parameter():
+    def told(key, **given):
+        paramwise = dict(custom_keys={key: given})
+        config = Config(dict(optim_wrapper=dict(paramwise_cfg=paramwise)))
+        stub = SimpleNamespace(
+            model=torch.nn.ModuleDict(dict(head=torch.nn.Linear(2, 2))), cfg=config
+        )
+        return ' '.join(map(str, check_weights(stub)))
+
+    words = 'custom_keys.model.head: no parameter has this in its name, head.weight for example'
+    assert words in told('model.head', lr_mult=0.1)
+    assert not told('head', lr_mult=0.1) and not told('absolute_pos_embed', decay_mult=0.0)
 
 
 def test_schedule__that_waits_for_a_metric(tmp_path):
