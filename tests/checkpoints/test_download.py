@@ -271,6 +271,7 @@ PACKED = ['gzipped_bomb.pth', 'gzip_of_nothing.pth', 'gzip_name.pth', 'gzip_zero
 
 @pytest.mark.parametrize('name', ['endless.pth', *PACKED])
 def test_too_large__stops_at_the_limit_that_can_be_raised(name, server, monkeypatch):
+    monkeypatch.setattr(download, 'STALL', 30)
     monkeypatch.setenv('BEIT_MM_MAX_DOWNLOAD_GB', '0.0005')
     with pytest.raises(DownloadError, match='may have 0.0005 GB.*BEIT_MM_MAX_DOWNLOAD_GB to more'):
         fetch(server.here + name)

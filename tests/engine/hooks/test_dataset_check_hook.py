@@ -46,6 +46,7 @@ def runner(train=None, val=None, work_dir='.', num_classes=3, part='head'):
         model=model,
         train_dataloader=SimpleNamespace(dataset=train, sampler=None),
         train_loop=None,
+        cfg={},
         optim_wrapper=SimpleNamespace(_accumulative_counts=1),
         hooks=[],
         param_schedulers=[],

@@ -156,7 +156,7 @@ def encoder_alone(whole):
 def test_encoder_alone__has_ids_but_no_codes_and_no_images(whole, encoder_alone):
     images = torch.rand(2, 3, 16, 16)
     assert torch.equal(encoder_alone.encode(images), whole.encode(images))
-    assert set(encoder_alone.predict(images)[0]) == {'image', 'ids'}
+    assert set(encoder_alone.predict(images)[0]) == {'ids', 'image', 'vocab_size'}
     for ask in (encoder_alone.code_vectors, lambda: encoder_alone.decode(whole.encode(images))):
         with pytest.raises(ValueError, match="encoder alone.*model.head.target='ids'"):
             ask()
@@ -198,5 +198,5 @@ def test_reset_dead_codes__moves_logits_and_codes_of_dead_ones_alone():
 def test_decoder__trained_to_an_encoder(whole, encoder_alone):
     images = torch.rand(2, 3, 16, 16)
     encoder_alone.train().loss(images)
-    assert set(encoder_alone.eval().predict(images)[0]) == {'image', 'ids', 'recon'}
+    assert set(encoder_alone.eval().predict(images)[0]) == {'image', 'ids', 'recon', 'vocab_size'}
     assert set(encoder_alone.state_dict()) == set(whole.state_dict())
