@@ -161,12 +161,16 @@ def test_verdict__of_a_classification_at_chance(tmp_path, accuracy, words):
 @pytest.mark.parametrize(
     'accuracy, images, mark, words',
     [
-        (66.7, (8, 4), 'unsure', 'hardly more than always the largest class (66.7 %)'),
-        (60.0, (8, 4), 'bad', 'not more than always the largest class'),
+        (66.7, (8, 4), 'unsure', 'not clearly more than always the largest class (66.7 %)'),
+        (60.0, (8, 4), 'unsure', 'not clearly more than'),
+        (20.0, (8, 4), 'bad', 'not more than always the largest class'),
+        (100.0, (12,), 'unsure', 'not clearly more than'),
+        (60.0, (5, -3, 'x', 5), 'unsure', 'always the largest class (50.0 %)'),
         (83.3, (6, 6), 'good', 'always the largest class: 50.0 %'),
-        (66.7, (6, 6), 'unsure', 'with 12 images that may be luck'),
+        (66.7, (6, 6), 'unsure', 'with 12 images, 28.9 points may be luck'),
         (66.7, (600, 600), 'good', 'always the largest class: 50.0 %'),
-        (90.0, (900, 100), 'bad', 'not more than always'),
+        (90.0, (900, 100), 'unsure', 'not clearly more than always'),
+        (85.0, (900, 100), 'bad', 'not more than always'),
     ],
 )
 def test_verdict__of_a_classification_beside_its_largest_class(

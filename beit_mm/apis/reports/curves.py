@@ -81,7 +81,8 @@ def blind_guess(run: Run) -> tuple[str, float, int | None] | None:
     """
     rows = run.tested.get('per_class')
     rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    counts = [row['images'] for row in rows if is_number(row.get('images'))]
+    counts = [row.get('images') for row in rows]
+    counts = [n for n in counts if is_number(n) and 0 <= n < 1e12]
     if sum(counts) > 0:
         return 'always the largest class', 100 * max(counts) / sum(counts), sum(counts)
     classes = num_classes(run)

@@ -17,13 +17,15 @@ from beit_mm.checkpoints import read_description
 from beit_mm.checkpoints.find_checkpoint import find_in_folder
 from beit_mm.checkpoints.trust import is_trusted
 from beit_mm.contracts import MissingFileError, UserError
-from beit_mm.contracts.config_walk import class_name
+from beit_mm.contracts.config_walk import class_name, is_number
 from beit_mm.visualization import curve_of, read_log
 
 TASKS = ('tokenizer', 'pretraining', 'classification', 'segmentation', 'training')
 DEEPEST = 3  # folders below one that is named
 STAMP = re.compile(r'^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ', re.MULTILINE)
 SMALLER_IS_BETTER = re.compile(r'loss|mse|l1$|error|dead_codes')
+DICTS = ('model', 'train_cfg', 'randomness', 'val_dataloader', 'train_dataloader')
+LARGEST = 1e300  # figure; NaN is none either
 NO_METRICS = {'time', 'data_time', 'iter', 'epoch', 'step', 'mim/variance'}
 
 
@@ -121,6 +123,7 @@ class Run:
         names = [pattern.fullmatch(path.name) for path in self.folder.glob('*.pth')]
         found += [int(name[1]) for name in names if name]
         planned = plan.get('max_epochs') or plan.get('max_iters')
+        planned = planned if is_number(planned) else None
         return max(found, default=0), planned, 'epochs' if by_epoch else 'iterations'
 
     @property
@@ -237,14 +240,19 @@ def read_run(folder: Path, name: str) -> Run:
     try:
         if configs:
             run.config = read_written(configs[0])
+            odd = [key for key in DICTS if not isinstance(run.config.get(key) or {}, Mapping)]
+            if odd:
+                run.config = None
+                raise UserError(f'{odd[0]} is no dict')
             if is_trusted() and run.config.get('custom_imports'):
                 import_modules_from_strings(**run.config.custom_imports)
     except Exception as error:  # of any kind, in a file of any kind
         run.problems.append(f'{configs[0]} cannot be read: {type(error).__name__}: {error}')
     try:
         if (folder / 'metrics.json').is_file():
-            run.tested = dict(json.loads((folder / 'metrics.json').read_text(encoding='utf-8')))
-    except ValueError as error:
+            tested = json.loads((folder / 'metrics.json').read_text(encoding='utf-8'))
+            run.tested = {k: v for k, v in tested.items() if not is_number(v) or abs(v) < LARGEST}
+    except Exception as error:  # of any kind, as above
         run.problems.append(f'{folder / "metrics.json"} cannot be read: {error}')
     return run
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS, TRANSFORMS, Registry
+from mmengine.registry import DATASETS, TRANSFORMS
 
 from beit_mm.apis.reports.run import Run
-from beit_mm.checkpoints.description.architecture import scoped_type
-from beit_mm.checkpoints.trust import ADVICE, is_trusted
-from beit_mm.contracts import UserError
+from beit_mm.apis.reports.safe_build import safe_build
 from beit_mm.contracts.config_walk import DatasetConfig, class_name, leaf_dataset_configs
+from beit_mm.datasets.image_files import check_image_file
 from beit_mm.datasets.spread import spread
 
 MASK_LOADERS = ('LoadAnnotations', 'LoadSegmentationMask')
@@ -61,7 +60,8 @@ class RunData:
         if not steps or not info.get('seg_map_path'):
             return None
         info['seg_map_path'] = os.path.join(self.folder, info['seg_map_path'])
-        return _build(TRANSFORMS, dict(steps[0]), self.part.scope)(info)['gt_seg_map']
+        check_image_file(info['seg_map_path'])
+        return safe_build(TRANSFORMS, steps[0], self.part.scope)(info)['gt_seg_map']
 
     @property
     def kind(self) -> str:
@@ -81,19 +81,10 @@ def read_data(run: Run, loaders: Sequence[str]) -> tuple[RunData | None, str]:
         for part in leaf_dataset_configs(run.config or {}, loaders):
             try:
                 with contextlib.chdir(folder):
-                    data = _build(DATASETS, dict(part.config, pipeline=[]), part.scope)
+                    data = safe_build(DATASETS, dict(part.config, pipeline=[]), part.scope)
                 if len(data):
                     return RunData(data, part, folder), ''
                 reason = f'{part.key} has no images'
             except Exception as error:  # of data sets of any kind: the report goes on without it
                 reason = f'{part.key} cannot be read here: {error}'
     return None, reason
-
-
-def _build(registry: Registry, config: dict, scope: str) -> Any:
-    """Build a class of the libraries here; MMEngine would import any module that a type names."""
-    name, cls = scoped_type(config.get('type'), scope, registry)
-    if cls is None and not is_trusted():
-        raise UserError(f'{name!r} is of no library here; {ADVICE}')
-    with registry.switch_scope_and_registry(scope):
-        return registry.build(config)

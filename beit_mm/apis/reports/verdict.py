@@ -127,7 +127,7 @@ def _gain(gain: float, facts: str) -> Verdict:
 
 def _judge_task(run: Run) -> list[Verdict]:
     name, value = main_figure(run)
-    if value is None:
+    if value is None or not math.isfinite(value):
         return [Verdict('unsure', 'It has not been validated.')]
     facts = in_words(name, value)
     guess = blind_guess(run)
@@ -136,13 +136,13 @@ def _judge_task(run: Run) -> list[Verdict]:
     what, chance, images = guess
     share = chance / 100  # with as many images, two standard errors are luck
     luck = 200 * math.sqrt(share * (1 - share) / images) if images else 0.2 * chance
-    if value <= chance:
-        return [Verdict('bad', f'It reaches {facts}, not more than {what} ({chance:.1f} %).')]
-    if value < chance + luck:
-        why = f'; with {images} images that may be luck' if images else ''
-        text = f'It reaches {facts}, hardly more than {what} ({chance:.1f} %){why}.'
-        return [Verdict('unsure' if images else 'bad', text)]
-    return [Verdict('good', f'It reaches {facts}; {what}: {chance:.1f} %.')]
+    if value >= chance + luck and luck:
+        return [Verdict('good', f'It reaches {facts}; {what}: {chance:.1f} %.')]
+    if images and value >= chance - luck:
+        text = f'It reaches {facts}, not clearly more than {what} ({chance:.1f} %)'
+        return [Verdict('unsure', f'{text}: with {images} images, {luck:.1f} points may be luck.')]
+    more = 'hardly' if value > chance else 'not'
+    return [Verdict('bad', f'It reaches {facts}, {more} more than {what} ({chance:.1f} %).')]
 
 
 def main_figure(run: Run) -> tuple[str, float | None]:
