@@ -119,6 +119,8 @@ def check_image_file(path: str | Path) -> None:
     if refuse_unreadable(path):
         with suppress(OSError), open(path, 'rb', buffering=0) as file:
             start = file.read(HEADER)
+            if start.startswith(JPEG):
+                check_scans(start + file.read())
             if not _surely_fits(start):
                 check_pixels(start, path)
 
@@ -173,13 +175,8 @@ def advise_package(content: bytes) -> str | None:
 
 
 def check_pixels(content: bytes, source: bytes | str | Path | None = None) -> None:
-    """Refuse an image whose header says more pixels than fit; ``source`` is all of it.
-
-    So are JPEGs of very many scans, each of which goes through all pixels.
-    """
-    whole = source if isinstance(source, bytes) else content
-    if whole.startswith(JPEG) and len(scans := SCAN.findall(whole)) > MOST_SCANS:
-        raise ImageTooLargeError(f'has {len(scans)} scans; a JPEG has 10, write it anew')
+    """Refuse an image whose header says more pixels than fit; ``source`` is all of it."""
+    check_scans(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -197,8 +194,18 @@ def check_pixels(content: bytes, source: bytes | str | Path | None = None) -> No
         refuse_larger(size or 0)
 
 
+def check_scans(content: bytes) -> None:
+    """Refuse a JPEG of very many scans, each of which goes through all pixels."""
+    if content.startswith(JPEG) and content.count(b'\xff\xda') > MOST_SCANS:
+        if (scans := len(SCAN.findall(content))) > MOST_SCANS:
+            raise ImageTooLargeError(
+                f'has {scans} scans, a progressive JPEG about 10; save it anew'
+            )
+
+
 def check_encoded(content: bytes) -> None:
     """Refuse an image inside of another file unless its own header says a size that fits."""
+    check_scans(content)
     size = encoded_bytes(content)
     if size is None and content.startswith(b'RIFF'):
         with suppress(OSError, ValueError), open_image(content) as image:

@@ -15,10 +15,10 @@ PNG, JPEG = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 # Formats that OpenCV reads and Pillow does not: (height, width) or (width, height) in the header.
 OTHER_HEADERS = (
-    re.compile(rb'#\?(?:RADIANCE|RGBE)(?:[^\n]*\n)+?\n[-+][XY]\s*(\d+)\s+[-+][XY]\s*(\d+)'),
     re.compile(rb'P[Ff]\s+(\d+)\s+(\d+)\s'),
     re.compile(rb'P7\s(?=.*?WIDTH\s+(\d+))(?=.*?HEIGHT\s+(\d+))', re.DOTALL),
 )
+RADIANCE = re.compile(rb'-Y\s*\+?(\d+)\s*\+X\s*\+?(\d+)')  # of its second part
 # JPEG 2000: width, height, left, top, and the number of components of a codestream
 SIZ = re.compile(rb'\xff\x4f\xff\x51.{4}(.{4})(.{4})(.{4})(.{4}).{16}(.{2})', re.DOTALL)
 # LERC: height, width and bands of each part
@@ -58,6 +58,10 @@ def _bytes_of_header(start: bytes) -> int | None:
         return _bytes_of_jpeg(start)
     if start.startswith(b'BM') and len(start) >= 26:
         return 4 * abs(math.prod(struct.unpack('<ii', start[18:26])))
+    if start.startswith((b'#?RADIANCE', b'#?RGBE')):
+        lines = iter(re.findall(rb'[^\n]{127}|[^\n]*\n', start))  # as OpenCV reads them
+        size = RADIANCE.match(next((next(lines, b'') for line in lines if line == b'\n'), b''))
+        return 16 * int(size[1]) * int(size[2]) if size else None
     found = (header.match(start) for header in OTHER_HEADERS)
     return next((16 * int(match[1]) * int(match[2]) for match in found if match), None)
 

@@ -181,6 +181,8 @@ TOO_LARGE = {
     'float64.tif': tiff(SIDE, SIDE, dtype=np.float64),
     'tile.tif': one_tile(),
     'a.hdr': b'#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 640 +X 640\n' + bytes(100),
+    'lines.hdr': b'#?RADIANCE\n' + b'x' * 127 + b'\n-Y 640+X 640\n\n-Y 1 +X 1\n' + bytes(100),
+    'signs.hdr': b'#?RADIANCE\n\n-Y +640 +X +640\n-Y 1 +X 1\n' + bytes(100),
     'decoy.hdr': b'#?RADIANCE\n-Y 1 +X 1\nFORMAT=32-bit_rle_rgbe\n\n-Y 640 +X 640\n' + bytes(100),
     'palette.tif': tiff(
         SIDE, SIDE, dtype=np.uint8, photometric='palette', colormap=np.zeros((3, 256), np.uint16)
@@ -352,7 +354,7 @@ def test_jpeg__of_very_many_scans_is_not_decoded(tmp_path):
     first = content.index(b'\xff\xda')
     scan = content[first : content.index(b'\xff', first + 20)]
     (tmp_path / 'a.jpg').write_bytes(content[:-2] + scan * 200 + content[-2:])
-    for opening in ('check', 'bands'):
+    for opening in ('check', 'bands', 'cv2', 'pillow', 'named_errors', 'tiles'):
         with pytest.raises(UserError, match=r'has 2\d\d scans'):
             OPENINGS[opening](tmp_path / 'a.jpg')
     rng = np.random.default_rng(0)  # a film behind it, as phones write it
