@@ -122,8 +122,8 @@ def _download(address: str, path: Path, digest: str | None) -> None:
     try:
         with open_atomically(path) as file:
             with open_address(address) as response:
-                if response.status != 200:
-                    raise EOFError(f'the server answers {response.status}, a part of the file')
+                if response.status == 206:
+                    raise EOFError('the server answers 206, with a part of the file')
                 _refuse_size(_length_of(response), path)
                 for chunk in _body(response, path.name):
                     hasher.update(chunk)

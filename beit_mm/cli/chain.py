@@ -31,7 +31,7 @@ from beit_mm.cli.own_folder.tasks import read_labels, read_masks
 from beit_mm.cli.report import main as report
 from beit_mm.cli.stages import terminate
 from beit_mm.cli.train import use_autocast
-from beit_mm.contracts import UserError
+from beit_mm.contracts import UserError, printable
 from beit_mm.datasets.image_folder import CHAIN
 
 # The ends of a chain: a verb, and a file or folder that it writes.
@@ -130,7 +130,8 @@ def format_time(seconds: float) -> str:
 
 def print_table(title: str, rows: list[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
-    print('\n'.join([f'\n{title}', *(f'  {name:<{width}}  {value}' for name, value in rows)]))
+    lines = [f'  {name:<{width}}  {printable(value)}' for name, value in rows]
+    print('\n'.join([f'\n{title}', *lines]))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -145,6 +146,9 @@ def main(arguments: list[str] | None = None) -> None:
                 'would be trained on; name another folder, or move it and the images apart'
             )
     request = describe_request(args)
+    for option in ('classes', 'mask_suffix'):
+        if vars(args)[option] and not args.masks:
+            raise UserError(f'--{option.replace("_", "-")} is about masks; name them with --masks')
     state_path = args.out / CHAIN
     if state_path.is_file():
         state = json.loads(state_path.read_text(encoding='utf-8'))

@@ -1,6 +1,5 @@
 """The walk through the data sets and the pipelines of a config."""
 
-import re
 from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
@@ -98,7 +97,7 @@ def is_number(value: Any) -> bool:
 def class_name(part) -> str:
     """Return the ``type`` of a config without its scope; empty for what is no config."""
     kind = (part.get('type') or '') if isinstance(part, Mapping) else ''
-    return kind.__name__ if isinstance(kind, type) else re.split(r'[./]', str(kind))[-1]
+    return kind.__name__ if isinstance(kind, type) else str(kind).split('.')[-1]
 
 
 def find_transform(pipeline: list, name: str) -> tuple[int, Mapping] | None:

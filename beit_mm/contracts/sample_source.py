@@ -56,7 +56,8 @@ def class_names(dataset) -> list[str] | tuple[str, ...] | None:
     """Return the names of the classes of a data set of any library, where it has a list of them."""
     info = getattr(dataset, 'metainfo', None)
     names = info.get('classes') if isinstance(info, Mapping) else None
-    return names if isinstance(names, list | tuple) and set(map(type, names)) <= {str} else None
+    are_words = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    return names if are_words else None
 
 
 def inner_datasets(dataset) -> list:

@@ -18,7 +18,6 @@ KEPT = (
 )
 NAMES = dict(beit='BEiT', scratch='random weights', mae='MAE', simmim='SimMIM', hog='HOG')
 NAMES |= {'mae-tokens': "MAE with BEiT's tokens"}
-OLD = '.old'  # after the name of a method: its encoder began as BEiT's original code begins
 BLOCK = re.compile(r'(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 
@@ -112,7 +111,7 @@ def compared(runs: list[dict], is_shown: Callable[[dict], bool], steps: int = SH
         starts = {run['name'].removeprefix('cifar10/pretrain-') for run in same}
         time = [1000 * run['cpu_seconds'] / run['steps'] for run in same if not run['resumed']]
         last = [r['layers'][-1] for r in runs if r['kind'] == 'probes' and r['start'] in starts]
-        row = [method_name(name[0]), name[1].replace('-', ' ')]
+        row = [NAMES.get(name[0], name[0]), name[1].replace('-', ' ')]
         row += [len(same), same[0]['steps'], f'{fmean(time):.0f}' if time else '']
         row += [spread([layer[probe] for layer in last]) for probe in ('knn', 'linear')]
         for labels in (400, 4_000):
@@ -159,16 +158,15 @@ def gains(runs: list[dict]) -> str:
             for run in runs
             if run['kind'] == kind and not run.get('variant') and run['start'] in first_starts(runs)
         ]
-        pairs = {'scratch': {}, f'scratch{OLD}': {}}
-        for run in shown:
-            if run['start'] in pairs:
-                key = run[amount], run['steps'], run['seed']
-                pairs[run['start']][key] = run['metrics'][metric]
+        scratch = {
+            (run[amount], run['steps'], run['seed']): run['metrics'][metric]
+            for run in shown
+            if run['start'] == 'scratch'
+        }
         found = defaultdict(list)
         for run in shown:
-            scratch = pairs['scratch' + (OLD if OLD in run['start'] else '')]
             key = run[amount], run['steps'], run['seed']
-            if run['start'] not in pairs and key in scratch:
+            if run['start'] != 'scratch' and key in scratch:
                 value = run['metrics'][metric] - scratch[key]
                 found[run[amount], title(run['start']), run['steps']].append(value)
         for (size, start, steps), values in sorted(found.items()):
@@ -180,8 +178,7 @@ def gains(runs: list[dict]) -> str:
 
 def first_starts(runs: list[dict]) -> set[str]:
     """Return the starts of the first tables, on CIFAR-10 and on CamVid."""
-    camvid = {'beit', 'scratch'}
-    return main_starts(runs) | camvid | {start + OLD for start in camvid}
+    return main_starts(runs) | {'beit', 'scratch'}
 
 
 def classes(runs: list[dict]) -> str:
@@ -267,12 +264,7 @@ def title(start: str) -> str:
     """Return how a start is named in the tables: its method, and the steps of its training."""
     method, _, rest = start.partition('-')
     steps = f', {int(rest.split("-")[0]):,} steps' if rest else ''
-    return method_name(method) + steps
-
-
-def method_name(method: str) -> str:
-    name = method.removesuffix(OLD)
-    return NAMES.get(name, name) + (', original init' if name != method else '')
+    return NAMES.get(method, method) + steps
 
 
 def spread(values: list[float]) -> str:
@@ -316,8 +308,7 @@ def draw(runs: list[dict], path: Path) -> None:
         down = [mean - min(value) for mean, value in zip(means, values, strict=True)]
         up = [max(value) - mean for mean, value in zip(means, values, strict=True)]
         name = f'{title(start)}; {steps:,} steps of fine-tuning'
-        line = dict(linestyle=':', alpha=0.6) if OLD in start else {}
-        axes.errorbar(labels, means, yerr=[down, up], marker='o', capsize=3, label=name, **line)
+        axes.errorbar(labels, means, yerr=[down, up], marker='o', capsize=3, label=name)
     axes.set(xscale='log', xlabel='labelled images', ylabel='accuracy on CIFAR-10, %')
     amounts = sorted({run['labels'] for run in runs if run['kind'] == 'cls'})
     axes.set_xticks(amounts, [f'{amount:,}' for amount in amounts])

@@ -408,6 +408,12 @@ def test_labels__that_are_parts_of_the_data_are_told(names, told):
     assert len(warnings) == len(told) and all(map(str.__contains__, warnings, told))
 
 
+def test_options_of_masks__without_masks(images, tmp_path):
+    for option in ('--mask-suffix=_m', '--classes=a'):
+        with pytest.raises(UserError, match='is about masks; name them with --masks'):
+            chain.main([str(images), option, '--out', str(tmp_path / 'out')])
+
+
 def test_masks__with_another_suffix(images, tmp_path):
     write_masks(tmp_path / 'masks', images, np.eye(40, 48, dtype=np.uint8))
     for path in find(tmp_path / 'masks'):

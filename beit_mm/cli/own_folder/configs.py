@@ -61,9 +61,15 @@ class Labels:
     def table(self) -> list[tuple[str, str]]:
         """Return names and values for a terminal."""
         found = [f'{name} ({self.images[n]})' for n, name in enumerate(self.classes)]
-        rows = [('images', str(self.count)), ('classes', f'{len(found)}: {", ".join(found[:20])}')]
+        shown = ', '.join(found[:20]) + ', ...' * (len(found) > 20)
+        rows = [('images', str(self.count)), ('classes', f'{len(found)}: {shown}')]
         if SPLITS.issuperset(map(str.lower, self.classes)):
-            rows.append(('warning', 'these are names of parts; name the folder of one of them'))
+            rows.append(
+                (
+                    'warning',
+                    'these are names of parts of a data set; give --labels the folder of one',
+                )
+            )
         if rare := [name for n, name in enumerate(self.classes) if self.images[n] < 2]:
             told = f'{", ".join(rare[:20])}: one image or none, which cannot be learned and judged'
             rows.append(('warning', told))

@@ -32,9 +32,9 @@ def read_labels(images: str, labels: str | None) -> Labels | None:
         if is_numbered and names != {str(number) for number in range(len(names))}:
             arguments['classes'] = sorted(names, key=int)  # not all up to the largest one
     dataset = LabelledImageFolder(**arguments, extensions=EXTENSIONS)
-    images = Counter(int(dataset.get_data_info(n)['gt_label']) for n in range(len(dataset)))
+    counts = Counter(int(dataset.get_data_info(n)['gt_label']) for n in range(len(dataset)))
     check_validation(dataset)
-    return Labels(arguments, [*dataset.metainfo['classes']], images.total(), images)
+    return Labels(arguments, [*dataset.metainfo['classes']], counts.total(), counts)
 
 
 def read_masks(
@@ -51,12 +51,12 @@ def read_masks(
     arguments = dict(
         data_root=str(Path(images).expanduser().resolve()),
         mask_root=str(Path(masks).expanduser().resolve()),
-        mask_suffix=suffix,
         missing='skip',
     )
+    arguments |= dict(mask_suffix=suffix) if suffix else {}
     dataset = SegmentationFolder(**arguments, extensions=EXTENSIONS)
     check_validation(dataset)
-    load, highest, has_ignored, images = LoadSegmentationMask(), 0, False, Counter()
+    load, highest, has_ignored, counts = LoadSegmentationMask(), 0, False, Counter()
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         mask = load.transform(dict(info))['gt_seg_map']
@@ -66,7 +66,7 @@ def read_masks(
         known = mask[mask != IGNORED]
         highest = max(highest, int(known.max(initial=0)))
         has_ignored |= known.size < mask.size
-        images.update(np.unique(known).tolist())
+        counts.update(np.unique(known).tolist())
     names = classes or [str(number) for number in range(highest + 1)]
     if len(names) <= highest or highest == 0:
         advice = f'. If {IGNORED} is a class here, save it as 1' if highest == 0 else ''
@@ -74,7 +74,7 @@ def read_masks(
             f'--masks {masks}: masks have classes up to {highest}, and {len(names)} have names: '
             f'{names}. Two or more are expected; {IGNORED} is ignored{advice * has_ignored}'
         )
-    return Labels(dict(arguments, classes=names), names, len(dataset), images)
+    return Labels(dict(arguments, classes=names), names, len(dataset), counts)
 
 
 def check_validation(dataset: UnlabelledImageFolder) -> None:

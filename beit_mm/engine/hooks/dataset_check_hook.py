@@ -66,18 +66,18 @@ class DatasetCheckHook(Hook):
                 part.record_to(runner.work_dir, runner.timestamp)
         self._check_some(runner, dataset)
         loader, endless = runner.train_dataloader, _is_endless(runner)
-        self._run(runner, check_batches, loader, 'train_dataloader', endless)
+        found = [*_look(check_batches, loader, 'train_dataloader', endless)]
         if not endless:
-            self._run(runner, check_last_batch, loader, model_of(runner))
-        sets = dict(train_dataloader=dataset)
-        val_loader = _loader_of(runner.val_loop)
+            found += _look(check_last_batch, loader, model_of(runner))
+        sets, val_loader = dict(train_dataloader=dataset), _loader_of(runner.val_loop)
         if val_loader is not None:
             self.before_val(runner)  # before the training, not at its first validation
-            self._run(runner, check_batches, val_loader, 'val_dataloader')
+            found += _look(check_batches, val_loader, 'val_dataloader')
             sets['val_dataloader'] = val_loader.dataset
-        self._run(runner, check_class_order, sets)
-        for check in (check_metrics, check_length, check_weights, check_precision):
-            self._run(runner, check, runner)
+        found += _look(check_class_order, sets)
+        for check in (check_metrics, check_length, check_precision, check_weights):
+            found += _look(check, runner)
+        self._report(runner, found)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Look in the first batches whether the images fill the range of the tokenizer."""
@@ -108,10 +108,6 @@ class DatasetCheckHook(Hook):
             message = f'{message}, as the checkpoint has it'
             self._report(runner, [Finding(level, f'{key}.dataset', message)])
 
-    def _run(self, runner, check: Callable[..., Iterator[Finding]], *args) -> None:
-        """Report what a check finds; one that fails is told and left out."""
-        self._report(runner, [*guarded(check(*args), check.__name__, (UserError,))])
-
     def _report(self, runner, found: list[Finding]) -> None:
         """Write warnings to the log.
 
@@ -139,7 +135,7 @@ class DatasetCheckHook(Hook):
     def before_test(self, runner) -> None:
         if (loader := _loader_of(runner.test_loop)) is not None:
             self._check_evaluation(runner, loader.dataset, 'test_dataloader')
-            self._run(runner, check_batches, loader, 'test_dataloader')
+            self._report(runner, [*_look(check_batches, loader, 'test_dataloader')])
 
     def _check_evaluation(self, runner, dataset, key: str) -> None:
         for part in walk_datasets(dataset):
@@ -164,7 +160,12 @@ class DatasetCheckHook(Hook):
             if callable(pipeline) and not (isinstance(part, SampleSource) and part.names_errors):
                 part.pipeline = NamedErrors(pipeline)
         for check in (check_labels, check_masks):
-            self._run(runner, check, dataset, key, model_of(runner))
+            self._report(runner, [*_look(check, dataset, key, model_of(runner))])
+
+
+def _look(check: Callable[..., Iterator[Finding]], *args) -> Iterator[Finding]:
+    """Yield what a check finds; one that fails is told and left out."""
+    return guarded(check(*args), check.__name__, (UserError,))
 
 
 def _loader_of(loop: BaseLoop | None) -> DataLoader | None:

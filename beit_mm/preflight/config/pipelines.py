@@ -3,9 +3,18 @@
 from collections.abc import Iterator
 
 from mmengine.config import Config
+from mmengine.registry import TRANSFORMS
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.config_walk import class_name, find_transform, walk_pipelines
+from beit_mm.contracts.config_walk import (
+    DatasetConfig,
+    class_name,
+    find_transform,
+    leaf_dataset_configs,
+    steps_of,
+    walk_pipelines,
+)
+from beit_mm.preflight.config.classes import find_class, package_of
 from beit_mm.preflight.config.labels import MASK_LOADERS
 
 # What makes the array that a model sees: loaders, and their arguments that change it.
@@ -30,8 +39,8 @@ def check_pipelines(config: Config) -> Iterator[Finding]:
     for key, pipeline in walk_pipelines(config):
         yield from _bits(key, pipeline)
     # An evaluation resizes its images alone: predictions are compared in the size of the mask.
-    for key, pipeline in walk_pipelines(config, ('train_dataloader',)):
-        yield from _masks(key, pipeline)
+    for part in leaf_dataset_configs(config, ('train_dataloader',)):
+        yield from _masks(part)
 
 
 def _loaders(config: Config) -> Iterator[Finding]:
@@ -56,7 +65,7 @@ def _conversions(config: Config) -> Iterator[Finding]:
     for key, pipeline in walk_pipelines(config):
         steps = {class_name(step): step for step in pipeline}
         swaps = [steps.get(name, {}).get(flag) for name, flag in CONVERSIONS.items()]
-        own = (sum(map(bool, swaps)) % 2, 'ToTensor' in steps)
+        own = (sum(map(bool, swaps)) % 2, 'torchvision/ToTensor' in steps)
         first = first or (key, own)
         for what, here, there in zip(CONVERTED, own, first[1], strict=True):
             if here != there:
@@ -76,16 +85,17 @@ def _bits(key: str, pipeline: list) -> Iterator[Finding]:
             yield Finding('warning', f'{key}.{number}', told)
 
 
-def _masks(key: str, pipeline: list) -> Iterator[Finding]:
+def _masks(part: DatasetConfig) -> Iterator[Finding]:
     """Find steps that move an image before its mask is loaded, or that know no masks."""
+    pipeline = steps_of(part.config)
     loads = [n for n, step in enumerate(pipeline) if class_name(step) in MASK_LOADERS]
     for number, step in enumerate(pipeline) if loads else ():
-        name = class_name(step)
-        if not any(part in name for part in MOVED) or 'Mask' in name:
+        name, place = class_name(step), f'{part.key}.pipeline.{number}'
+        if not any(word in name for word in MOVED) or 'Mask' in name:
             continue
         if number < loads[0]:
             told = f'moves the image before {class_name(pipeline[loads[0]])} reads its mask'
-            yield Finding('warning', f'{key}.{number}', f'{name} {told}; put it behind')
-        elif str(step['type']).startswith('mmpretrain.'):
+            yield Finding('warning', place, f'{name} {told}; put it behind')
+        elif package_of(find_class(TRANSFORMS, step['type'], part.scope)) == 'mmpretrain':
             told = f"{name} of MMPretrain moves the image and not its mask; take MMSegmentation's"
-            yield Finding('warning', f'{key}.{number}', told)
+            yield Finding('warning', place, told)

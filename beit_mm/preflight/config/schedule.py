@@ -101,7 +101,8 @@ def _checkpoints(config: Config, unit: str, length) -> Iterator[Finding]:
         return
     by_epoch, interval = hook.get('by_epoch', True), hook.get('interval', -1)
     is_late = is_number(interval) and is_number(length) and not 0 < interval <= length
-    if by_epoch == (unit == 'max_epochs') and is_late and not hook.get('save_last', True):
+    saves = hook.get('save_last', True) or hook.get('save_best')
+    if by_epoch == (unit == 'max_epochs') and is_late and not saves:
         message = f'False with interval={interval} and train_cfg.{unit}={length}: no checkpoint '
         message += 'is written at all; set it to True, or a shorter interval'
         yield Finding('warning', 'default_hooks.checkpoint.save_last', message)

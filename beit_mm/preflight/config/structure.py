@@ -119,7 +119,8 @@ def _endless(config: Config, loop: str) -> Iterator[Finding]:
         loops[f'{name}_dataloader'] = class_name(config.get(f'{name}_cfg')) or default
     for key, name in loops.items():
         sampler = value_at(config, f'{key}.sampler')
-        if name in WAITING and class_name(sampler) == 'InfiniteSampler':
+        ends = value_at(config, f'{key}.batch_sampler') is not None  # maybe
+        if name in WAITING and class_name(sampler) == 'InfiniteSampler' and not ends:
             message = f'InfiniteSampler never ends, which {name} waits for; take DefaultSampler'
             yield Finding('error', f'{key}.sampler', message)
 

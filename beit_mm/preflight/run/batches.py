@@ -57,13 +57,14 @@ def check_last_batch(loader: DataLoader, model: nn.Module) -> Iterator[Finding]:
     """Yield a warning if an epoch ends with one sample, of which a batch norm may be given."""
     if _sizes(loader) is None or loader.drop_last or not loader.batch_size:
         return
-    norms = any(isinstance(part, _BatchNorm) for part in model.modules())
+    kinds = nn.SyncBatchNorm if get_world_size() > 1 else ()  # sees the samples of all processes
+    norms = any(isinstance(m, _BatchNorm) and not isinstance(m, kinds) for m in model.modules())
     if norms and loader.batch_size > 1 and len(loader.sampler) % loader.batch_size == 1:
         yield Finding(
             'warning',
             'train_dataloader.drop_last',
-            f'False, so that the last of {len(loader)} batches has one sample: a batch norm '
-            'behind a pooling has one value per channel then, which it refuses; set it to True',
+            f'False, so that the last of {len(loader)} batches has one sample: a batch norm, if it '
+            'stands behind a pooling, has one value per channel and stops; set it to True',
         )
 
 

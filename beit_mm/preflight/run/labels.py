@@ -32,10 +32,12 @@ def check_labels(dataset, key: str, model: nn.Module) -> Iterator[Finding]:
     if number < num_classes and key == 'train_dataloader':
         message = f'{found}: the others are never the answer; set {name}={number} if that is not '
         yield Finding('warning', place, f'{message}meant')
-    yield from _wrong_labels(dataset, place, name, num_classes)
+    yield from _wrong_labels(dataset, place, name, num_classes, number)
 
 
-def _wrong_labels(dataset, place: str, name: str, num_classes: int) -> Iterator[Finding]:
+def _wrong_labels(
+    dataset, place: str, name: str, num_classes: int, named: int
+) -> Iterator[Finding]:
     wrong, examples, every, is_single = Counter(), [], set(), True
     for part in leaf_datasets(dataset):
         if not hasattr(part, 'get_data_info'):
@@ -62,7 +64,7 @@ def _wrong_labels(dataset, place: str, name: str, num_classes: int) -> Iterator[
             f'{", ".join(examples)}. Correct them in its ann_file, or {name}'
             + explain_labels(every, num_classes),
         )
-    missing = [label for label in range(num_classes) if label not in every]
+    missing = [label for label in range(named) if label not in every]
     if every and missing and is_single and not wrong and place.startswith('train'):
         told = ', '.join(map(str, missing[:5])) + (', ...' if missing[5:] else '')
         message = f'no sample has the label {told}, with {name}={num_classes}; correct the labels, '

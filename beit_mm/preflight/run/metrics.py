@@ -60,7 +60,8 @@ def _rules(runner) -> Iterator[Finding]:
 
 
 def _names(metric: str | None, parts: list[str]) -> bool:
-    return any(part.lower() in (metric or '').lower() for part in parts)
+    name = (metric or '').lower()
+    return not name.endswith(ERRORS) and any(part.lower() in name for part in parts)
 
 
 def _wanted(runner) -> Iterator[tuple[str, str]]:
@@ -95,6 +96,7 @@ def names_of(metric) -> tuple[str, ...] | None:
     return METRICS.get(cls)
 
 
+ERRORS = ('error', 'err', 'mse', 'mae')  # of which a name such as top1_error has more than one
 METRICS = dict(
     TokenizerQuality=(
         *('codes_used', 'codes_used_percent', 'dead_codes', 'entropy', 'perplexity'),

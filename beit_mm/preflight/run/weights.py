@@ -38,7 +38,8 @@ def _rates(wrapper: Any, names: list[str]) -> Iterator[Finding]:
         return
     keys = (wrapper.get('paramwise_cfg') or {}).get('custom_keys') or {}
     for key, given in keys.items():
-        if given.get('lr_mult', 1) != 1 and not any(key in name for name in names):
+        is_rate = isinstance(given, Mapping) and given.get('lr_mult', 1) != 1
+        if is_rate and not any(key in name for name in names):
             place = f'optim_wrapper.paramwise_cfg.custom_keys.{key}'
             message = f'no parameter has this in its name, {names[0]} for example'
             yield Finding('warning', place, message)

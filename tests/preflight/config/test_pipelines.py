@@ -45,6 +45,8 @@ def test_moved_without_its_mask(name):
         ([LOAD, MASK, dict(type='RandomFlip'), dict(type='RandomCrop')], None),
         ([LOAD, dict(type='PhotoMetricDistortion'), MASK], None),
         ([LOAD, MASK], [LOAD, dict(type='Resize'), MASK]),  # as MMSegmentation evaluates
+        ([LOAD, MASK, dict(type='mmpretrain.RandomFlip'), dict(type='mmpretrain.Resize')], None),
+        ([LOAD, dict(type='ToTensor', keys=['gt_label'])], [LOAD]),  # of MMCV
         ([LOAD, dict(type='mmpretrain.RandomResizedCrop')], None),  # no masks at all
     ],
 )

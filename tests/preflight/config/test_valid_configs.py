@@ -133,6 +133,9 @@ def test_samplers_without_end__where_the_end_is_awaited(child, text, key):
     endless = f"{key}_dataloader = dict(sampler=dict(_delete_=True, type='InfiniteSampler'))\n"
     assert 'never ends' in found(child(endless + text))[f'{key}_dataloader.sampler']
     assert not found(child(endless.replace('val', 'train')))  # a loop of iterations
+    own = f"{key}_dataloader = dict(batch_sampler=dict(type='BatchSampler', batch_size=2), "
+    own += "sampler=dict(_delete_=True, type='InfiniteSampler'))\n"
+    assert f'{key}_dataloader.sampler' not in found(child(own + text))
 
 
 @pytest.mark.parametrize('name', ['LearningRateDecay', 'LayerDecay', 'mmseg.LayerDecay'])
@@ -157,6 +160,7 @@ def test_checkpoints__that_are_never_written(child):
     assert 'no checkpoint is written at all' in told(interval=10, save_last=False)
     assert 'no checkpoint' in told(interval=-1, save_last=False)
     assert not told(interval=9, save_last=False) and not told(interval=10)
+    assert not told(interval=-1, save_last=False, save_best='auto')
 
 
 def test_variables_that_reach_what_they_are_for__are_not_told(child):

@@ -197,6 +197,7 @@ def test_learning_rates__of_no_parameter():
 
     words = 'custom_keys.model.head: no parameter has this in its name, head.weight for example'
     assert words in told('model.head', lr_mult=0.1)
+    assert not told('model.head', lr_mult=1.0)
     assert not told('head', lr_mult=0.1) and not told('absolute_pos_embed', decay_mult=0.0)
 
 
