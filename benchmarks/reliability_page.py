@@ -20,6 +20,7 @@ BY_HAND = (
     *('preflight/config/test_evaluation.py', 'engine/test_resume_names.py'),
     *('datasets/test_image_files.py', 'datasets/transforms/test_load_file_formats.py'),
     *('datasets/test_nodata.py', 'datasets/test_value_range.py'),
+    *('apis/test_reports_of_others.py', 'preflight/config/test_pipelines.py'),
 )
 BY_HAND = {Path(name).stem.removeprefix('test_'): ROOT / 'tests' / name for name in BY_HAND}
 CHAOS = {kind: ROOT / f'benchmarks/chaos/{kind}.py' for kind in ('iter', 'epoch', 'two')}
