@@ -20,6 +20,7 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
 
 from beit_mm.checkpoints.download_lock import alone
+from beit_mm.checkpoints.download_watch import Watch
 from beit_mm.checkpoints.store.atomic_file import open_atomically
 from beit_mm.checkpoints.trust import is_trusted
 from beit_mm.checkpoints.whole_file import why_not_whole
@@ -118,14 +119,14 @@ def _download(address: str, path: Path, digest: str | None) -> None:
     """Download to ``path``, which is whole or not there, whatever happens."""
     print_log(f'Downloading {address} to {path}', logger='current')
     advice = f'download it elsewhere and give the local path, or put it at {path}'
-    hasher = hashlib.sha256()
+    hasher, watch = hashlib.sha256(), Watch(2 * STALL, SLOWEST)
     try:
         with open_atomically(path) as file:
-            with open_address(address) as response:
+            with watch.running(), open_address(address, watch) as response:
                 if response.status == 206:
                     raise EOFError('the server answers 206, with a part of the file')
                 _refuse_size(_length_of(response), path)
-                for chunk in _body(response, path.name):
+                for chunk in _body(response, path.name, watch):
                     hasher.update(chunk)
                     file.write(chunk)
             file.flush()
@@ -141,6 +142,8 @@ def _download(address: str, path: Path, digest: str | None) -> None:
         raise DownloadError(f'{address} cannot be downloaded ({said}); {advice}') from error
     except (URLError, OSError, HTTPException, EOFError, ValueError, zlib.error) as error:
         cause = error.reason if isinstance(error, URLError) else error
+        if watch.has_ended:
+            cause = f'fewer than {SLOWEST >> 10} KB came in {watch.seconds:.0f} s'
         if isinstance(error, OSError) and error.filename is not None:  # of the disk
             advice = 'make room, or set TORCH_HOME to another folder'
         name = type(error).__name__ if not str(cause) else cause
@@ -160,7 +163,7 @@ def _length_of(response: HTTPResponse) -> int | None:
     return int(length) if re.fullmatch('[0-9]{1,18}', length) else None
 
 
-def _body(response: HTTPResponse, name: str) -> Iterator[bytes]:
+def _body(response: HTTPResponse, name: str, watch: Watch) -> Iterator[bytes]:
     """Yield the decoded body.
 
     Raises:
@@ -171,7 +174,7 @@ def _body(response: HTTPResponse, name: str) -> Iterator[bytes]:
     encoding = response.headers.get('Content-Encoding', 'identity').strip().lower()
     if encoding not in ('identity', '', 'gzip', 'x-gzip'):
         raise EOFError(f'a proxy encodes it as {encoding!r}, although nobody asked for that')
-    raw = _Raw(response, name)
+    raw = _Raw(response, name, watch)
     is_packed = 'gzip' in encoding
     source = gzip.GzipFile(fileobj=raw, mode='rb') if is_packed else raw
     limit, count = _limit(), 0
@@ -188,8 +191,8 @@ def _body(response: HTTPResponse, name: str) -> Iterator[bytes]:
 class _Raw:
     """What comes over the line: watched for its speed, and for an end before the announced one."""
 
-    def __init__(self, response: HTTPResponse, name: str):
-        self.response, self.length = response, _length_of(response)
+    def __init__(self, response: HTTPResponse, name: str, watch: Watch):
+        self.response, self.length, self.watch = response, _length_of(response), watch
         self.progress = Progress(f'downloading {name}', self.length, in_bytes=True)
         self.count = self.mark = 0
         self.since = time.monotonic()
@@ -201,6 +204,7 @@ class _Raw:
         if not chunk and self.length is not None:
             raise EOFError(f'it ended after {self.count} of {self.length} bytes')
         self.count += len(chunk)
+        self.watch.count = self.count
         if self.count > _limit():  # of what is packed, too: it may unpack to nothing
             raise DownloadError(_too_large(f'more than {self.count / 1e9:.1f} GB have come'))
         if chunk:
@@ -248,10 +252,11 @@ def _refuse_size(length: int | None, path: Path) -> None:
         )
 
 
-def open_address(address: str):
+def open_address(address: str, watch: Watch):
     """Open a stream of the body; redirections lead to https addresses only."""
     headers = {'User-Agent': 'beit_mm', 'Accept-Encoding': 'identity'}
-    return build_opener(HTTPSRedirects).open(Request(address, headers=headers), timeout=STALL)
+    opener = build_opener(HTTPSRedirects, *watch.handlers())
+    return opener.open(Request(address, headers=headers), timeout=STALL)
 
 
 class HTTPSRedirects(HTTPRedirectHandler):

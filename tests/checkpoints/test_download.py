@@ -121,6 +121,26 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(bytes([byte]))
             time.sleep(0.05)
 
+    def drip_header(self):
+        self.wfile.write(b'HTTP/1.1 200 OK\r\nX: ')
+        self.drip_on(b'x')
+
+    def drip_chunk(self):
+        self.wfile.write(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;')
+        self.drip_on(b'x')
+
+    def trailer(self):
+        self.wfile.write(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nPK\r\n0\r\n')
+        self.drip_on(b'X: y\r\n')
+
+    def answers_in_advance(self):
+        self.drip_on(b'HTTP/1.1 100 Continue\r\n\r\n')
+
+    def drip_on(self, piece):
+        for _ in range(200):
+            self.wfile.write(piece)
+            time.sleep(0.05)
+
     def silence(self):
         self.send(FILE[:50], length=len(FILE))
         time.sleep(3)
@@ -242,6 +262,10 @@ FAULTS = {
     'chunked_cut.pth': 'IncompleteRead',
     'chunked_cut_within.pth': 'IncompleteRead',
     'drip.pth': 'came in the last',
+    'drip_header.pth': 'fewer than 64 KB came in 1 s',
+    'drip_chunk.pth': 'fewer than 64 KB came in 1 s',
+    'trailer.pth': 'fewer than 64 KB came in 1 s',
+    'answers_in_advance.pth': 'fewer than 64 KB came in 1 s',
     'silence.pth': 'timed out',
     'huge.pth': '1000000.0 GB.*BEIT_MM_MAX_DOWNLOAD_GB',
     'loop.pth': 'HTTP 302.*infinite loop',

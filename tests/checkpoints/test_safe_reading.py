@@ -336,7 +336,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setattr(
         download_module,
         'open_address',
-        lambda address: urlopen(address.replace('https://host/', here)),
+        lambda address, watch: urlopen(address.replace('https://host/', here)),
     )
     yield folder, here
     httpd.shutdown()
