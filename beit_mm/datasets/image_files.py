@@ -31,6 +31,7 @@ DECODED = re.compile(
     rb'(?s)BM|GIF8|\xff\xd8\xff|\xffO\xffQ|.{4}jP|.{4}ftyp|\x89PNG|P[1-7fF]\s|#\?R|\x59\xa6\x6a\x95|'
     rb'II[*+]|MM\0[*+]|RIFF|\x76\x2f\x31\x01'
 )
+ONE_PASS = (0xC0, 0xC1)  # of these, those that are not progressive
 SCAN, MOST_SCANS = re.compile(rb'\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)'), 100
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG frame headers
 
@@ -119,7 +120,7 @@ def check_image_file(path: str | Path) -> None:
     if refuse_unreadable(path):
         with suppress(OSError), open(path, 'rb', buffering=0) as file:
             start = file.read(HEADER)
-            if start.startswith(JPEG):
+            if start.startswith(JPEG) and not _read_jpeg_head(start)[1]:
                 check_scans(start + file.read())
             if not _surely_fits(start):
                 check_pixels(start, path)
@@ -139,16 +140,24 @@ def find_jpeg_size(content: bytes) -> tuple[int, int] | None:
     None where the markers before it are not all there, or if it is another file. The image may be
     shown turned.
     """
+    return _read_jpeg_head(content)[0]
+
+
+def _read_jpeg_head(content: bytes) -> tuple[tuple[int, int] | None, bool]:
+    """Return the size in the first frame header, and whether one scan surely has all of it."""
+    size, components = None, 0
     place = 2 if content.startswith(JPEG) else len(content)
-    while place + 9 <= len(content) and content[place] == 0xFF:
+    while place + 10 <= len(content) and content[place] == 0xFF:
         marker = content[place + 1]
-        if marker in FRAMES:
-            height, width = struct.unpack('>HH', content[place + 5 : place + 9])
-            return height, width
-        if not 0xC4 <= marker <= 0xFE or 0xD0 <= marker <= 0xDA:
-            return None
+        if marker in FRAMES and size is None:
+            size = struct.unpack('>HH', content[place + 5 : place + 9])
+            components = content[place + 9] if marker in ONE_PASS else 0
+        elif marker == 0xDA:
+            return size, 0 < components == content[place + 4]
+        elif not 0xC0 <= marker <= 0xFE or 0xD0 <= marker <= 0xD9:
+            break
         place += 2 + int.from_bytes(content[place + 2 : place + 4])
-    return None
+    return size, False
 
 
 def refuse_unreadable(path: str | Path) -> bool:
