@@ -295,7 +295,7 @@ def draw(runs: list[dict], path: Path) -> None:
 
     groups = grouped(runs, 'cls', ('start', 'steps', 'rate', 'variant'), 'cifar10')
     figure, axes = pyplot.subplots(figsize=(6, 5.4), layout='constrained')
-    for (start, steps, _, variant), group in sorted(groups.items(), key=str):
+    for (start, steps, rate, variant), group in sorted(groups.items(), key=str):
         is_main = start in main_starts(runs) and steps % FINETUNE_STEPS == 0
         if not is_main or variant:  # shorter fine-tunings are in the tables alone
             continue
@@ -307,7 +307,7 @@ def draw(runs: list[dict], path: Path) -> None:
         means = [fmean(value) for value in values]
         down = [mean - min(value) for mean, value in zip(means, values, strict=True)]
         up = [max(value) - mean for mean, value in zip(means, values, strict=True)]
-        name = f'{title(start)}; {steps:,} steps of fine-tuning'
+        name = f'{title(start)}; {steps:,} steps of fine-tuning, rate {rate:g}'
         axes.errorbar(labels, means, yerr=[down, up], marker='o', capsize=3, label=name)
     axes.set(xscale='log', xlabel='labelled images', ylabel='accuracy on CIFAR-10, %')
     amounts = sorted({run['labels'] for run in runs if run['kind'] == 'cls'})
