@@ -31,9 +31,9 @@ DECODED = re.compile(
     rb'(?s)BM|GIF8|\xff\xd8\xff|\xffO\xffQ|.{4}jP|.{4}ftyp|\x89PNG|P[1-7fF]\s|#\?R|\x59\xa6\x6a\x95|'
     rb'II[*+]|MM\0[*+]|RIFF|\x76\x2f\x31\x01'
 )
-ONE_PASS = (0xC0, 0xC1)  # of these, those that are not progressive
 SCAN, MOST_SCANS = re.compile(rb'\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)'), 100
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG frame headers
+ONE_PASS = (0xC0, 0xC1)  # of these, those that are not progressive
 
 
 class ImageTooLargeError(UserError):
@@ -120,18 +120,13 @@ def check_image_file(path: str | Path) -> None:
     if refuse_unreadable(path):
         with suppress(OSError), open(path, 'rb', buffering=0) as file:
             start = file.read(HEADER)
-            if start.startswith(JPEG) and not _read_jpeg_head(start)[1]:
+            size, is_one_scan = _read_jpeg_head(start)
+            if start.startswith(JPEG) and not is_one_scan:
                 check_scans(start + file.read())
-            if not _surely_fits(start):
+            elif start.startswith(PNG) and start[12:16] == b'IHDR':
+                size = struct.unpack('>II', start[16:24])
+            if size is None or not 0 < 8 * math.prod(size) <= max_bytes():
                 check_pixels(start, path)
-
-
-def _surely_fits(start: bytes) -> bool:
-    """Return whether the first bytes say so few pixels that the file needs no further look."""
-    size = find_jpeg_size(start)
-    if size is None and start.startswith(PNG) and start[12:16] == b'IHDR':
-        size = struct.unpack('>II', start[16:24])
-    return size is not None and 0 < 8 * math.prod(size) <= max_bytes()
 
 
 def find_jpeg_size(content: bytes) -> tuple[int, int] | None:

@@ -64,12 +64,8 @@ class Labels:
         shown = ', '.join(found[:20]) + ', ...' * (len(found) > 20)
         rows = [('images', str(self.count)), ('classes', f'{len(found)}: {shown}')]
         if SPLITS.issuperset(map(str.lower, self.classes)):
-            rows.append(
-                (
-                    'warning',
-                    'these are names of parts of a data set; give --labels the folder of one',
-                )
-            )
+            told = 'these are names of parts of a data set; give --labels the folder of one'
+            rows.append(('warning', told))
         if rare := [name for n, name in enumerate(self.classes) if self.images[n] < 2]:
             told = f'{", ".join(rare[:20])}: one image or none, which cannot be learned and judged'
             rows.append(('warning', told))

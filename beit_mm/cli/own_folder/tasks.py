@@ -34,7 +34,7 @@ def read_labels(images: str, labels: str | None) -> Labels | None:
     dataset = LabelledImageFolder(**arguments, extensions=EXTENSIONS)
     counts = Counter(int(dataset.get_data_info(n)['gt_label']) for n in range(len(dataset)))
     check_validation(dataset)
-    return Labels(arguments, [*dataset.metainfo['classes']], counts.total(), counts)
+    return Labels(arguments, [*dataset.metainfo['classes']], len(dataset), counts)
 
 
 def read_masks(

@@ -69,10 +69,8 @@ def _conversions(config: Config) -> Iterator[Finding]:
         first = first or (key, own)
         for what, here, there in zip(CONVERTED, own, first[1], strict=True):
             if here != there:
-                message = (
-                    f'{what} in {key if here else first[0]} alone: the model sees other images'
-                )
-                yield Finding('warning', key, f'{message}; convert them alike')
+                message = f'{what} in {key if here else first[0]} alone: the model sees other '
+                yield Finding('warning', key, f'{message}images; convert them alike')
 
 
 def _bits(key: str, pipeline: list) -> Iterator[Finding]:

@@ -119,8 +119,8 @@ def _endless(config: Config, loop: str) -> Iterator[Finding]:
         loops[f'{name}_dataloader'] = class_name(config.get(f'{name}_cfg')) or default
     for key, name in loops.items():
         sampler = value_at(config, f'{key}.sampler')
-        ends = value_at(config, f'{key}.batch_sampler') is not None  # maybe
-        if name in WAITING and class_name(sampler) == 'InfiniteSampler' and not ends:
+        batches = value_at(config, f'{key}.batch_sampler')  # may end by itself
+        if name in WAITING and class_name(sampler) == 'InfiniteSampler' and batches is None:
             message = f'InfiniteSampler never ends, which {name} waits for; take DefaultSampler'
             yield Finding('error', f'{key}.sampler', message)
 
