@@ -15,7 +15,7 @@ from benchmarks.evidence.bench import LOADERS, QUICK_IMAGES, Bench
 
 TOKENIZER_STEPS, PRETRAIN_STEPS, SHORT_STEPS, INIT_STEPS = 1_000, 6_000, 1_000, 500
 FINETUNE_STEPS, SELECT_STEPS, SHORT_FINETUNE_STEPS = 1_000, 500, 400
-RATES = dict(pretrained=(1e-3, 2e-3, 4e-3), scratch=(5e-4, 1e-3, 2e-3))
+RATES = dict(pretrained=(1e-3, 2e-3, 4e-3, 8e-3), scratch=(5e-4, 1e-3, 2e-3, 4e-3))
 CHOSEN_WITH = 4_000  # labels that choose the learning rate
 PROBED = 2_000  # labelled images of the probes
 
@@ -42,12 +42,19 @@ INITS = {
 VARIANTS = ABLATIONS | INITS
 DECAY = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
 MIXUP = dict(augments=[dict(type='Mixup', alpha=0.8)])
+RATE = 'optim_wrapper.optimizer.lr'
+CLASS_TOKEN = {
+    'custom_imports': dict(imports=['benchmarks.evidence.class_token']),
+    'model.neck.type': 'beit_mm.ClassTokenNeck',
+}
 RECIPE = {
+    'rate-0.001': {RATE: 1e-3},
     'layer-decay-1': {DECAY: 1.0},
     'layer-decay-0.5': {DECAY: 0.5},
     'drop-path-0.1': {'model.backbone.drop_path_rate': 0.1},
-    'frozen': {'model.backbone.frozen': True, DECAY: 1.0, 'optim_wrapper.optimizer.lr': 2e-2},
+    'frozen': {'model.backbone.frozen': True, DECAY: 1.0, RATE: 2e-2},
     'mixup': {'model.train_cfg': MIXUP},
+    'class-token': CLASS_TOKEN,
 }
 
 
@@ -259,12 +266,13 @@ def compare(bench: Bench, args: Namespace, rows: list[tuple]) -> None:
 
 
 def recipe(bench: Bench, args: Namespace) -> None:
-    """What of the fine-tuning helps with few labels."""
+    """What of the fine-tuning helps with few labels, one change each."""
     start = pretrain(bench)
+    rate = best_rate(bench, start, CHOSEN_WITH)
     for seed in args.seeds:
         for amount in args.labels:
             for variant in ('', *RECIPE):
-                finetune(bench, start, amount, 1e-3, seed, SHORT_FINETUNE_STEPS, variant=variant)
+                finetune(bench, start, amount, rate, seed, variant=variant)
 
 
 TABLES: Mapping = dict(

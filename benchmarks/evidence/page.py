@@ -95,8 +95,14 @@ def layers(runs: list[dict]) -> str:
     return markdown(('start', 'layer', 'kNN, %', 'linear, %'), rows)
 
 
-def compared(runs: list[dict], is_shown: Callable[[dict], bool], steps: int = SHORT_STEPS) -> str:
-    """Pre-trainings of equal length: probes of the last layer, and accuracy with few labels."""
+def compared(
+    runs: list[dict], is_shown: Callable[[dict], bool], steps: int = SHORT_STEPS, base: str = ''
+) -> str:
+    """Pre-trainings of equal length: probes of the last layer, and accuracy with few labels.
+
+    Args:
+        base: A method. The figures of the rows after it are differences from it, seed by seed.
+    """
     short = [
         run
         for run in runs
@@ -105,37 +111,58 @@ def compared(runs: list[dict], is_shown: Callable[[dict], bool], steps: int = SH
         and is_shown(run)
         and run['steps'] == steps
     ]
-    rows = []
-    for name in dict.fromkeys((run['method'], run['variant']) for run in short):
-        same = [run for run in short if (run['method'], run['variant']) == name]
-        starts = {run['name'].removeprefix('cifar10/pretrain-') for run in same}
+    rows, origin = [], None
+    for method, variant in dict.fromkeys((run['method'], run['variant']) for run in short):
+        same = [run for run in short if (run['method'], run['variant']) == (method, variant)]
         time = [1000 * run['cpu_seconds'] / run['steps'] for run in same if not run['resumed']]
-        last = [r['layers'][-1] for r in runs if r['kind'] == 'probes' and r['start'] in starts]
-        row = [NAMES.get(name[0], name[0]), name[1].replace('-', ' ')]
-        row += [len(same), same[0]['steps'], f'{fmean(time):.0f}' if time else '']
-        row += [spread([layer[probe] for layer in last]) for probe in ('knn', 'linear')]
-        for labels in (400, 4_000):
-            found = [
-                run['metrics']['accuracy/top1']
-                for run in runs
-                if run['kind'] == 'cls' and run['start'] in starts and run['labels'] == labels
-            ]
-            row.append(spread(found))
+        row = [NAMES.get(method, method), variant.replace('-', ' '), len(same), steps]
+        row += [f'{fmean(time):.0f}' if time else '']
+        columns = values_by_seed(runs, same)
+        if (method, variant) == (base, ''):
+            origin = columns
+            row += [spread(list(column.values())) for column in columns]
+        else:
+            row += [versus(*pair) for pair in zip(columns, origin or [{}] * 4, strict=True)]
         rows.append(row)
     heads = ('pre-training', 'change', 'seeds', 'steps', 'CPU ms a step', 'kNN, %', 'linear, %')
     return markdown((*heads, '400 labels, %', '4,000 labels, %'), rows)
 
 
+def values_by_seed(runs: list[dict], pretrained: list[dict]) -> list[dict]:
+    """Return kNN, linear probe and accuracy with 400 and 4,000 labels, each ``{seed: value}``."""
+    knn, linear, few, more = {}, {}, {}, {}
+    for pretraining in pretrained:
+        seed, name = pretraining['seed'], pretraining['name'].removeprefix('cifar10/pretrain-')
+        for run in runs:
+            if run['kind'] == 'probes' and run['start'] == name:
+                knn[seed], linear[seed] = (run['layers'][-1][probe] for probe in ('knn', 'linear'))
+            if run['kind'] == 'cls' and run['start'] == name and not run['variant']:
+                (few if run['labels'] == 400 else more)[seed] = run['metrics']['accuracy/top1']
+    return [knn, linear, few, more]
+
+
+def versus(values: dict, origin: dict) -> str:
+    """Return the values, or their differences from those of the same seeds in ``origin``."""
+    if not origin:
+        return spread(list(values.values()))
+    return spread([values[seed] - origin[seed] for seed in values if seed in origin], sign='+')
+
+
 def recipe(runs: list[dict]) -> str:
-    """Accuracy by changes of the fine-tuning."""
-    groups = grouped(runs, 'cls', ('labels', 'start', 'variant', 'steps', 'rate'), 'cifar10')
+    """Accuracy by changes of the fine-tuning, as differences from none, seed by seed."""
+    found = defaultdict(dict)
+    for run in runs:
+        if run['kind'] == 'cls' and run['start'] in main_starts(runs):
+            key = run['labels'], run['start'], run['steps'], run['rate']
+            found[key].setdefault(run['variant'], {})[run['seed']] = run['metrics']['accuracy/top1']
     rows = []
-    for (labels, start, variant, steps, rate), group in sorted(groups.items(), key=str):
-        if start not in main_starts(runs) or start.startswith('scratch') or rate != 1e-3:
-            continue
-        values = [run['metrics']['accuracy/top1'] for run in group]
-        change = variant or 'as it is'
-        rows.append([labels, title(start), change, steps, spread(values), len(values)])
+    for (labels, start, steps, _), variants in sorted(found.items()):
+        origin = variants.pop('', {})
+        if variants:
+            rows.append([labels, title(start), 'none', steps, versus(origin, {}), len(origin)])
+        for variant, values in variants.items():
+            row = [labels, title(start), variant.replace('-', ' '), steps]
+            rows.append([*row, versus(values, origin), len(values)])
     return markdown(('labels', 'start', 'change', 'steps', 'accuracy, %', 'seeds'), rows)
 
 
@@ -233,7 +260,7 @@ TABLES = {
     'layers': layers,
     'inits': lambda runs: compared(runs, lambda run: run['method'] == 'beit', INIT_STEPS),
     'peers': lambda runs: compared(runs, lambda run: not run['variant']),
-    'ablations': lambda runs: compared(runs, lambda run: run['method'].startswith('beit')),
+    'ablations': lambda runs: compared(runs, lambda run: run['method'] == 'beit', base='beit'),
     'recipe': recipe,
     'camvid': masks,
     'camvid-classes': classes,
@@ -267,12 +294,12 @@ def title(start: str) -> str:
     return NAMES.get(method, method) + steps
 
 
-def spread(values: list[float]) -> str:
-    """Return the mean, and the range of several values."""
+def spread(values: list[float], sign: str = '') -> str:
+    """Return the mean, and the range of several values; a ``sign`` of '+' is written, too."""
     if not values:
         return 'not run'
-    mean = f'{fmean(values):.1f}'
-    return mean if len(values) == 1 else f'{mean} ({min(values):.1f} to {max(values):.1f})'
+    mean, least, most = (f'{part(values):{sign}.1f}' for part in (fmean, min, max))
+    return mean if len(values) == 1 else f'{mean} ({least} to {most})'
 
 
 def markdown(heads: tuple[str, ...], rows: list[list]) -> str:

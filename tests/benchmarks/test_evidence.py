@@ -95,7 +95,7 @@ def test_cifar10__quick_to_its_end_and_nothing_twice(tmp_path, monkeypatch):
 
 
 def run(kind, start, accuracy, **more):
-    facts = dict(kind=kind, start=start, labels=400, rate=1e-3, steps=400, variant='')
+    facts = dict(kind=kind, start=start, labels=400, rate=1e-3, steps=400, variant='', seed=0)
     facts |= dict(name=f'cifar10/{kind}', metrics={'accuracy/top1': accuracy})
     return facts | more
 
@@ -127,3 +127,30 @@ def test_gains__are_over_the_best_of_random_weights():
     runs += [run('cls', 'beit-1-s0', 21.0, seed=0), run('cls', 'beit-1-s0', 9.0, seed=1)]
     rows = page.gains(runs).splitlines()[2:]
     assert rows == ['| CIFAR-10, 400 labels | BEiT, 1 steps | 400 | 1.0 | 1 |']
+
+
+def pretrained(variant, seed, linear):
+    start = f'beit-{variant}1000-s{seed}'
+    facts = dict(method='beit', variant=variant.strip('-'), seed=seed, cpu_seconds=50.0)
+    facts |= dict(steps=cifar10.SHORT_STEPS, resumed=False, name=f'cifar10/pretrain-{start}')
+    layers = [dict(knn=10.0, linear=linear)]
+    return [run('pretrain', '', 0.0, **facts), run('probes', start, 0.0, layers=layers)]
+
+
+def test_ablations__differ_from_the_pre_training_of_the_same_seed():
+    runs = [*pretrained('', 0, 40.0), *pretrained('', 1, 50.0)]
+    runs += [*pretrained('wide-', 0, 41.0), *pretrained('wide-', 1, 48.0)]
+    rows = page.TABLES['ablations'](runs).splitlines()[2:]
+    assert '45.0 (40.0 to 50.0)' in rows[0]
+    assert '| BEiT | wide | 2 | 1000 | 50 | +0.0 (+0.0 to +0.0) | -0.5 (-2.0 to +1.0) |' in rows[1]
+
+
+def test_recipe__differs_from_the_fine_tuning_of_the_same_seed():
+    runs = [run('select', 'beit-6000-s0', 0.0)]
+    runs += [run('cls', 'beit-6000-s0', 40.0 + seed, seed=seed) for seed in (0, 1, 2)]
+    runs += [run('cls', 'beit-6000-s0', 45.0, seed=1, variant='frozen')]
+    runs += [run('cls', 'beit-1000-s0', 99.0, variant='frozen')]  # of another table
+    assert page.recipe(runs).splitlines()[2:] == [
+        '| 400 | BEiT, 6,000 steps | none | 400 | 41.0 (40.0 to 42.0) | 3 |',
+        '| 400 | BEiT, 6,000 steps | frozen | 400 | +4.0 | 1 |',
+    ]
