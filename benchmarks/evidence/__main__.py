@@ -2,6 +2,7 @@
 
     python -m benchmarks.evidence cifar10 --data cifar10.zip      # BEiT against scratch
     python -m benchmarks.evidence peers --data cifar10.zip        # beside other pre-trainings
+    python -m benchmarks.evidence lightly --data cifar10.zip --python OTHER/bin/python
     python -m benchmarks.evidence inits --data cifar10.zip        # how the encoder begins
     python -m benchmarks.evidence ablations --data cifar10.zip
     python -m benchmarks.evidence recipe --data cifar10.zip
@@ -44,6 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--steps', type=int, nargs='+', default=[cifar10.PRETRAIN_STEPS], help='of pre-trainings'
     )
+    parser.add_argument('--python', type=Path, help='with lightly-train, for its table')
     parser.add_argument('--shares', type=int, nargs='+', default=[10, 100], help='of masks')
     parser.add_argument('--quick', action='store_true', help='two steps; figures mean nothing')
     return parser.parse_args()

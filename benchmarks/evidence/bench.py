@@ -98,8 +98,10 @@ class Bench:
         write_json(path, dict(name=name, key=key))  # begun
         print(f'[{time.strftime("%H:%M:%S")}] {name}{" goes on" if resume else ""}', flush=True)
         wall, cpu = time.perf_counter(), time.process_time()
-        record = dict(name=name, key=key, **compute(resume), **facts)
-        record |= dict(
+        found = compute(resume)
+        record = dict(
+            name=name,
+            key=key,
             wall_seconds=round(time.perf_counter() - wall, 1),
             cpu_seconds=round(time.process_time() - cpu, 1),
             resumed=resume,  # the seconds are those of the last process alone
@@ -111,6 +113,7 @@ class Bench:
             ),
             torch=torch.__version__,
         )
+        record |= found | facts
         write_json(path, record)
         return record
 

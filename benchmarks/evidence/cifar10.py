@@ -1,6 +1,8 @@
 """CIFAR-10: pre-trainings of one small encoder, and what they give with few labels."""
 
 import hashlib
+import json
+import subprocess
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +11,7 @@ import torch
 from mmengine.config import Config
 
 from beit_mm import load_model
+from beit_mm.contracts import UserError
 from beit_mm.datasets import LabelledImageFolder
 from beit_mm.evaluation import frozen_probes
 from benchmarks.evidence.bench import LOADERS, QUICK_IMAGES, Bench
@@ -20,7 +23,7 @@ CHOSEN_WITH = 4_000  # labels that choose the learning rate
 PROBED = 2_000  # labelled images of the probes
 
 PEERS = ('beit', 'random-projection', 'pixels', 'mae', 'mae-tokens', 'simmim', 'hog')
-VITS = ('mae', 'mae-tokens')  # with the encoder of mmpretrain's MAE
+VITS = ('mae', 'mae-tokens', 'simclr')  # with the encoder of mmpretrain's MAE
 FOREIGN = (*VITS, 'simmim')  # load_model knows the models of this package alone
 BLOCKS = dict(type='BlockwiseMask', grid=8, min_block=4)
 ALL_POSITIONS = dict(type='SoftTokenHead', target='ids', smoothing=0.0, positions='all')
@@ -92,6 +95,29 @@ def pretrain(
     name = 'cifar10/' + '-'.join(str(part) for part in parts if part != '')
     facts = dict(kind='pretrain', method=method, variant=variant)
     return bench.train(name, config, steps, before, **facts)
+
+
+def simclr(bench: Bench, python: Path, minutes: float, seed: int = 0) -> dict:
+    """Return the record of a pre-training by lightly-train.
+
+    Args:
+        python: Interpreter of an environment that has lightly-train and timm.
+    """
+    name = f'cifar10/pretrain-simclr-s{seed}'
+    folder = bench.out / 'runs' / name
+
+    def compute(resume: bool) -> dict:
+        folder.mkdir(parents=True, exist_ok=True)
+        script = Path(__file__).with_name('lightly_pretrain.py')
+        words = [python, script, bench.data / 'train', folder, '--minutes', minutes]
+        words += ['--seed', seed, '--precision', 'bf16-mixed' if bench.half else '32-true']
+        words += ['--limit', 1_280] if bench.quick else []
+        subprocess.run([str(word) for word in words], check=True)
+        figures = json.loads((folder / 'figures.json').read_text())
+        return dict(figures, seed=seed, metrics={})
+
+    text = f'{minutes:.0f} {bench.quick}'
+    return bench.cell(name, text, (), compute, kind='pretrain', method='simclr', variant='')
 
 
 def finetune(
@@ -275,6 +301,24 @@ def recipe(bench: Bench, args: Namespace) -> None:
                 finetune(bench, start, amount, rate, seed, variant=variant)
 
 
+def lightly(bench: Bench, args: Namespace) -> None:
+    """SimCLR of lightly-train in as many minutes as BEiT and its tokenizer took."""
+    if args.python is None:
+        raise UserError('--python is missing: the interpreter that has lightly-train and timm')
+    ours = tokenizer(bench), pretrain(bench)
+    minutes = sum(record['cpu_seconds'] for record in ours) / 60
+    start = simclr(bench, args.python, 0.01 if bench.quick else minutes)
+    rate = best_rate(bench, start, CHOSEN_WITH)
+    for seed in args.seeds:
+        for amount in args.labels:
+            finetune(bench, start, amount, rate, seed)
+
+
 TABLES: Mapping = dict(
-    cifar10=few_labels, peers=peers, inits=inits, ablations=ablations, recipe=recipe
+    cifar10=few_labels,
+    peers=peers,
+    lightly=lightly,
+    inits=inits,
+    ablations=ablations,
+    recipe=recipe,
 )

@@ -14,10 +14,10 @@ DOCS = Path(__file__).resolve().parents[2] / 'docs'
 PAGE, RUNS, PLOT = DOCS / 'results.md', DOCS / 'evidence/runs.json', DOCS / 'images/results.svg'
 KEPT = (
     *('name', 'kind', 'method', 'variant', 'start', 'labels', 'share', 'rate', 'seed', 'steps'),
-    *('metrics', 'layers', 'wall_seconds', 'cpu_seconds', 'resumed', 'machine', 'torch'),
+    *('metrics', 'layers', 'wall_seconds', 'cpu_seconds', 'resumed', 'machine', 'torch', 'lightly_train'),
 )
 NAMES = dict(beit='BEiT', scratch='random weights', mae='MAE', simmim='SimMIM', hog='HOG')
-NAMES |= {'mae-tokens': "MAE with BEiT's tokens"}
+NAMES |= {'mae-tokens': "MAE with BEiT's tokens", 'simclr': 'SimCLR of lightly-train'}
 BLOCK = re.compile(r'(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 
@@ -290,8 +290,8 @@ def grouped(
 def title(start: str) -> str:
     """Return how a start is named in the tables: its method, and the steps of its training."""
     method, _, rest = start.partition('-')
-    steps = f', {int(rest.split("-")[0]):,} steps' if rest else ''
-    return NAMES.get(method, method) + steps
+    steps = rest.split('-')[0]
+    return NAMES.get(method, method) + (f', {int(steps):,} steps' if steps.isdigit() else '')
 
 
 def spread(values: list[float], sign: str = '') -> str:
