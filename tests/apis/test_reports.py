@@ -184,6 +184,16 @@ def test_verdict__of_a_classification_beside_its_largest_class(
     assert found == mark and words in text
 
 
+@pytest.mark.parametrize(
+    ('accuracy', 'mark'), [(33.3, 'bad'), (39.9, 'bad'), (50.0, 'note'), (math.nan, 'note')]
+)
+def test_verdict__of_a_segmentation_that_answers_one_class(tmp_path, accuracy, mark):
+    entries = [val(4, mIoU=20.0, mAcc=accuracy)]
+    folder = write_run(tmp_path / 'a', made.segmentor(), entries, weights=False)
+    ((text, found),) = said(folder).items()
+    assert found == mark and ('one class everywhere has 33.3 %' in text) == (mark == 'bad')
+
+
 @pytest.mark.parametrize(('gain', 'mark'), [(-1.1, 'bad'), (0.0, 'bad'), (0.3, 'good')])
 @pytest.mark.parametrize('kind', ['val', 'train', 'loss alone'])
 def test_verdict__of_a_pretraining(tmp_path, gain, mark, kind):

@@ -31,7 +31,7 @@ from beit_mm.cli.own_folder.configs import LEAVES, LOADERS, ChainConfigs, Labels
 from beit_mm.cli.own_folder.plan import Plan, choose
 from beit_mm.cli.own_folder.run import START_SECONDS, divide_time, stage_names, write_configs
 from beit_mm.cli.own_folder.survey import Survey, contact_sheet, look_at
-from beit_mm.cli.own_folder.tasks import find_size, read_labels, read_masks
+from beit_mm.cli.own_folder.tasks import find_size, read_labels, read_masks, weigh_classes
 from beit_mm.cli.own_folder.weights import architecture_of
 from beit_mm.contracts import UserError
 from beit_mm.datasets import LabelledImageFolder
@@ -343,6 +343,7 @@ def test_chain__plans_once_and_goes_on_with_it(images, tmp_path, monkeypatch, ca
     assert "classes=['0', '1', '2']" in first['seg_beit.py']
     probe = Config.fromfile(out / 'configs' / 'pretrain.py').default_hooks.probe
     assert probe.dataset.type == 'LabelledImageFolder' and probe.dataset.data_root == str(images)
+    assert 'class_weight=[0.82, 1.0, 1.4]' in first['seg_beit.py']
     assert 'num_classes=3' in first['seg_beit.py'] and 'num_classes=2' not in first['cls_beit.py']
     monkeypatch.setattr(chain, 'measure', lambda path, hardware: 9.0)
     chain.main([*arguments, '--plan'])
@@ -421,6 +422,22 @@ def test_masks__with_another_suffix(images, tmp_path):
     with pytest.raises(UserError, match=r'there is a/0_mask.png, for example\). Add or rename'):
         read_masks(str(images), str(tmp_path / 'masks'), None)
     assert read_masks(str(images), str(tmp_path / 'masks'), None, '_mask').count == 10
+
+
+def test_masks__rare_classes_weigh_more(images, tmp_path):
+    """A twentieth of the pixels is of class 1, and none of class 2."""
+    mask = np.zeros((40, 48), np.uint8)
+    mask[:2] = 1
+    mask[-1] = 255  # ignored
+    write_masks(tmp_path / 'masks', images, mask)
+    found = read_masks(str(images), str(tmp_path / 'masks'), ['most', 'rare', 'none'])
+    most, rare, none = found.weights
+    assert rare / most == pytest.approx((37 / 2) ** 0.5, rel=0.05) and none == 1.0
+
+
+def test_masks__weights_of_classes_are_limited():
+    assert weigh_classes([7, 7]) == [1.0, 1.0]
+    assert weigh_classes([0, 10**12, 1, 10**6]) == [1.0, 0.1, 10.0, 1.0]
 
 
 def write_masks(folder, images, mask):

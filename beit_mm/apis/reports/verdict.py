@@ -5,13 +5,14 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from beit_mm.apis.reports.curves import blind_guess, unigram_entropy
+from beit_mm.apis.reports.curves import blind_guess, num_classes, unigram_entropy
 from beit_mm.apis.reports.run import Run
 
 # As CodebookGuardHook.min_perplexity and PredictionGuardHook.min_gap have them.
 COLLAPSED, LEARNED_NOTHING = 0.05, 0.01
 FEW_CODES = 0.15  # of the vocabulary; below, other settings of the tokenizer are worth a try
 DRAWS_NOTHING, DRAWS_LITTLE = 0.1, 0.3  # of the variance of the pixels
+HARDLY_MORE = 1.2  # times the mean accuracy of a segmentation that answers one class
 MAIN = dict(
     tokenizer=('tokenizer/perplexity',),
     pretraining=('mim/accuracy', 'mim/explained_variance'),
@@ -131,6 +132,8 @@ def _judge_task(run: Run) -> list[Verdict]:
         return [Verdict('unsure', 'It has not been validated.')]
     facts = in_words(name, value)
     guess = blind_guess(run)
+    if name == 'mIoU' and (found := _one_class_everywhere(run)):
+        return [Verdict('bad', f'It reaches {facts}: {found}.')]
     if name != 'accuracy/top1' or guess is None:
         return [Verdict('note', f'It reaches {facts}.')]
     what, chance, images = guess
@@ -143,6 +146,18 @@ def _judge_task(run: Run) -> list[Verdict]:
         return [Verdict('unsure', f'{text}: with {images} images, {luck:.1f} points may be luck.')]
     more = 'hardly' if value > chance else 'not'
     return [Verdict('bad', f'It reaches {facts}, {more} more than {what} ({chance:.1f} %).')]
+
+
+def _one_class_everywhere(run: Run) -> str:
+    """Return words if a segmentation answers hardly more than one class, '' if it does."""
+    classes, accuracy = num_classes(run), run.metric('mAcc')
+    if not classes or accuracy is None or not accuracy < HARDLY_MORE * 100 / classes:
+        return ''
+    return (
+        f'its mean accuracy of the classes is {accuracy:.1f} %, where one class everywhere has '
+        f'{100 / classes:.1f} %. Train longer, or weigh rare classes more '
+        '(model.decode_head.loss_decode.class_weight)'
+    )
 
 
 def main_figure(run: Run) -> tuple[str, float | None]:

@@ -51,12 +51,14 @@ class Labels:
         classes: Their names.
         count: Labelled images.
         images: Of each class; of masks, those that have it.
+        weights: Of the classes in the loss; None weighs them alike.
     """
 
     dataset: dict
     classes: list[str]
     count: int
     images: Counter
+    weights: list[float] | None = None
 
     def table(self) -> list[tuple[str, str]]:
         """Return names and values for a terminal."""
@@ -219,6 +221,8 @@ class ChainConfigs:
         model.backbone.init_cfg.checkpoint = str(self.folder / 'pretrain')
         head = model.head if kind == 'cls' else model.decode_head
         head.num_classes = len(labels.classes)
+        if labels.weights is not None:
+            head.loss_decode.class_weight = labels.weights
         dims = self.plan.backbone.get('arch', {}).get('embed_dims')
         if dims and kind == 'cls':
             model.neck.dims = head.in_channels = dims

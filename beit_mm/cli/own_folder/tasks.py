@@ -1,6 +1,7 @@
 """What labels and masks there are for the images of a chain, and whether they can be learned."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,8 @@ def read_masks(
     arguments |= dict(mask_suffix=suffix) if suffix else {}
     dataset = SegmentationFolder(**arguments, extensions=EXTENSIONS)
     check_validation(dataset)
-    load, highest, has_ignored, counts = LoadSegmentationMask(), 0, False, Counter()
+    load, highest, has_ignored = LoadSegmentationMask(), 0, False
+    counts, pixels = Counter(), Counter()
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         mask = load.transform(dict(info))['gt_seg_map']
@@ -66,7 +68,9 @@ def read_masks(
         known = mask[mask != IGNORED]
         highest = max(highest, int(known.max(initial=0)))
         has_ignored |= known.size < mask.size
-        counts.update(np.unique(known).tolist())
+        for number, times in zip(*np.unique(known, return_counts=True), strict=True):
+            counts[int(number)] += 1
+            pixels[int(number)] += int(times)
     names = classes or [str(number) for number in range(highest + 1)]
     if len(names) <= highest or highest == 0:
         advice = f'. If {IGNORED} is a class here, save it as 1' if highest == 0 else ''
@@ -74,7 +78,20 @@ def read_masks(
             f'--masks {masks}: masks have classes up to {highest}, and {len(names)} have names: '
             f'{names}. Two or more are expected; {IGNORED} is ignored{advice * has_ignored}'
         )
-    return Labels(dict(arguments, classes=names), names, len(dataset), counts)
+    weights = weigh_classes([pixels[number] for number in range(len(names))])
+    return Labels(dict(arguments, classes=names), names, len(dataset), counts, weights)
+
+
+def weigh_classes(pixels: Sequence[int]) -> list[float]:
+    """Return the weight of each class in the loss: the inverse root of its share of the pixels.
+
+    The median class has 1. Without weights, a small network that trains for minutes answers the
+    largest class everywhere. Classes without a pixel have 1.
+    """
+    pixels = np.array(pixels)
+    seen, weights = pixels > 0, np.ones(len(pixels))
+    weights[seen] = np.sqrt(np.median(pixels[seen]) / pixels[seen]).clip(0.1, 10)
+    return [float(f'{weight:.2g}') for weight in weights]
 
 
 def check_validation(dataset: UnlabelledImageFolder) -> None:
