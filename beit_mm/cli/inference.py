@@ -55,11 +55,6 @@ def parse_args(verb: str, arguments: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def is_below(path: str, folder: Path) -> bool:
-    """Return whether a file lies in the folder that is written to."""
-    return Path(path).absolute().is_relative_to(folder.absolute())
-
-
 def run_inference(verb: str, arguments: list[str] | None = None) -> None:
     """Answer for all images and write it; images that cannot be used are named at the end.
 
@@ -78,7 +73,8 @@ def run_inference(verb: str, arguments: list[str] | None = None) -> None:
     if args.options.get('pool') == 'patches' and args.out.suffix.lower() != '.npz':
         raise UserError(f'--out {args.out}: features of patches make no table; take .npz')
     given = dict(find_images(args.images)[0])  # an image that is named twice is one
-    images = [image for image in given.items() if not is_below(image[0], args.out)]
+    written = args.out.absolute()
+    images = [i for i in given.items() if not Path(i[0]).absolute().is_relative_to(written)]
     if not images:
         raise UserError(f'All images are in {args.out}, which is written to; name another --out')
     names = [name for name, _ in images]

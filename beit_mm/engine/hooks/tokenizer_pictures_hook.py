@@ -45,7 +45,8 @@ class TokenizerPicturesHook(Hook, TrainingState):
                 'tokenizers and of pre-trainings with tokens'
             )
         self.pretrains = not isinstance(model, Tokenizer)
-        self.counts = torch.zeros(model.vocab_size, dtype=torch.long, device=_device_of(model))
+        device = next(iter(model.state_dict().values()), torch.empty(0)).device
+        self.counts = torch.zeros(model.vocab_size, dtype=torch.long, device=device)
         self.pairs: list[np.ndarray] = []
         self.validations += 1
 
@@ -80,7 +81,3 @@ class TokenizerPicturesHook(Hook, TrainingState):
 
     def load_training_state(self, state: dict[str, int]) -> None:
         self.validations = state['validations']
-
-
-def _device_of(model: torch.nn.Module) -> torch.device:
-    return next(iter(model.state_dict().values()), torch.empty(0)).device
