@@ -58,6 +58,11 @@ RECIPE = {
     'frozen': {'model.backbone.frozen': True, DECAY: 1.0, RATE: 2e-2},
     'mixup': {'model.train_cfg': MIXUP},
     'class-token': CLASS_TOKEN,
+    'layer-decay-0.5-drop-path-0.1-mixup': {
+        DECAY: 0.5,
+        'model.backbone.drop_path_rate': 0.1,
+        'model.train_cfg': MIXUP,
+    },
 }
 
 

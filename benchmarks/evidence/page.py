@@ -14,7 +14,16 @@ DOCS = Path(__file__).resolve().parents[2] / 'docs'
 PAGE, RUNS, PLOT = DOCS / 'results.md', DOCS / 'evidence/runs.json', DOCS / 'images/results.svg'
 KEPT = (
     *('name', 'kind', 'method', 'variant', 'start', 'labels', 'share', 'rate', 'seed', 'steps'),
-    *('metrics', 'layers', 'wall_seconds', 'cpu_seconds', 'resumed', 'machine', 'torch', 'lightly_train'),
+    *(
+        'metrics',
+        'layers',
+        'wall_seconds',
+        'cpu_seconds',
+        'resumed',
+        'machine',
+        'torch',
+        'lightly_train',
+    ),
 )
 NAMES = dict(beit='BEiT', scratch='random weights', mae='MAE', simmim='SimMIM', hog='HOG')
 NAMES |= {'mae-tokens': "MAE with BEiT's tokens", 'simclr': 'SimCLR of lightly-train'}
