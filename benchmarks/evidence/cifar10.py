@@ -44,25 +44,25 @@ INITS = {
 }
 VARIANTS = ABLATIONS | INITS
 DECAY = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
-MIXUP = dict(augments=[dict(type='Mixup', alpha=0.8)])
 RATE = 'optim_wrapper.optimizer.lr'
 CLASS_TOKEN = {
     'custom_imports': dict(imports=['benchmarks.evidence.class_token']),
     'model.neck.type': 'beit_mm.ClassTokenNeck',
 }
+DROP_PATH = {'model.backbone.drop_path_rate': 0.1}
+MIX = {'model.train_cfg': dict(augments=[dict(type='Mixup', alpha=0.8)])}
 RECIPE = {
+    'drop-path-0.1': DROP_PATH,
+    'mixup': MIX,
+    'drop-path-0.1-mixup': DROP_PATH | MIX,
+    'class-token': CLASS_TOKEN,
+}
+PRETRAINED_RECIPE = {  # of layers that have learned something
     'rate-0.001': {RATE: 1e-3},
     'layer-decay-1': {DECAY: 1.0},
     'layer-decay-0.5': {DECAY: 0.5},
-    'drop-path-0.1': {'model.backbone.drop_path_rate': 0.1},
+    'layer-decay-0.5-drop-path-0.1-mixup': {DECAY: 0.5} | DROP_PATH | MIX,
     'frozen': {'model.backbone.frozen': True, DECAY: 1.0, RATE: 2e-2},
-    'mixup': {'model.train_cfg': MIXUP},
-    'class-token': CLASS_TOKEN,
-    'layer-decay-0.5-drop-path-0.1-mixup': {
-        DECAY: 0.5,
-        'model.backbone.drop_path_rate': 0.1,
-        'model.train_cfg': MIXUP,
-    },
 }
 
 
@@ -141,7 +141,7 @@ def finetune(
         start: Record of the pre-training; None is from scratch.
         labels: Number of labelled images, as many of each class; ``seed`` draws them.
         select: Validate on a fifth of the labelled images instead of the test images.
-        variant: A key of RECIPE.
+        variant: A key of RECIPE or of PRETRAINED_RECIPE.
     """
     method = 'scratch' if start is None else start['method']
     config = bench.config('cifar10_vit_cls' if method in VITS else 'cifar10_cls')
@@ -153,7 +153,7 @@ def finetune(
         backbone.init_cfg.checkpoint = bench.folder(start)
         backbone.update(VARIANTS.get(start['variant'], {}).get('encoder', {}))
     config.optim_wrapper.optimizer.lr = rate
-    config.merge_from_dict(dict(RECIPE.get(variant, {})))
+    config.merge_from_dict(dict((RECIPE | PRETRAINED_RECIPE).get(variant, {})))
     place(bench, config, seed)
     table = str(label_table(bench, labels, seed))
     train = config.train_dataloader.dataset
@@ -297,13 +297,14 @@ def compare(bench: Bench, args: Namespace, rows: list[tuple]) -> None:
 
 
 def recipe(bench: Bench, args: Namespace) -> None:
-    """What of the fine-tuning helps with few labels, one change each."""
-    start = pretrain(bench)
-    rate = best_rate(bench, start, CHOSEN_WITH)
-    for seed in args.seeds:
-        for amount in args.labels:
-            for variant in ('', *RECIPE):
-                finetune(bench, start, amount, rate, seed, variant=variant)
+    """What of the fine-tuning helps with few labels, with pre-training and without."""
+    sides = ((pretrain(bench), RECIPE | PRETRAINED_RECIPE), (None, RECIPE))
+    for start, variants in sides:
+        rate = best_rate(bench, start, CHOSEN_WITH)
+        for seed in args.seeds:
+            for amount in args.labels:
+                for variant in ('', *variants):
+                    finetune(bench, start, amount, rate, seed, variant=variant)
 
 
 def lightly(bench: Bench, args: Namespace) -> None:
