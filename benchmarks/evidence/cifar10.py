@@ -54,14 +54,14 @@ MIX = {'model.train_cfg': dict(augments=[dict(type='Mixup', alpha=0.8)])}
 RECIPE = {
     'drop-path-0.1': DROP_PATH,
     'mixup': MIX,
-    'drop-path-0.1-mixup': DROP_PATH | MIX,
+    'drop-path-0.1+mixup': DROP_PATH | MIX,
     'class-token': CLASS_TOKEN,
 }
 PRETRAINED_RECIPE = {  # of layers that have learned something
     'rate-0.001': {RATE: 1e-3},
     'layer-decay-1': {DECAY: 1.0},
     'layer-decay-0.5': {DECAY: 0.5},
-    'layer-decay-0.5-drop-path-0.1-mixup': {DECAY: 0.5} | DROP_PATH | MIX,
+    'layer-decay-0.5+drop-path-0.1+mixup': {DECAY: 0.5} | DROP_PATH | MIX,
     'frozen': {'model.backbone.frozen': True, DECAY: 1.0, RATE: 2e-2},
 }
 
@@ -121,7 +121,7 @@ def simclr(bench: Bench, python: Path, minutes: float, seed: int = 0) -> dict:
         figures = json.loads((folder / 'figures.json').read_text())
         return dict(figures, seed=seed, metrics={})
 
-    text = f'{minutes:.0f} {bench.quick}'
+    text = f'adamw {minutes:.0f} {bench.quick}'
     return bench.cell(name, text, (), compute, kind='pretrain', method='simclr', variant='')
 
 

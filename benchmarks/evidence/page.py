@@ -69,11 +69,12 @@ def fill(text: str, runs: list[dict]) -> str:
 
 def few_labels(runs: list[dict]) -> str:
     """Accuracy by amount of labels, start and length."""
-    groups = grouped(runs, 'cls', ('labels', 'start', 'steps', 'rate'), 'cifar10')
+    plain = [run for run in runs if not run.get('variant')]
+    groups = grouped(plain, 'cls', ('labels', 'start', 'steps', 'rate'), 'cifar10')
     shown = main_starts(runs)
     rows = []
     for (labels, start, steps, rate), group in sorted(groups.items(), key=str):
-        if start in shown and not any(run['variant'] for run in group):
+        if start in shown:
             values = [run['metrics']['accuracy/top1'] for run in group]
             rows.append([labels, title(start), steps, f'{rate:g}', spread(values), len(values)])
     rows.sort(key=lambda row: (row[0], row[1], row[2]))
@@ -170,7 +171,7 @@ def recipe(runs: list[dict]) -> str:
         if variants:
             rows.append([labels, title(start), 'none', steps, versus(origin, {}), len(origin)])
         for variant, values in variants.items():
-            row = [labels, title(start), variant.replace('-', ' '), steps]
+            row = [labels, title(start), variant.replace('-', ' ').replace('+', ', '), steps]
             rows.append([*row, versus(values, origin), len(values)])
     return markdown(('labels', 'start', 'change', 'steps', 'accuracy, %', 'seeds'), rows)
 

@@ -104,6 +104,7 @@ def test_tables__mean_range_and_what_is_missing():
     starts = [run('select', 'scratch', 20.0), run('select', 'scratch', 21.0, rate=2e-3)]
     runs = [*starts, run('cls', 'scratch', 10.0), run('cls', 'scratch', 13.0)]
     runs += [run('cls', 'beit-1000-s0', 99.0)]  # of another table
+    runs += [run('cls', 'scratch', 99.0, variant='mixup')]  # so is this
     text = page.fill('a\n<!-- table: few-labels -->\nold\n<!-- end -->\nb', runs)
     assert text.startswith('a\n<!-- table: few-labels -->\n| labels |') and 'old' not in text
     assert text.endswith(
