@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from mmengine.config import Config
 
 from beit_mm.contracts.config_walk import walk_pipelines
+from beit_mm.contracts.constructor import with_defaults
 from beit_mm.contracts.errors import UserError
+from beit_mm.registry import MODELS
 
 KEY = 'set_sizes'
 # Arguments of transforms that are pixels of the image that the encoder sees.
@@ -54,12 +56,13 @@ def set_sizes(config: Config, image: int | None = None, patch: int | None = None
         if value is not None and (type(value) is not int or value < 1):
             raise UserError(f'{KEY}.{name}={value!r}: expected a number of pixels')
     backbone = config.model.get('backbone')
-    has_patches = isinstance(backbone, Mapping) and isinstance(backbone.get('patch_size'), int)
+    taken = _arguments(backbone)
+    has_patches = isinstance(taken.get('patch_size'), int)
     before = _image_size(config)
     image = before if image is None else image
     if not has_patches and (backbone or patch is not None):
         raise UserError(f'{KEY}: model.backbone has no patch_size, by which the grid is known')
-    patches = (backbone['patch_size'], patch or backbone['patch_size']) if has_patches else (1, 1)
+    patches = (taken['patch_size'], patch or taken['patch_size']) if has_patches else (1, 1)
     if image % patches[1]:
         near = max(image // patches[1], 1) * patches[1]
         raise UserError(
@@ -70,7 +73,8 @@ def set_sizes(config: Config, image: int | None = None, patch: int | None = None
     if (image, patches[1]) == (before, patches[0]):
         return
     if has_patches:
-        backbone.update(img_size=image, patch_size=patches[1])
+        sizes = dict(img_size=image, patch_size=patches[1])
+        backbone.update({name: size for name, size in sizes.items() if name in taken})
     elif 'img_size' in config.model:
         config.model.img_size = image
     used = [steps for _, steps in walk_pipelines(config)]
@@ -84,6 +88,17 @@ def set_sizes(config: Config, image: int | None = None, patch: int | None = None
         if test.get('size_divisor') == patches[0]:
             test['size_divisor'] = patches[1]
     _scale(config.model.get('test_cfg'), ('crop_size', 'stride'), image / before)
+
+
+def _arguments(backbone) -> dict:
+    """Return what an encoder is built with: what the config says, and defaults of its class."""
+    if not isinstance(backbone, Mapping):
+        return {}
+    if {'img_size', 'patch_size'} <= set(backbone):
+        return dict(backbone)
+    name = backbone.get('type')
+    cls = MODELS.get(name) if isinstance(name, str) else name
+    return with_defaults(cls, backbone) if isinstance(cls, type) else dict(img_size=0) | backbone
 
 
 def _image_size(config: Config) -> int:

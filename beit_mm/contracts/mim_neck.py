@@ -13,11 +13,13 @@ class MIMNeck(StartingWeights):
         derived: Arguments of the constructor that the model fills in where the config leaves them
             out: ``dims``, ``num_heads``, ``depth`` of the backbone.
         own_heads: Terms that have a head of their own; the model builds it by ``model.head``.
+        out_dims: Channels of the features; None has those of the backbone.
         takes_bias: ``forward`` takes the backbone's shared attention bias as a third argument.
     """
 
     derived: tuple[str, ...] = ()
     own_heads: tuple[str, ...] = ()
+    out_dims: int | None = None
     takes_bias: bool = False
 
     @abstractmethod
@@ -26,7 +28,8 @@ class MIMNeck(StartingWeights):
 
         Args:
             tokens: Outputs of the backbone.
-            where: (B, h, w) bool, True = predicted.
+            where: (B, h, w) bool, True = predicted: the mask, or all patches where the head
+                ``predicts_all``.
 
         Returns:
             (M, C) in the order of ``where``, or a dict of several: each is a term of the loss, and

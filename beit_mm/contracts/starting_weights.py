@@ -30,9 +30,14 @@ class StartingWeights(BaseModule):
     def init_weights(self) -> None:
         """Read the checkpoints of ``init_cfg``, or draw what it says.
 
+        Parts of other libraries keep the weights that their constructors gave them.
+
         Raises:
             UserError: A checkpoint has no tensor under the ``prefix`` that is given.
         """
+        for part in self.modules():
+            if not isinstance(part, BaseModule) and hasattr(part, 'init_weights'):
+                part.is_init = True  # as MMEngine marks what it need not draw: timm's would
         try:
             super().init_weights()
         except AssertionError as error:  # MMEngine's, which names the prefix alone

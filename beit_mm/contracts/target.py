@@ -22,6 +22,7 @@ class Target(StartingWeights, BaseModel):
         vocab_size: Number of token ids; None for continuous targets.
         target_dims: Values per position of continuous targets; None for tokens.
         in_channels: Channels of the images; None takes any.
+        can_decode: The ``decode`` of a :class:`~beit_mm.contracts.Tokenizer` is there.
         has_codebook: :meth:`code_vectors` is there.
         has_posterior: :meth:`posterior` is there.
     """
@@ -30,6 +31,7 @@ class Target(StartingWeights, BaseModel):
     vocab_size: int | None = None
     target_dims: int | None = None
     in_channels: int | None = None
+    can_decode: bool = False
     has_codebook: bool = False
     has_posterior: bool = False
 

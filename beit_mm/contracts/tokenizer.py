@@ -24,12 +24,10 @@ class Tokenizer(Target, TokenSource):
         stride: Pixels per token and side.
 
     Attributes:
-        can_decode: :meth:`decode` is there.
         renamed_tensors: Names of tensors in state dicts of earlier versions, and today's; a name
             that ends with a point stands for all that begin with it.
     """
 
-    can_decode: bool = False
     renamed_tensors: Mapping[str, str] = {}
 
     def __init__(

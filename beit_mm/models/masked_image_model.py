@@ -3,12 +3,12 @@ import logging
 import torch
 import torch.nn as nn
 from mmengine.logging import print_log
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, BaseModule
 from torch import Tensor
 
 from beit_mm.contracts import Backbone, MIMHead, MIMNeck, Target, TokenSource, UserError
 from beit_mm.contracts.derived import facts_of_backbone, facts_of_target, with_derived
-from beit_mm.contracts.starting_weights import StartingWeights
+from beit_mm.contracts.starting_weights import StartingWeights, pretrained_steps
 from beit_mm.models.cached_tokens_check import CachedTokensCheck
 from beit_mm.models.mim_batch import check_batch, check_term_heads, split_by_image
 from beit_mm.registry import MODELS
@@ -61,6 +61,8 @@ class MaskedImageModel(StartingWeights, BaseModel, TokenSource):
         self.backbone = MODELS.build(backbone)
         known = facts_of_backbone(self.backbone)
         self.neck = MODELS.build(with_derived('neck', neck, MODELS, known))
+        if isinstance(self.neck, MIMNeck) and self.neck.out_dims is not None:
+            known['dims'] = self.neck.out_dims
         known |= facts_of_target(tokenizer, MODELS)
         head = with_derived('head', head, MODELS, known)
         self.head = MODELS.build(head)
@@ -164,6 +166,11 @@ class MaskedImageModel(StartingWeights, BaseModel, TokenSource):
             self.latest_ids = targets
         if isinstance(features, Tensor):
             return self.head.loss(features, targets, **extras)
+        if 'main' not in features:
+            raise UserError(
+                f'model.neck.type={type(self.neck).__name__} returns the terms {[*features]}; '
+                "one has to be 'main', by which the model predicts"
+            )
         return {
             f'{name}_{term}': value
             for term, rows in features.items()
@@ -189,7 +196,9 @@ class MaskedImageModel(StartingWeights, BaseModel, TokenSource):
         Predicting the ids of random weights looks like a training that goes well.
         """
         is_learned = next(self.tokenizer.parameters(), None) is not None
-        if is_learned and not self.tokenizer.init_cfg and not self.is_init:
+        parts = [part for part in self.tokenizer.modules() if isinstance(part, BaseModule)]
+        is_named = self.tokenizer.init_cfg or any(pretrained_steps(p.init_cfg) for p in parts)
+        if is_learned and not is_named and not self.is_init:
             print_log(
                 'model.tokenizer has no init_cfg: unless a checkpoint of the whole model is '
                 'loaded next, its tokens are those of random weights; set '

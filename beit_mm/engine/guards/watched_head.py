@@ -1,6 +1,7 @@
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -129,8 +130,10 @@ class TokenHead(WatchedHead):
         """Return what a call of ``loss`` says: answers of some rows, targets and loss of all."""
         if not len(features):
             return None
-        classes = self.module.predict(features[:1]).shape[-1]
-        logits = self.module.predict(features[:: math.ceil(len(features) / _max_rows(classes))])
+        with _in_eval_mode(self.module):
+            classes = self.module.predict(features[:1]).shape[-1]
+            rows = features[:: math.ceil(len(features) / _max_rows(classes))]
+            logits = self.module.predict(rows)
         predicted = torch.bincount(logits.argmax(-1), minlength=classes).float()
         counts = torch.bincount(targets, minlength=classes).float()
         loss = losses.get('cross_entropy')
@@ -145,6 +148,18 @@ class TokenHead(WatchedHead):
             torch.where(is_used, sums, 0.0),
             torch.where(is_used, counts, 0.0).expand(2, -1),
         )
+
+
+@contextmanager
+def _in_eval_mode(module: nn.Module) -> Iterator[None]:
+    """A look moves no running statistics, and draws nothing."""
+    trained = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in trained:
+            part.training = True
 
 
 def watched_head(model: nn.Module) -> WatchedHead | None:

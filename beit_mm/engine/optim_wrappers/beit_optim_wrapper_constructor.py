@@ -5,11 +5,13 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from beit_mm.contracts import UserError
+from beit_mm.contracts.constructor import with_defaults
 from beit_mm.contracts.positions import TABLE
 from beit_mm.contracts.runner_access import unwrap
 from beit_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
-NO_DECAY_TOKENS = ('pos_embed', 'cls_token')
+# Of BEiTEncoder, and of the Transformers of mmpretrain and timm.
+NO_DECAY_TOKENS = ('pos_embed', 'cls_token', 'dist_token', 'reg_token', 'absolute_pos_embed')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -18,7 +20,7 @@ class BEiTOptimWrapperConstructor:
 
     The backbone says how deep a parameter is (``get_layer_depth``). A parameter of depth i of n
     gets ``lr * layer_decay_rate ** (n - 1 - i)``, and all outside of the backbone get ``lr``.
-    Tensors of at most one dimension, biases, ``pos_embed`` and ``cls_token`` have no weight decay;
+    Tensors of at most one dimension, biases and NO_DECAY_TOKENS have no weight decay;
     ``mask_token`` and the relative position tables have (unilm beit/optim_factory.py). Parameters
     without gradient are left out of the optimizer.
 
@@ -51,7 +53,7 @@ class BEiTOptimWrapperConstructor:
         model = unwrap(model)
         wrapper_cfg = dict(self.optim_wrapper_cfg)
         optimizer_cfg = dict(wrapper_cfg.pop('optimizer'))
-        lr, decay = optimizer_cfg.get('lr'), optimizer_cfg.get('weight_decay', 0.0)
+        lr, decay = optimizer_cfg.get('lr'), _weight_decay(optimizer_cfg)
         if lr is None:
             raise UserError('optim_wrapper.optimizer has no lr; add one, for example lr=1e-3')
         groups = self.param_groups(model, lr, decay)
@@ -101,6 +103,14 @@ class BEiTOptimWrapperConstructor:
         if last == TABLE:
             return self.decay_rel_pos
         return param.ndim > 1 and not name.endswith('.bias') and last not in self.no_decay_names
+
+
+def _weight_decay(optimizer: dict) -> float:
+    """Return what a config says, else the default of the optimizer's class, else 0."""
+    name = optimizer.get('type')
+    cls = OPTIMIZERS.get(name) if isinstance(name, str) else name
+    found = with_defaults(cls, optimizer) if isinstance(cls, type) else optimizer
+    return found.get('weight_decay', 0.0)
 
 
 def _log_table(groups: list[dict]) -> None:

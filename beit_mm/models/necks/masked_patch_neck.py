@@ -31,7 +31,8 @@ class MaskedPatchNeck(MIMNeck):
             raise UserError(
                 f'MaskedPatchNeck got {tuple(last.shape)} from the backbone: expected (B, 1+N, C), '
                 f'a class token and the N={num_patches} patches of the mask; set '
-                "model.backbone.out_type='tokens'"
+                "model.backbone.out_type='tokens' where that is an option, or take a neck of your "
+                'own for a backbone without class token'
             )
         patches = last[:, 1:]  # (B, N, C), class token dropped
         return self.norm(patches[where.flatten(1)])  # (M, C)

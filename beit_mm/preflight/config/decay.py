@@ -15,7 +15,7 @@ from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.quiet import quiet
 
 # Last parts of parameter names in BEiTEncoder and in the Transformers of mmpretrain and timm.
-TOKENS = ('cls_token', 'pos_embed', 'dist_token', 'absolute_pos_embed')
+TOKENS = ('cls_token', 'pos_embed', 'dist_token', 'reg_token', 'absolute_pos_embed')
 # Constructors of MMSegmentation, which know the blocks of its own BEiT.
 BY_LAYERS = ('LearningRateDecayOptimizerConstructor', 'LayerDecayOptimizerConstructor')
 SCALES = ('gamma_1', 'gamma_2', 'gamma', 'ls1', 'ls2')
