@@ -36,7 +36,7 @@ class StartingWeights(BaseModule):
             UserError: A checkpoint has no tensor under the ``prefix`` that is given.
         """
         for part in self.modules():
-            if not isinstance(part, BaseModule) and hasattr(part, 'init_weights'):
+            if not isinstance(part, BaseModule) and 'init_weights' in dir(part):
                 part.is_init = True  # as MMEngine marks what it need not draw: timm's would
         try:
             super().init_weights()

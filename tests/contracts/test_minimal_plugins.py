@@ -8,11 +8,16 @@ import cv2
 import minimal_plugins  # noqa: F401  (registers them)
 import numpy as np
 import pytest
+import torch
 from mmengine.runner import Runner
 from shipped_configs import ends_of, loaded
 
 from beit_mm.checkpoints import read_checkpoint
+from beit_mm.contracts import UserError
+from beit_mm.contracts.config_sizes import set_sizes
+from beit_mm.contracts.config_walk import walk_pipelines
 from beit_mm.preflight.config import check_config
+from beit_mm.registry import MODELS
 
 pytestmark = pytest.mark.slow
 
@@ -86,6 +91,10 @@ def train(config) -> Runner:
             'model.neck': dict(_delete_=True, type='PlainNeck'),
         },
         {
+            'model.tokenizer': BRIGHTNESS,
+            'model.neck': dict(_delete_=True, type='NarrowNeck'),
+        },
+        {
             'model.tokenizer': dict(_delete_=True, type='FixedTokenizer'),
             'model.backbone': dict(_delete_=True, type='FixedBackbone'),
         },
@@ -111,6 +120,7 @@ def train(config) -> Runner:
         'head',
         'backbone',
         'neck',
+        'narrow-neck',
         'sizes-in-constructors',
         'target-dims-in-constructor',
         'features',
@@ -171,3 +181,20 @@ def test_part_without_its_contract__is_named(images, tmp_path):
         ValueError, match=r'model\.head\.type=Identity does not derive from .*MIMHead'
     ):
         Runner.from_cfg(config_of(PRETRAIN, images, tmp_path, options))
+
+
+def test_sizes__of_a_plugin_are_those_that_it_takes():
+    """LinearBackbone has patches of 8 pixels unless it is told, and no img_size."""
+    config = copy.deepcopy(loaded(PRETRAIN))
+    config.merge_from_dict({'model.backbone': dict(_delete_=True, type='LinearBackbone')})
+    set_sizes(config, image=64)
+    assert config.model.backbone == dict(type='LinearBackbone', patch_size=8)
+    masks = [step for _, steps in walk_pipelines(config) for step in steps if 'grid' in step]
+    assert [mask['grid'] for mask in masks] == [8] * 3
+
+
+def test_neck__without_main_is_named(images, tmp_path):
+    config = config_of(PRETRAIN, images, tmp_path, {'model.tokenizer': BRIGHTNESS})
+    model = MODELS.build(config.model)
+    with pytest.raises(UserError, match=r"terms \['early'\]; one has to be 'main'"):
+        model.losses(dict(early=torch.zeros(2, 128)), torch.zeros(2).long(), {})

@@ -5,12 +5,14 @@ import logging
 import pickle
 
 import pytest
+import timm
 import torch
+import torch.nn as nn
 from examples import ENCODER, TOKENIZERS, build
 from mmengine.logging import MMLogger
 from mmengine.runner import load_checkpoint
 
-from beit_mm.contracts import UserError
+from beit_mm.contracts import Tokenizer, UserError
 from beit_mm.registry import MODELS
 
 SAID = 'has random weights'
@@ -130,3 +132,37 @@ def test_prefix__that_no_tensor_has_is_told_with_those_that_are(tmp_path, prefix
     wrong = encoder(init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix=prefix))
     with pytest.raises(UserError, match=f"prefix='{prefix}' .*begin with backbone., head."):
         wrong.init_weights()
+
+
+class TimmTokenizer(Tokenizer):
+    """An encoder of another library, whose weights come from elsewhere."""
+
+    def __init__(self):
+        super().__init__(vocab_size=2, stride=16)
+        self.vit = timm.create_model('vit_tiny_patch16_224', img_size=16, depth=1)
+        nn.init.constant_(self.vit.patch_embed.proj.weight, 0.5)
+
+    def encode(self, images):
+        return self.vit.forward_features(images)[:, 1:].mean(-1)[..., None].long()
+
+
+def test_init_weights__leaves_parts_of_other_libraries_as_they_are():
+    holder = TimmTokenizer()
+    holder.init_weights()
+    assert holder.vit.patch_embed.proj.weight.eq(0.5).all()
+
+
+def test_init_weights__a_part_of_the_tokenizer_that_is_read_needs_no_warning(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'beit_mm.models.masked_image_model.print_log', lambda text, **kwargs: said.append(text)
+    )
+    torch.save(encoder().state_dict(), tmp_path / 'weights.pth')
+    read = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'))
+    for init_cfg in (None, read):
+        backbone = dict(ENCODER, type='beit_mm.BEiTEncoder', init_cfg=init_cfg)
+        model = masked()
+        model.tokenizer = nn.ModuleDict(dict(part=MODELS.build(backbone)))
+        model.tokenizer.init_cfg = None
+        model.init_weights()
+    assert len(said) == 1 and 'has no init_cfg' in said[0]

@@ -109,6 +109,21 @@ class PlainNeck(MIMNeck):
 
 
 @MODELS.register_module(force=True)
+class NarrowNeck(PlainNeck):
+    """A neck of another width than the encoder's."""
+
+    derived = ('dims',)
+    out_dims = 16
+
+    def __init__(self, dims, init_cfg=None):
+        super().__init__(init_cfg)
+        self.linear = nn.Linear(dims, self.out_dims)
+
+    def forward(self, tokens, where):
+        return self.linear(super().forward(tokens, where))
+
+
+@MODELS.register_module(force=True)
 class PlainHead(MIMHead):
     """``loss`` and ``predict``, and nothing else."""
 

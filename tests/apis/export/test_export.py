@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import minimal_plugins  # noqa: F401  (registers them)
 import numpy as np
 import pytest
 import timm
@@ -446,3 +447,14 @@ def test_card__tells_data_and_metrics_of_the_training(tmp_path, stored):
     export(path, tmp_path / 'hub', to='beit_mm', overwrite=True)
     text = (Path(tmp_path) / 'hub' / 'README.md').read_text()
     assert '| val/accuracy/top1 | 30 |' in text and 'last before' not in text
+
+
+def test_beit_mm__a_plugin_that_is_in_memory_is_proved(tmp_path):
+    config = pretraining()
+    config.model.tokenizer = dict(type='BrightnessTokenizer', vocab_size=16, stride=8)
+    path = tmp_path / 'a.pth'
+    saved(config, path)
+    with pytest.raises(UserError, match='allow'):
+        load_model(path)
+    export(load_model(path, allow=['BrightnessTokenizer']), tmp_path / 'out', to='beit_mm')
+    assert load_model(tmp_path / 'out', allow=['BrightnessTokenizer']).task == 'pretraining'

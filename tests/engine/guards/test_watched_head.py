@@ -196,3 +196,29 @@ def test_read__an_ignored_id_may_be_a_class():
     head = watched_head(holder(head=holder(loss_module=nn.CrossEntropyLoss())))
     seen = head.read(torch.zeros(3, 3), torch.tensor([0, 1, -1]), ignore_index=1)
     assert seen.targets.tolist() == [1, 0, 0]
+
+
+class Projector(Head):
+    """A head that changes, and draws, when it predicts in training."""
+
+    def __init__(self):
+        super().__init__(3)
+        self.norm, self.dropout = nn.BatchNorm1d(2), nn.Dropout(0.5)
+        self.fixed = nn.BatchNorm1d(2).eval()
+
+    def predict(self, features):
+        return super().predict(self.fixed(self.dropout(self.norm(features))))
+
+
+def test_masked_image_model__a_look_changes_nothing():
+    head, feats, targets = Projector(), torch.randn(8, 2), torch.randint(3, (8,))
+    watched = watched_head(Masked(head, 3))
+    modes = [part.training for part in head.modules()]
+    before = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    watched.read(feats, targets, dict(loss=torch.zeros(())))
+    assert torch.equal(torch.rand(1), expected)
+    assert modes == [part.training for part in head.modules()]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in head.state_dict().items())

@@ -248,3 +248,19 @@ def test_fused__a_run_that_began_without_it_goes_on_bit_identically():
         update(model, optimizer, range(5, 9)), update(resumed, other, range(5, 9)), strict=True
     ):
         assert torch.equal(a, b)
+
+
+def test_registers__are_not_decayed():
+    model = classifier()
+    model.backbone.reg_token = nn.Parameter(torch.zeros(1, 4, 8))
+    found = settings(model, optimizer_of(model))
+    assert found['backbone.reg_token']['weight_decay'] == 0
+
+
+@pytest.mark.parametrize('name, decay', [('AdamW', 0.01), ('SGD', 0)])
+def test_weight_decay__left_out_is_the_default_of_the_optimizer(name, decay):
+    model = classifier()
+    config = dict(type='OptimWrapper', optimizer=dict(type=name, lr=LR))
+    found = settings(model, BEiTOptimWrapperConstructor(config)(model))
+    assert found['head.fc.weight']['weight_decay'] == decay
+    assert found['head.fc.bias']['weight_decay'] == 0
