@@ -25,6 +25,10 @@ MOST_PIXELS = 2**14  # of a side, in a pipeline; what a model needs is measured
 FILE = re.compile(
     r'[/\\]|\.(pkl|pickle|npy|npz|json|ya?ml|py|pth?|bin|safetensors)$', re.IGNORECASE
 )
+ON_META = (
+    '. It is built once without memory, where its constructor can read no values of tensors; give '
+    'the config of its training (config=...), which is built at once'
+)
 ROOM = 1000  # tensors of parts that the file does not hold, such as the second half of VQ-KD
 ROOM_BYTES = 2**28
 
@@ -167,7 +171,8 @@ def _build(config: Mapping, registry: Registry, source: str) -> Any:
                 f'{source} needs {name}: pip install onedl-'
                 f'{dict(mmseg="mmsegmentation").get(package, package)}'
             ) from error
-        raise UserError(f'{source}: {name} cannot be built: {error}') from error
+        advice = ON_META if 'meta tensor' in str(error) else ''
+        raise UserError(f'{source}: {name} cannot be built: {error}{advice}') from error
     except (TypeError, ValueError, AssertionError, AttributeError) as error:
         raise UserError(
             f'{source}: {name} cannot be built of what the description says: {error}'
