@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from shipped_configs import CONFIGS
@@ -158,7 +158,7 @@ def test_sizes__of_a_transform_that_is_not_known_are_not_guessed(step):
 
 def test_sizes__of_an_encoder_that_does_not_say_its_patches():
     config = load_config(PRETRAIN)
-    del config.model.backbone.patch_size
+    config.model.backbone = ConfigDict(type='torch.nn.Conv2d', img_size=64)
     with pytest.raises(UserError, match='model.backbone has no patch_size'):
         set_sizes(config, image=96)
 
