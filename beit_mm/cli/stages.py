@@ -91,7 +91,7 @@ class Stages:
         if resume and read_key(started) == key:
             command = [*command, '--resume']  # the same run, stopped before its end
         elif resume:
-            self.forget(name)
+            self.set_aside(name)
         write_atomically(started, json.dumps(key, indent=2).encode())
         start = time.time()
         environment = self.hardware.environment
@@ -107,11 +107,18 @@ class Stages:
             self.spent, self.expected = self.spent + time.time() - start, self.expected + seconds
         print(f'        {name} took {time.time() - start:.0f} s', flush=True)
 
-    def forget(self, name: str) -> None:
-        """Remove the checkpoints of an earlier run, from which --resume would go on."""
+    def set_aside(self, name: str) -> None:
+        """Move the checkpoints of another run, from which --resume would go on, to a folder."""
         out = self.work_dir / name
-        for path in [*out.glob('*.pth'), out / 'last_checkpoint']:
-            path.unlink(missing_ok=True)
+        paths = [path for path in (*out.glob('*.pth'), out / 'last_checkpoint') if path.exists()]
+        if not paths:
+            return
+        # No report takes a hidden folder for a run.
+        place = self.work_dir / '.earlier' / f'{name}_{time.strftime("%Y%m%d_%H%M%S")}'
+        place.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            path.replace(place / path.name)
+        print(f'        the checkpoints of another run are in {place} now', flush=True)
 
     def _key_of(
         self, command: Sequence[str], config: Config | None, inputs: Sequence[Path]

@@ -185,13 +185,25 @@ def test_verdict__of_a_classification_beside_its_largest_class(
 
 
 @pytest.mark.parametrize(
-    ('accuracy', 'mark'), [(33.3, 'bad'), (39.9, 'bad'), (50.0, 'note'), (math.nan, 'note')]
+    ('accuracy', 'mark'), [(33.3, 'bad'), (36.0, 'bad'), (45.0, 'note'), (math.nan, 'note')]
 )
 def test_verdict__of_a_segmentation_that_answers_one_class(tmp_path, accuracy, mark):
     entries = [val(4, mIoU=20.0, mAcc=accuracy)]
     folder = write_run(tmp_path / 'a', made.segmentor(), entries, weights=False)
     ((text, found),) = said(folder).items()
     assert found == mark and ('one class everywhere has 33.3 %' in text) == (mark == 'bad')
+
+
+@pytest.mark.parametrize(
+    ('pixels', 'mark'), [((90, 10, 0), 'bad'), ((99, 0, 0), 'bad'), ((80, 10, 10), 'note')]
+)
+def test_verdict__of_a_segmentation_counts_the_classes_that_are_there(tmp_path, pixels, mark):
+    figures = dict(mIoU=40.0, mAcc=51.0 if pixels[1] else 100.0)
+    folder = write_run(tmp_path / 'a', made.segmentor(), [val(4, **figures)], weights=False)
+    rows = [dict(pixels=count) | {'class': str(n)} for n, count in enumerate(pixels)]
+    (folder / 'metrics.json').write_text(json.dumps(figures | dict(per_class=rows)))
+    ((text, found),) = said(folder).items()
+    assert found == mark
 
 
 @pytest.mark.parametrize(('gain', 'mark'), [(-1.1, 'bad'), (0.0, 'bad'), (0.3, 'good')])

@@ -424,6 +424,20 @@ def test_masks__with_another_suffix(images, tmp_path):
     assert read_masks(str(images), str(tmp_path / 'masks'), None, '_mask').count == 10
 
 
+@pytest.mark.parametrize('kind', ['npy', 'tif'])
+def test_survey__reads_all_bands_of_arrays_and_tiffs(tmp_path, kind):
+    """MMEngine's loader reads no arrays, and a band of these TIFFs alone."""
+    image = np.random.default_rng(0).integers(0, 99, (40, 48, 4), dtype=np.uint8)
+    for number in range(10):
+        path = tmp_path / f'{number}.{kind}'
+        if kind == 'npy':
+            np.save(path, image)
+        else:
+            tifffile.imwrite(path, image, photometric='minisblack', planarconfig='contig')
+    survey = look_at(str(tmp_path))
+    assert not survey.is_8_bit and survey.loaded_channels == 4
+
+
 def test_masks__rare_classes_weigh_more(images, tmp_path):
     """A twentieth of the pixels is of class 1, and none of class 2."""
     mask = np.zeros((40, 48), np.uint8)

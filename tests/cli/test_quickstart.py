@@ -40,6 +40,20 @@ def test_stage__finished_is_skipped_and_changed_is_repeated(tmp_path, runs, caps
     assert runs.read_text() == 'xx'
 
 
+def test_stage__keeps_checkpoints_that_it_did_not_write(tmp_path, capsys):
+    """Somebody has trained the stage alone, for hours perhaps."""
+    folder = tmp_path / 'work/one'
+    folder.mkdir(parents=True)
+    for name in ('iter_40.pth', 'last_checkpoint'):
+        (folder / name).write_text(name)
+    start(tmp_path).run('one', ['-c', 'pass'], 1, resume=True)
+    (kept,) = (tmp_path / 'work/.earlier').glob('one_*')
+    assert [path.read_text() for path in sorted(kept.iterdir())] == [
+        *('iter_40.pth', 'last_checkpoint')
+    ]
+    assert [*folder.glob('*.pth')] == [] and f'are in {kept} now' in capsys.readouterr().out
+
+
 def test_stage__a_new_checkpoint_under_the_same_name_repeats_it(tmp_path, runs):
     checkpoint = tmp_path / 'a.pth'
     command = ['-c', COUNT, str(runs), f'model.init_cfg.checkpoint={checkpoint}']

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from beit_mm.apis.reports.curves import blind_guess, num_classes, unigram_entropy
 from beit_mm.apis.reports.run import Run
+from beit_mm.contracts.config_walk import is_number
 
 # As CodebookGuardHook.min_perplexity and PredictionGuardHook.min_gap have them.
 COLLAPSED, LEARNED_NOTHING = 0.05, 0.01
 FEW_CODES = 0.15  # of the vocabulary; below, other settings of the tokenizer are worth a try
 DRAWS_NOTHING, DRAWS_LITTLE = 0.1, 0.3  # of the variance of the pixels
-HARDLY_MORE = 1.2  # times the mean accuracy of a segmentation that answers one class
+HARDLY_MORE = 1.1  # times the mean accuracy of a segmentation that answers one class
 MAIN = dict(
     tokenizer=('tokenizer/perplexity',),
     pretraining=('mim/accuracy', 'mim/explained_variance'),
@@ -150,7 +151,10 @@ def _judge_task(run: Run) -> list[Verdict]:
 
 def _one_class_everywhere(run: Run) -> str:
     """Return words if a segmentation answers hardly more than one class, '' if it does."""
-    classes, accuracy = num_classes(run), run.metric('mAcc')
+    rows = run.tested.get('per_class')
+    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    seen = sum(is_number(row.get('pixels')) and row['pixels'] > 0 for row in rows)
+    classes, accuracy = seen or num_classes(run), run.metric('mAcc')
     if not classes or accuracy is None or not accuracy < HARDLY_MORE * 100 / classes:
         return ''
     return (

@@ -48,7 +48,13 @@ class Survey:
 
     @property
     def is_8_bit(self) -> bool:
-        """Return whether MMEngine's loader reads them as they are: 8 bits, gray or color."""
+        """Return whether MMEngine's loader reads them as they are: 8 bits, gray or color.
+
+        It reads no arrays, and of the bands of a TIFF those that it takes for colors.
+        """
+        endings = ('.npy', *('.tif', '.tiff') * (max(self.channels, default=0) > 1))
+        if any(path.lower().endswith(endings) for path in self.paths):
+            return False
         return set(self.dtypes) == {'uint8'} and set(self.channels) <= {1, 3, 4}
 
     @property
