@@ -14,16 +14,8 @@ DOCS = Path(__file__).resolve().parents[2] / 'docs'
 PAGE, RUNS, PLOT = DOCS / 'results.md', DOCS / 'evidence/runs.json', DOCS / 'images/results.svg'
 KEPT = (
     *('name', 'kind', 'method', 'variant', 'start', 'labels', 'share', 'rate', 'seed', 'steps'),
-    *(
-        'metrics',
-        'layers',
-        'wall_seconds',
-        'cpu_seconds',
-        'resumed',
-        'machine',
-        'torch',
-        'lightly_train',
-    ),
+    *('metrics', 'layers', 'wall_seconds', 'cpu_seconds', 'resumed', 'machine'),
+    *('torch', 'lightly_train'),
 )
 NAMES = dict(beit='BEiT', scratch='random weights', mae='MAE', simmim='SimMIM', hog='HOG')
 NAMES |= {'mae-tokens': "MAE with BEiT's tokens", 'simclr': 'SimCLR of lightly-train'}
@@ -121,34 +113,31 @@ def compared(
         and is_shown(run)
         and run['steps'] == steps
     ]
-    rows, origin = [], None
+    rows, origin = [], [{}] * 4
     for method, variant in dict.fromkeys((run['method'], run['variant']) for run in short):
         same = [run for run in short if (run['method'], run['variant']) == (method, variant)]
         time = [1000 * run['cpu_seconds'] / run['steps'] for run in same if not run['resumed']]
         row = [NAMES.get(method, method), variant.replace('-', ' '), len(same), steps]
         row += [f'{fmean(time):.0f}' if time else '']
         columns = values_by_seed(runs, same)
+        rows.append([*row, *map(versus, columns, origin)])
         if (method, variant) == (base, ''):
             origin = columns
-            row += [spread(list(column.values())) for column in columns]
-        else:
-            row += [versus(*pair) for pair in zip(columns, origin or [{}] * 4, strict=True)]
-        rows.append(row)
     heads = ('pre-training', 'change', 'seeds', 'steps', 'CPU ms a step', 'kNN, %', 'linear, %')
     return markdown((*heads, '400 labels, %', '4,000 labels, %'), rows)
 
 
 def values_by_seed(runs: list[dict], pretrained: list[dict]) -> list[dict]:
     """Return kNN, linear probe and accuracy with 400 and 4,000 labels, each ``{seed: value}``."""
-    knn, linear, few, more = {}, {}, {}, {}
+    knn, linear, accuracy = {}, {}, {400: {}, 4_000: {}}
     for pretraining in pretrained:
         seed, name = pretraining['seed'], pretraining['name'].removeprefix('cifar10/pretrain-')
         for run in runs:
             if run['kind'] == 'probes' and run['start'] == name:
                 knn[seed], linear[seed] = (run['layers'][-1][probe] for probe in ('knn', 'linear'))
             if run['kind'] == 'cls' and run['start'] == name and not run['variant']:
-                (few if run['labels'] == 400 else more)[seed] = run['metrics']['accuracy/top1']
-    return [knn, linear, few, more]
+                accuracy.get(run['labels'], {})[seed] = run['metrics']['accuracy/top1']
+    return [knn, linear, *accuracy.values()]
 
 
 def versus(values: dict, origin: dict) -> str:
@@ -160,9 +149,9 @@ def versus(values: dict, origin: dict) -> str:
 
 def recipe(runs: list[dict]) -> str:
     """Accuracy by changes of the fine-tuning, as differences from none, seed by seed."""
-    found = defaultdict(dict)
+    found, shown = defaultdict(dict), main_starts(runs)
     for run in runs:
-        if run['kind'] == 'cls' and run['start'] in main_starts(runs):
+        if run['kind'] == 'cls' and run['start'] in shown:
             key = run['labels'], run['start'], run['steps'], run['rate']
             found[key].setdefault(run['variant'], {})[run['seed']] = run['metrics']['accuracy/top1']
     rows = []

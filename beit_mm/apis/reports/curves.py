@@ -79,9 +79,7 @@ def blind_guess(run: Run) -> tuple[str, float, int | None] | None:
 
     The number is known, as how often each class comes, where the model was tested.
     """
-    rows = run.tested.get('per_class')
-    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    counts = [row.get('images') for row in rows]
+    counts = [row.get('images') for row in run.per_class]
     counts = [n for n in counts if is_number(n) and 0 <= n < 1e12]
     if sum(counts) > 0:
         return 'always the largest class', 100 * max(counts) / sum(counts), sum(counts)

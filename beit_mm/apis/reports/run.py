@@ -188,6 +188,12 @@ class Run:
         return values[-1] if values else None
 
     @property
+    def per_class(self) -> list[dict]:
+        """Return what the test says of each class; empty without one."""
+        rows = self.tested.get('per_class')
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+    @property
     def vocab_size(self) -> int | None:
         model = self.model
         tokenizer = model.get('tokenizer') or {}

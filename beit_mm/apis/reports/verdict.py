@@ -151,9 +151,8 @@ def _judge_task(run: Run) -> list[Verdict]:
 
 def _one_class_everywhere(run: Run) -> str:
     """Return words if a segmentation answers hardly more than one class, '' if it does."""
-    rows = run.tested.get('per_class')
-    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    seen = sum(is_number(row.get('pixels')) and row['pixels'] > 0 for row in rows)
+    pixels = [row.get('pixels') for row in run.per_class]
+    seen = sum(is_number(count) and count > 0 for count in pixels)
     classes, accuracy = seen or num_classes(run), run.metric('mAcc')
     if not classes or accuracy is None or not accuracy < HARDLY_MORE * 100 / classes:
         return ''

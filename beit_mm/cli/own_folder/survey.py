@@ -52,7 +52,7 @@ class Survey:
 
         It reads no arrays, and of the bands of a TIFF those that it takes for colors.
         """
-        endings = ('.npy', *('.tif', '.tiff') * (max(self.channels, default=0) > 1))
+        endings = ('.npy',) if set(self.channels) <= {1} else ('.npy', '.tif', '.tiff')
         if any(path.lower().endswith(endings) for path in self.paths):
             return False
         return set(self.dtypes) == {'uint8'} and set(self.channels) <= {1, 3, 4}

@@ -152,7 +152,7 @@ class TokenHead(WatchedHead):
 
 @contextmanager
 def _in_eval_mode(module: nn.Module) -> Iterator[None]:
-    """A look moves no running statistics, and draws nothing."""
+    """Have a look inside move no running statistics and draw nothing."""
     trained = [part for part in module.modules() if part.training]
     module.eval()
     try:
