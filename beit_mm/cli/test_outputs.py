@@ -5,6 +5,7 @@ import io
 import json
 import math
 import pickle
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,15 @@ def plan_outputs(paths: Sequence[Path], item: str | None, overwrite: bool) -> di
 def write_metrics(path: Path, metrics: Mapping, rows: Sequence[Mapping]) -> None:
     """Write the metrics, and the results of each class if there are any.
 
-    JSON: the metrics, and ``per_class`` with an object for each class. CSV: a line for each number,
-    ``metric,class,value``. Pickle: the metrics alone, as tools of mmpretrain write them.
+    JSON: the metrics, ``written`` with the local time, and ``per_class`` with an object for each
+    class. CSV: a line for each number, ``metric,class,value``. Pickle: the metrics alone, as tools
+    of mmpretrain write them.
     """
     plain = {name: to_json(value) for name, value in metrics.items()}
     if path.suffix in PICKLES:
         _write(path, pickle.dumps(dict(metrics)))
     elif path.suffix == '.json':
+        plain['written'] = time.strftime('%Y/%m/%d %H:%M:%S')  # as in logs
         if rows:
             plain['per_class'] = to_json(rows)
         _write(path, (json.dumps(plain, indent=2, allow_nan=False) + '\n').encode())

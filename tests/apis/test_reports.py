@@ -206,6 +206,19 @@ def test_verdict__of_a_segmentation_counts_the_classes_that_are_there(tmp_path, 
     assert found == mark
 
 
+@pytest.mark.parametrize(
+    ('written', 'figure'),
+    [('2026/01/02 11:12:00', 60.0), ('2026/01/02 11:11:59', 40.0), (None, 60.0)],
+)
+def test_metrics_of_a_test_that_is_older_than_the_training_are_left_out(tmp_path, written, figure):
+    entries = [val(4, accuracy__top1=40.0)]
+    tested = {'accuracy/top1': 60.0} | (dict(written=written) if written else {})
+    folder = write_run(tmp_path / 'a', made.classifier(), entries, metrics=tested)
+    run = find_runs([folder])[0]
+    assert run.metric('accuracy/top1') == figure
+    assert [('test again' in words) for words in run.problems] == [True] * (figure == 40.0)
+
+
 @pytest.mark.parametrize(('gain', 'mark'), [(-1.1, 'bad'), (0.0, 'bad'), (0.3, 'good')])
 @pytest.mark.parametrize('kind', ['val', 'train', 'loss alone'])
 def test_verdict__of_a_pretraining(tmp_path, gain, mark, kind):

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -230,11 +231,17 @@ def test_amp_computes_in_bfloat16_and_the_rate_counts_all_images_of_a_step(folde
     assert seen['steps'][0]['lr'] == pytest.approx(2e-3 * 0.5 * 8 / 16)
 
 
+def read_metrics(path):
+    metrics = json.loads(path.read_text())
+    assert time.strptime(metrics.pop('written'), '%Y/%m/%d %H:%M:%S')
+    return metrics
+
+
 def test_testing_a_checkpoint_gives_the_metrics_of_its_validation(folder, trained, tmp_path):
     out = tmp_path / 'new' / 'metrics.json'
     arguments = [trained / 'iter_4.pth', '--work-dir', tmp_path, '--out', out]
     python(folder, 'test.py', 'tiny.py', *arguments)
-    metrics = json.loads(out.read_text())
+    metrics = read_metrics(out)
     assert metrics == probe(trained)['metrics']
     assert set(metrics) >= {'mim/accuracy', 'mim/loss'}
 
@@ -252,10 +259,10 @@ def test_testing_draws_the_masks_of_the_validations(folder, trained, tmp_path):
     (folder / 'random_masks.py').write_text(RANDOM_MASKS)
     out, again = tmp_path / 'metrics.json', tmp_path / 'in_training.json'
     python(folder, 'train.py', 'random_masks.py', '--work-dir', tmp_path, '--test-out', again)
-    assert json.loads(again.read_text()) == probe(tmp_path)['metrics']
+    assert read_metrics(again) == probe(tmp_path)['metrics']
     arguments = [tmp_path / 'iter_4.pth', '--work-dir', tmp_path / 'test', '--out', out]
     python(folder, 'test.py', 'random_masks.py', *arguments)
-    assert json.loads(out.read_text()) == probe(tmp_path)['metrics']
+    assert read_metrics(out) == probe(tmp_path)['metrics']
 
 
 def test_testing_weights_of_others_takes_the_tokenizer_from_its_own_file(folder, trained, tmp_path):
@@ -311,7 +318,7 @@ def test_two_processes_train_and_test_like_one(folder, trained, tmp_path):
     out = tmp_path / 'metrics.json'
     arguments = [trained / 'iter_4.pth', 2, '--work-dir', tmp_path, '--out', out]
     shell(folder, 'dist_test.sh', 'tiny.py', *arguments)
-    assert json.loads(out.read_text()) == pytest.approx(probe(trained)['metrics'], rel=1e-6)
+    assert read_metrics(out) == pytest.approx(probe(trained)['metrics'], rel=1e-6)
 
 
 def test_what_the_user_can_mend_is_a_message_with_status_1(folder, trained, tmp_path):

@@ -23,6 +23,7 @@ from beit_mm.visualization import curve_of, read_log
 TASKS = ('tokenizer', 'pretraining', 'classification', 'segmentation', 'training')
 DEEPEST = 3  # folders below one that is named
 STAMP = re.compile(r'^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ', re.MULTILINE)
+STEP = re.compile(STAMP.pattern + r'.* (?:Iter|Epoch)\((?:train|val)\)', re.MULTILINE)
 SMALLER_IS_BETTER = re.compile(r'loss|mse|l1$|error|dead_codes')
 DICTS = ('model', 'train_cfg', 'randomness', 'val_dataloader', 'train_dataloader')
 LARGEST = 1e300  # figure; NaN is none either
@@ -257,9 +258,12 @@ def read_run(folder: Path, name: str) -> Run:
     try:
         if (folder / 'metrics.json').is_file():
             tested = json.loads((folder / 'metrics.json').read_text(encoding='utf-8'))
+            steps = [time for text in trained.values() for time in STEP.findall(text)]
+            if steps and str(tested.get('written', steps[-1])) < steps[-1]:
+                raise UserError(f'it was written before the last step of {steps[-1]}; test again')
             run.tested = {k: v for k, v in tested.items() if not is_number(v) or abs(v) < LARGEST}
     except Exception as error:  # of any kind, as above
-        run.problems.append(f'{folder / "metrics.json"} cannot be read: {error}')
+        run.problems.append(f'{folder / "metrics.json"} is left out: {error}')
     return run
 
 
