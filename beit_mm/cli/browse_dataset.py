@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from beit_mm.visualization import (
 )
 
 SIDE = 160  # pixels of a tile
-LONGEST = 15  # letters beside a row
+WIDTH, LINES = 13, 8  # letters of a line beside a row
 
 
 class Browser:
@@ -65,7 +66,8 @@ class Browser:
                 sample = self.dataset[SeededIndex(place, seed + place, 0)]
             views, label = self.views(sample, self.dataset.get_data_info(place))
             rows.append([tile(view) for view in views.values()])
-            labels.append(label if len(label) <= LONGEST else f'{label[: LONGEST - 1].rstrip()}…')
+            lines = textwrap.wrap(label, WIDTH, max_lines=LINES, placeholder='…')
+            labels.append('\n'.join(lines))
         sheet = grid(rows, titles=[*views], labels=labels if any(labels) else ())
         legend = legend_of(self.names, self.palette, self.seen)
         return class_legend(sheet, legend) if legend else sheet

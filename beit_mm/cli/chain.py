@@ -45,6 +45,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--masks', help='a folder of masks, named as the images')
     parser.add_argument('--mask-suffix', help="of their names, such as _mask (default: '')")
     parser.add_argument('--classes', nargs='+', help='names of the classes of the masks, from 0 on')
+    parser.add_argument('--nodata', type=float, help='the value of missing pixels, such as nan')
     parser.add_argument('--size', type=positive_int, help='pixels of the input and side')
     length = parser.add_mutually_exclusive_group()
     length.add_argument('--minutes', type=positive_float, help='for all of it (default: 10)')
@@ -61,14 +62,14 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def prepare(args: argparse.Namespace) -> dict:
     """Look at the images, choose, measure, write the configs; return paths and seconds by stage."""
-    survey = look_at(args.images)
+    survey = look_at(args.images, args.nodata)
     print_table('Images', survey.table())
     sheet = args.out / 'images.png'
     picture = np.ascontiguousarray(contact_sheet(survey)[..., ::-1])
     write_atomically(sheet, cv2.imencode('.png', picture)[1].tobytes())
     plan = choose(survey, args.size, args.init, args.tokenizer)
-    tasks = dict(cls=read_labels(args.images, args.labels))
-    tasks['seg'] = read_masks(args.images, args.masks, args.classes, args.mask_suffix or '')
+    tasks = dict(cls=read_labels(args.images, args.labels, survey))
+    tasks['seg'] = read_masks(args.images, args.masks, survey, args.classes, args.mask_suffix or '')
     for title, task in zip(('Labels', 'Masks'), tasks.values(), strict=True):
         if task is not None:
             print_table(title, task.table())
@@ -79,8 +80,6 @@ def prepare(args: argparse.Namespace) -> dict:
         found = dict(type='LabelledImageFolder', **tasks['cls'].dataset)
         if configs.loader:
             found['extensions'] = EXTENSIONS
-        if broken := configs.broken_in(Path(found['data_root'])):
-            found['exclude'] = broken
         made['pretrain'].default_hooks.probe.dataset = found
     hardware = choose_hardware(args.out / HARDWARE)
     if hardware.amp:

@@ -165,9 +165,8 @@ def follow(
                     step, steps, eta, loss = found.groups()
                     print(f'        step {step}/{steps}, loss {loss}, ETA {eta}', flush=True)
             return process.wait()
-        except (KeyboardInterrupt, Terminated) as stop:
-            if isinstance(stop, Terminated):  # Ctrl-C reaches the stage by itself
-                process.terminate()
+        except (KeyboardInterrupt, Terminated):
+            process.terminate()  # Ctrl-C in a terminal reaches the stage by itself, kill -INT not
             print('\nStopping: the stage saves what it has', flush=True)
             try:
                 file.write(process.communicate(timeout=120)[0])

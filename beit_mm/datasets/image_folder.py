@@ -141,7 +141,7 @@ def find_images(
     images = [name for name in found if name.lower().endswith(tuple(extensions))]
     if not images:
         raise UserError(f'{root!r} has no images: {len(found)} files seen{describe_others(found)}')
-    if told is not None and (others := describe_others(found)):
+    if told is not None and (others := describe_others(sorted({*found} - {*images}))):
         told.append(others.removeprefix('; '))
     return [os.path.join(root, name) for name in sorted(images)]
 

@@ -1,5 +1,7 @@
 """Images in every form give the same answer, and what cannot be used is named."""
 
+from pathlib import Path
+
 import checkpoints_of_models as made
 import cv2
 import numpy as np
@@ -356,3 +358,27 @@ def test_shown__values_are_stretched_where_white_says_little(white):
     np.testing.assert_array_equal(arrays.to_rgb(((values - 2e3) / 1e3).astype(np.float32)), shown)
     dark = np.full((8, 8, 1), 9, np.uint8)
     assert (ArrayFormat(1, 255.0, True, False, False).to_rgb(dark) == 9).all()
+
+
+@pytest.mark.parametrize('loader', ['LoadImageFromFile', 'LoadMultiBandImage'])
+def test_broken_files__are_told_in_words_by_each_loader(tmp_path, loader):
+    made.saved(made.tokenizer(loader=dict(type=loader)), tmp_path / 'a.pth')
+    (good,) = made.write_images(tmp_path / 'images', ((40, 48),))
+    content = Path(good).read_bytes()
+    broken = dict(empty=b'', text=b'hello', cut=content[:60], zeros=bytes(99))
+    for name, some in broken.items():
+        (tmp_path / 'images' / f'{name}.png').write_bytes(some)
+    found = load_model(tmp_path / 'a.pth').tokenize(tmp_path / 'images')
+    assert found.files == [good] and len(found.failed) == len(broken)
+    for path, reason in found.failed.items():
+        assert 'is not an image that' in reason and 'repair or remove it' in reason
+        assert path in reason and 'Error' not in reason and 'Assertion' not in reason
+
+
+def test_files_of_8_bits__are_refused_where_the_training_had_more(bands, tmp_path):
+    for dtype in (np.uint8, np.uint16):
+        np.save(tmp_path / f'{dtype.__name__}.npy', np.full((40, 48, 5), 99, dtype))
+    found = bands.tokenize(tmp_path)
+    assert [Path(path).name for path in found.files] == ['uint16.npy']
+    ((_, reason),) = found.failed.items()
+    assert 'values in 8 bits, but the model was trained with 0 to 65535' in reason

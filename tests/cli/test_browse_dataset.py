@@ -100,6 +100,19 @@ def test_main__writes_a_picture(tmp_path, capsys):
         Browser(Config.fromfile(tmp_path / 'config.py'), 'val')
 
 
+def test_labels__of_many_letters_are_whole_on_several_lines(tmp_path, monkeypatch):
+    config = config_of(tmp_path, made.tokenizer())
+    browser = Browser(config, 'train')
+    label = 'WWWWWWWW WWWWWWWWWWW, somewhat torn (waste)'
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    monkeypatch.setattr(browser, 'views', lambda sample, info: ({'input': image}, label))
+    seen = {}
+    monkeypatch.setattr('beit_mm.cli.browse_dataset.grid', lambda *_, **k: seen.update(k) or image)
+    browser.sheet(1, seed=0)
+    lines = seen['labels'][0].split('\n')
+    assert ' '.join(lines) == label and max(map(len, lines)) <= 13
+
+
 def test_tile__keeps_the_shape_of_an_image():
     image = np.zeros((20, 10, 3), np.uint8)
     square = tile(image)

@@ -1,11 +1,14 @@
 """beit-mm chain: what it sees, what it chooses, and configs that say just what it means."""
 
 import json
+import math
 import os
 import re
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -37,7 +40,7 @@ from beit_mm.contracts import UserError
 from beit_mm.datasets import LabelledImageFolder
 from beit_mm.models import BEiTEncoder
 from beit_mm.preflight.config import check_config
-from beit_mm.registry import DATASETS, MODELS
+from beit_mm.registry import DATASETS, MODELS, TRANSFORMS
 
 pytestmark = pytest.mark.slow
 
@@ -82,8 +85,65 @@ def test_survey__of_good_broken_and_equal_images(images):
     rows = look_at(str(images)).table()
     assert [text for name, text in rows if name == 'left out' and '1 .heic files' in text]
     np.save(images / 'e.npy', np.zeros((8, 8, 5), np.float32))
-    with pytest.raises(UserError, match=r'different numbers of channels \(3 \(11\), 5 \(1\)\)'):
+    counts = r'different numbers of channels \(3 \(11\), 5 \(1\)\), .*/a/0.png, .*/e.npy for'
+    with pytest.raises(UserError, match=counts):
         look_at(str(images))
+
+
+def test_survey__of_images_with_and_without_transparency_is_8_bit(images):
+    image = Image.fromarray(np.zeros((40, 48), np.uint8)).convert('LA')
+    image.save(images / 'gray_and_clear.png')
+    survey = look_at(str(images))
+    assert set(survey.channels) == {2, 3} and survey.is_8_bit and survey.loaded_channels == 3
+
+
+def test_survey__of_arrays_says_nothing_of_files_that_are_left_out(tmp_path):
+    for number in range(10):
+        np.save(tmp_path / f'{number}.npy', np.zeros((8, 8, 5), np.float32))
+    (tmp_path / 'a.dcm').touch()
+    ((_, words),) = [row for row in look_at(str(tmp_path)).table() if row[0] == 'left out']
+    assert '.dcm' in words and '.npy' not in words
+
+
+@pytest.mark.parametrize('nodata', [math.nan, -9999.0])
+def test_survey__of_missing_pixels_that_the_user_names(tmp_path, nodata):
+    rng = np.random.default_rng(0)
+    for number in range(18):
+        image = rng.random((8, 8, 1)).astype(np.float32)
+        if number >= 10:
+            image[2, 3] = nodata
+        np.save(tmp_path / f'{number}.npy', image)
+    survey = look_at(str(tmp_path), nodata)
+    assert not survey.broken and 0 < survey.low < survey.high < 1
+    configs = ChainConfigs(tmp_path / 'out', str(tmp_path), survey, choose(survey), seed=0)
+    path = configs.write('tokenizer', configs.make('tokenizer', None))
+    load = load_config(path).train_dataloader.dataset.pipeline[0]
+    image = TRANSFORMS.build(load).transform(dict(img_path=str(tmp_path / '12.npy')))['img']
+    assert image[2, 3] == 0.0
+    if math.isnan(nodata):
+        rows = [words for name, words in look_at(str(tmp_path)).table() if name == 'cannot be read']
+        assert len(rows) == 6 and '--nodata nan' in rows[0] and rows[-1].startswith('3 more')
+
+
+@pytest.mark.parametrize('sides', [(150, 100), (64, 48), (400, 700)])
+@pytest.mark.parametrize('turn', [1, 6])
+def test_contact_sheet__has_whole_images_upright(tmp_path, sides, turn):
+    """The lower half of each image is white; EXIF 6 turns it to the left half."""
+    image = np.zeros((*sides, 3), np.uint8)
+    image[sides[0] // 2 :] = 255
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    for number in range(10):
+        Image.fromarray(image).save(tmp_path / f'{number}.jpg', exif=exif)
+    sheet = contact_sheet(look_at(str(tmp_path)))
+    height, width = (round(side * min(112 / max(sides), 1)) for side in sides)
+    gap = 4
+    if turn == 1:
+        upper, lower = sheet[gap + height // 4, gap : gap + width], sheet[gap + height * 3 // 4]
+        assert upper.max() < 20 and lower[gap : gap + width].min() > 235
+    else:
+        tile = sheet[gap : gap + width, gap : gap + height]
+        assert tile[:, : height // 3].min() > 235 and tile[:, -height // 3 :].max() < 20
 
 
 @pytest.mark.parametrize('nodata', [0, 9999, 65535])
@@ -327,7 +387,10 @@ def test_chain__plans_once_and_goes_on_with_it(images, tmp_path, monkeypatch, ca
     arguments = [str(images), '--labels', str(images), '--masks', str(masks), '--out', str(out)]
     chain.main([*arguments, '--plan'])
     first = {path.name: path.read_text() for path in (out / 'configs').iterdir()}
-    assert len(first) == 6 and (out / 'images.png').is_file()
+    assert (
+        len([name for name in first if name.endswith('.py')]) == 6
+        and (out / 'images.png').is_file()
+    )
     seconds = json.loads((out / chain.CHAIN).read_text())['seconds']
     for name, value in seconds.items():
         steps = Config.fromfile(out / 'configs' / f'{name}.py').train_cfg.max_iters
@@ -339,7 +402,7 @@ def test_chain__plans_once_and_goes_on_with_it(images, tmp_path, monkeypatch, ca
     )
     total = re.search(r'all +about (.*)', told)[1]
     assert total == '10.0 minutes'
-    assert all("dtype='bfloat16'" in text for text in first.values())
+    assert all("dtype='bfloat16'" in text for name, text in first.items() if name[-3:] == '.py')
     assert "classes=['0', '1', '2']" in first['seg_beit.py']
     probe = Config.fromfile(out / 'configs' / 'pretrain.py').default_hooks.probe
     assert probe.dataset.type == 'LabelledImageFolder' and probe.dataset.data_root == str(images)
@@ -385,7 +448,7 @@ def test_chain__goes_on_with_what_was_meant_and_not_with_other_images_or_labels(
 def test_labels__that_are_numbers_have_a_class_each_and_no_more(images, tmp_path, numbers):
     lines = [f'{p.relative_to(images)},{numbers[p.parent.name == "b"]}\n' for p in find(images)]
     (tmp_path / 'x.csv').write_text(''.join(lines))
-    labels = read_labels(str(images), str(tmp_path / 'x.csv'))
+    labels = read_labels(str(images), str(tmp_path / 'x.csv'), SEEN)
     assert labels.classes == [*numbers] and labels.count == 10
     dataset = LabelledImageFolder(**labels.dataset)
     for info in map(dataset.get_data_info, range(10)):
@@ -395,7 +458,7 @@ def test_labels__that_are_numbers_have_a_class_each_and_no_more(images, tmp_path
 def test_labels__of_one_image_a_class(images, tmp_path):
     (tmp_path / 'x.csv').write_text('a/0.png,cat\nb/5.png,dog\n')
     with pytest.raises(UserError, match='each of 2 classes has one alone'):
-        read_labels(str(images), str(tmp_path / 'x.csv'))
+        read_labels(str(images), str(tmp_path / 'x.csv'), SEEN)
 
 
 @pytest.mark.parametrize(
@@ -420,8 +483,8 @@ def test_masks__with_another_suffix(images, tmp_path):
     for path in find(tmp_path / 'masks'):
         path.rename(path.with_name(f'{path.stem}_mask.png'))
     with pytest.raises(UserError, match=r'there is a/0_mask.png, for example\). Add or rename'):
-        read_masks(str(images), str(tmp_path / 'masks'), None)
-    assert read_masks(str(images), str(tmp_path / 'masks'), None, '_mask').count == 10
+        read_masks(str(images), str(tmp_path / 'masks'), SEEN)
+    assert read_masks(str(images), str(tmp_path / 'masks'), SEEN, suffix='_mask').count == 10
 
 
 @pytest.mark.parametrize('kind', ['npy', 'tif'])
@@ -444,9 +507,49 @@ def test_masks__rare_classes_weigh_more(images, tmp_path):
     mask[:2] = 1
     mask[-1] = 255  # ignored
     write_masks(tmp_path / 'masks', images, mask)
-    found = read_masks(str(images), str(tmp_path / 'masks'), ['most', 'rare', 'none'])
+    found = read_masks(str(images), str(tmp_path / 'masks'), SEEN, ['most', 'rare', 'none'])
     most, rare, none = found.weights
     assert rare / most == pytest.approx((37 / 2) ** 0.5, rel=0.05) and none == 1.0
+
+
+@pytest.mark.parametrize('names', ['{}', ' {}'])
+def test_masks__of_a_rare_class_are_in_both_parts(tmp_path, names):
+    """Two of 40 images have it; names with spaces at their ends cannot be in a list."""
+    images, masks = tmp_path / 'images', tmp_path / 'masks'
+    images.mkdir()
+    masks.mkdir()
+    for number in range(40):
+        mask = np.zeros((40, 48), np.uint8)
+        mask[:5] = number in (11, 30)
+        for folder, content in ((images, np.full((40, 48, 3), number, np.uint8)), (masks, mask)):
+            cv2.imwrite(str(folder / f'{names.format(number)}.png'), content)
+    survey = look_at(str(images))
+    labels = read_masks(str(images), str(masks), survey)
+    configs = ChainConfigs(tmp_path / 'out', str(images), survey, choose(survey), seed=0)
+    config = load_config(configs.write('seg_beit', configs.make('seg_beit', labels)))
+    parts = []
+    for loader in ('train_dataloader', 'val_dataloader'):
+        dataset = DATASETS.build(dict(config[loader].dataset, pipeline=[]))
+        infos = [dataset.get_data_info(n) for n in range(len(dataset))]
+        parts.append({Path(info['img_path']).stem.strip() for info in infos})
+    assert len(parts[0]) + len(parts[1]) == len(parts[0] | parts[1]) == 40
+    assert 6 <= len(parts[1]) <= 10
+    if names == '{}':
+        assert [len(part & {'11', '30'}) for part in parts] == [1, 1]
+
+
+def test_masks__of_classes_that_one_part_lacks_are_told(images, tmp_path):
+    """The first two images are divided by class 1; the third is alone with its rarest class 2."""
+    write_masks(tmp_path / 'masks', images, np.zeros((40, 48), np.uint8))
+    mask = np.zeros((40, 48), np.uint8)
+    for path, (first, second) in zip(
+        find(tmp_path / 'masks'), [(1, 2), (1, 3), (2, 3)], strict=False
+    ):
+        mask[:9], mask[9:20] = first, second
+        cv2.imwrite(str(path), mask)
+    labels = read_masks(str(images), str(tmp_path / 'masks'), SEEN)
+    told = [words for name, words in labels.table() if name == 'warning']
+    assert len(told) == 1 and told[0].startswith('no image of the validation has ')
 
 
 def test_masks__weights_of_classes_are_limited():
@@ -468,17 +571,17 @@ def test_labels_and_masks__read_their_folder_once(images, tmp_path, monkeypatch)
         'beit_mm.datasets.UnlabelledImageFolder.find_paths',
         lambda dataset: seen.append(type(dataset).__name__) or find_paths(dataset),
     )
-    assert read_labels(str(images), str(images)).count == 10
-    assert read_masks(str(images), str(tmp_path / 'masks'), None).count == 10
+    assert read_labels(str(images), str(images), SEEN).count == 10
+    assert read_masks(str(images), str(tmp_path / 'masks'), SEEN).count == 10
     assert seen == ['LabelledImageFolder', 'SegmentationFolder']
 
 
 def test_masks__of_another_size_than_their_image(images, tmp_path):
     write_masks(tmp_path / 'masks', images, np.eye(40, 48, dtype=np.uint8))
-    assert read_masks(str(images), str(tmp_path / 'masks'), None).classes == ['0', '1']
+    assert read_masks(str(images), str(tmp_path / 'masks'), SEEN).classes == ['0', '1']
     cv2.imwrite(str(tmp_path / 'masks/b/7.png'), np.eye(20, 24, dtype=np.uint8))
     with pytest.raises(UserError, match='b/7.png: the mask is 24 x 20 .* the image 48 x 40'):
-        read_masks(str(images), str(tmp_path / 'masks'), None)
+        read_masks(str(images), str(tmp_path / 'masks'), SEEN)
 
 
 @pytest.mark.parametrize('suffix', ['jpg', 'npy'])
@@ -500,7 +603,7 @@ def test_masks__size_of_an_image_as_it_is_loaded(tmp_path, suffix):
 def test_masks__of_0_and_255(images, tmp_path, classes):
     write_masks(tmp_path / 'masks', images, np.eye(40, 48, dtype=np.uint8) * 255)
     with pytest.raises(UserError, match='If 255 is a class here, save it as 1'):
-        read_masks(str(images), str(tmp_path / 'masks'), classes)
+        read_masks(str(images), str(tmp_path / 'masks'), SEEN, classes)
 
 
 @pytest.mark.parametrize('is_complete', [True, False])
@@ -513,7 +616,8 @@ def test_broken_images__are_left_out_or_skipped(images, tmp_path, is_complete):
         survey.paths.append(str(images / 'c.png'))
     plan = choose(survey)
     configs = ChainConfigs(tmp_path, str(images), survey, plan, seed=0)
-    labels = read_labels(str(images), str(images))
+    labels = read_labels(str(images), str(images), survey)
+    assert labels.count == 10 and labels.images == Counter({0: 4, 1: 6})
     for name in ('tokenizer', 'pretrain', 'cls_beit'):
         config = load_config(
             configs.write(name, configs.make(name, labels if name == 'cls_beit' else None))
@@ -526,6 +630,30 @@ def test_broken_images__are_left_out_or_skipped(images, tmp_path, is_complete):
             dataset = DATASETS.build(dict(options, pipeline=[]))
             found = {dataset.get_data_info(n)['img_path'] for n in range(len(dataset))}
             assert found and str(broken) not in found and found < {str(p) for p in find(images)}
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signal__that_reaches_the_chain_alone_is_passed_on(tmp_path, number):
+    """As from a batch system; Ctrl-C in a terminal reaches the stage as well."""
+    stage = (
+        'import signal, sys, time\n'
+        'signal.signal(signal.SIGTERM, lambda *_: sys.exit("saved"))\n'
+        'print("ready", flush=True)\n'
+        'time.sleep(60)\n'
+    )
+    script = (
+        'import signal, sys\nfrom pathlib import Path\nfrom beit_mm.cli import stages\n'
+        'signal.signal(signal.SIGTERM, stages.terminate)\n'
+        f'stages.follow([sys.executable, "-c", {stage!r}], Path.cwd(), Path("log"), True, {{}})\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', script], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == 'ready\n'
+    begin = time.monotonic()
+    process.send_signal(number)
+    process.communicate(timeout=50)
+    assert time.monotonic() - begin < 40 and 'saved' in (tmp_path / 'log').read_text()
 
 
 @pytest.mark.parametrize('where', ['look_at', 'measure'])

@@ -287,8 +287,8 @@ def test_testing_weights_of_others_takes_the_tokenizer_from_its_own_file(folder,
     errors = [(tmp_path / f'{number}.err').read_text()[-2000:] for number in range(3)]
     assert done.stdout.split() == ['0', '1', '0'], errors
     expected = probe(trained)['metrics']
-    assert json.loads((tmp_path / 'own.json').read_text()) == expected
-    assert json.loads((tmp_path / 'whole.json').read_text()) == expected
+    assert read_metrics(tmp_path / 'own.json') == expected
+    assert read_metrics(tmp_path / 'whole.json') == expected
     assert 'parameters of MaskedImageModel are not in the checkpoint' in errors[1]
 
 

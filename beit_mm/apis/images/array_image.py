@@ -55,6 +55,15 @@ class ArrayFormat:
             array = array[..., 0]
         return np.ascontiguousarray(array)
 
+    def check_bits(self, array: np.ndarray, name: str) -> None:
+        """Raise a UserError if these are 8 bits of an image, where the training had more."""
+        is_window = self.loader and self.loader.window  # all values become some of it
+        if array.dtype == np.uint8 and self.white > 255 and not is_window:
+            raise UserError(
+                f'{name} has values in 8 bits, but the model was trained with 0 to {self.white:g}; '
+                'bring them to this range'
+            )
+
     def to_rgb(self, loaded: np.ndarray) -> np.ndarray:
         """Return an image as uint8 RGB (H, W, 3), to be shown; what has not 8 bits is stretched."""
         planes = loaded[..., None] if loaded.ndim == 2 else loaded
@@ -99,10 +108,9 @@ class ArrayFormat:
             raise UserError(f'{name} has values that are not finite; replace them by a number')
         if self.loader and self.loader.window:
             return  # all values become some of the window
+        self.check_bits(array, name)
         wrong = None
-        if array.dtype == np.uint8 and self.white > 255:
-            wrong = 'in 8 bits'
-        elif high > 1.25 * self.white or (self.is_8_bit and low < -0.25 * self.white):
+        if high > 1.25 * self.white or (self.is_8_bit and low < -0.25 * self.white):
             wrong = f'from {low:g} to {high:g}'
         elif self.white > 1 and array.dtype.kind == 'f' and 0 <= low < high <= 1:
             wrong = f'from {low:g} to {high:g}' if (array % 1 != 0).any() else None

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,9 +86,7 @@ class ImageReader(Dataset):
 
     def _read(self, index: int, name: str, image: Any) -> LoadedImage:
         if isinstance(image, str):
-            results = self.loader(dict(img_path=image))
-            if results is None or results.get('img') is None:
-                raise UserError(f'{name} is not an image that can be read')
+            results = self._load(image)
         else:
             array = self.arrays.read(image, name)
             results = dict(img=array, img_shape=array.shape[:2], ori_shape=array.shape[:2])
@@ -110,6 +109,21 @@ class ImageReader(Dataset):
             {key: value for key, value in results.items() if key != 'gt_seg_map'},
             pixels,
         )
+
+    def _load(self, path: str) -> dict:
+        try:
+            results = self.loader(dict(img_path=path))
+        except (UserError, OSError, MemoryError):
+            raise
+        except Exception:  # whatever broken bytes make of a decoder
+            results = None
+        if results is None or results.get('img') is None:
+            size = os.path.getsize(path)
+            raise UserError(
+                f'{path} ({size} bytes) is not an image that can be read; repair or remove it'
+            )
+        self.arrays.check_bits(results['img'], path)
+        return results
 
     def _fitted(self, results: dict, name: str) -> dict:
         if self.fit is not None:

@@ -3,11 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from beit_mm.checkpoints.store import write_atomically
 from beit_mm.cli.config_loading import load_config
 from beit_mm.cli.own_folder.config_file import write_config
 from beit_mm.cli.own_folder.plan import Plan
@@ -52,6 +53,8 @@ class Labels:
         count: Labelled images.
         images: Of each class; of masks, those that have it.
         weights: Of the classes in the loss; None weighs them alike.
+        parts: Names of the images for 'train' and 'val', where the data set cannot divide them.
+        missing: Classes that no image of a part has, by its name.
     """
 
     dataset: dict
@@ -59,6 +62,8 @@ class Labels:
     count: int
     images: Counter
     weights: list[float] | None = None
+    parts: dict[str, list[str]] = field(default_factory=dict)
+    missing: dict[str, list[str]] = field(default_factory=dict)
 
     def table(self) -> list[tuple[str, str]]:
         """Return names and values for a terminal."""
@@ -71,6 +76,11 @@ class Labels:
         if rare := [name for n, name in enumerate(self.classes) if self.images[n] < 2]:
             told = f'{", ".join(rare[:20])}: one image or none, which cannot be learned and judged'
             rows.append(('warning', told))
+        for part, names in self.missing.items():
+            if names:
+                where = dict(train='training', val='validation')[part]
+                told = f'no image of the {where} has {", ".join(names[:20])}; add images with it'
+                rows.append(('warning', told))
         return rows
 
 
@@ -85,12 +95,13 @@ class ChainConfigs:
     def __init__(self, folder: Path, images: str, survey: Survey, plan: Plan, seed: int):
         self.folder, self.images = folder.resolve(), str(Path(images).expanduser().resolve())
         self.survey, self.plan, self.seed = survey, plan, seed
-        start = Path(images).expanduser()
-        self.broken = [Path(self.images, Path(p).relative_to(start)) for p in survey.broken]
         self.loader = None  # that of the shipped configs: 8 bits and three channels
         self.channels = survey.loaded_channels
         if not survey.is_8_bit:
             self.loader = dict(type='beit_mm.LoadMultiBandImage', channels=self.channels)
+            if survey.nodata is not None:  # NaN as text, since configs have no word for it
+                is_nan = survey.nodata != survey.nodata
+                self.loader['nodata'] = 'nan' if is_nan else survey.nodata
             window, self.range = self._values()
             self.loader.update(dict(window=window) if window else {})
             self.start = window[0] if window else 0.0  # the value that the loader makes 0
@@ -146,26 +157,29 @@ class ChainConfigs:
         dataset = loader['dataset']
         if labels is None:
             dataset.update(data_root=self.images, part=part, val_share=0.1)
+            if broken := self.survey.broken_below(self.images):
+                dataset['exclude'] = broken
             count = len(self.survey.paths)
         else:
             dataset.update(labels.dataset)
             count = labels.count
+            if all(name == name.strip() for name in labels.parts.get(part, [' '])):  # as lists have
+                dataset.update(part=None, file_list=str(self._write_list(part, labels)))
         if self.loader:
             dataset['extensions'] = EXTENSIONS
         loader['batch_size'] = max(min(loader['batch_size'], self.plan.batch, count // 2), 1)
         loader['num_workers'] = min(loader.get('num_workers', 0), os.cpu_count() or 1)
         dataset['pipeline'] = self._fit(dataset['pipeline'])
-        root = Path(dataset['data_root'])
-        if broken := self.broken_in(root):
-            dataset['exclude'] = broken
-        is_known = self.survey.is_complete and root.is_relative_to(self.images)
+        is_below = Path(dataset['data_root']).is_relative_to(self.images)
+        is_known = self.survey.is_complete and is_below
         if part == 'train' and not is_known:
             loader['dataset'] = dict(type='beit_mm.SkipBadSamples', dataset=dataset)
 
-    def broken_in(self, root: Path) -> list[str]:
-        """Return the images below a folder that the survey could not read."""
-        found = [path for path in self.broken if path.is_relative_to(root)]
-        return [path.relative_to(root).as_posix() for path in found]
+    def _write_list(self, part: str, labels: Labels) -> Path:
+        path = self.folder / 'configs' / f'masks_{part}.txt'
+        content = ''.join(f'{name}\n' for name in labels.parts[part])
+        write_atomically(path, content.encode(errors='surrogateescape'))
+        return path
 
     def _fit(self, pipeline: list[Mapping]) -> list[dict]:
         """Return the transforms for the loader of the images and the tokenizer of the plan."""

@@ -3,6 +3,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from beit_mm.contracts import UserError
@@ -14,6 +15,8 @@ from beit_mm.visualization import grid, to_rgb
 
 EXTENSIONS = (*IMAGE_EXTENSIONS, '.npy')
 SHOWN = 24  # on the contact sheet
+TILE = 112  # pixels of one
+SHOWN_BROKEN = 5
 LEAST = 10
 
 
@@ -31,6 +34,7 @@ class Survey:
         duplicates: Images with the content of another one.
         thumbnails: Some images, uint8 RGB.
         others: Words on the files in formats that are not read.
+        nodata: The value of pixels without data that the user has named.
     """
 
     paths: list[str]
@@ -45,17 +49,21 @@ class Survey:
     duplicates: int = 0
     thumbnails: list[np.ndarray] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    nodata: float | None = None
 
     @property
     def is_8_bit(self) -> bool:
         """Return whether MMEngine's loader reads them as they are: 8 bits, gray or color.
 
-        It reads no arrays, and of the bands of a TIFF those that it takes for colors.
+        It reads no arrays, of the bands of a TIFF those that it takes for colors, and transparent
+        images without their transparency. It knows no missing pixels.
         """
+        if self.nodata is not None:
+            return False
         endings = ('.npy',) if set(self.channels) <= {1} else ('.npy', '.tif', '.tiff')
         if any(path.lower().endswith(endings) for path in self.paths):
             return False
-        return set(self.dtypes) == {'uint8'} and set(self.channels) <= {1, 3, 4}
+        return set(self.dtypes) == {'uint8'} and set(self.channels) <= {1, 2, 3, 4}
 
     @property
     def loaded_channels(self) -> int:
@@ -66,6 +74,11 @@ class Survey:
     def is_complete(self) -> bool:
         """Return whether all images were read, or found to be broken."""
         return len(self.sizes) + len(self.broken) == len(self.paths)
+
+    def broken_below(self, root: str) -> list[str]:
+        """Return the images below a folder that cannot be read, relative to it."""
+        paths = [Path(path) for path in self.broken]
+        return [path.relative_to(root).as_posix() for path in paths if path.is_relative_to(root)]
 
     def table(self) -> list[tuple[str, str]]:
         """Return names and values for a terminal or a page."""
@@ -79,22 +92,28 @@ class Survey:
         ]
         if self.duplicates:
             rows.append(('duplicates', f'{self.duplicates} have the content of another'))
-        for path, why in [*self.broken.items()][:5]:
+        for path, why in [*self.broken.items()][:SHOWN_BROKEN]:
             rows.append(('cannot be read', why if path in why else f'{path}: {why}'))
+        if (more := len(self.broken) - SHOWN_BROKEN) > 0:
+            rows.append(('cannot be read', f'{more} more; they are left out'))
         return [*rows, *(('left out', words) for words in self.others)]
 
 
-def look_at(folder: str, limit: int = 500) -> Survey:
+def look_at(folder: str, nodata: float | None = None, limit: int = 500) -> Survey:
     """Read up to ``limit`` images, spread over a folder.
+
+    Args:
+        nodata: The value of pixels without data; None takes what the files say.
 
     Raises:
         UserError: There are no images, none can be read, or they differ in their channels or types.
     """
     others: list[str] = []
-    survey = Survey(find_images(folder, EXTENSIONS, told=others), others=others)
-    load = LoadMultiBandImage()
+    folder = str(Path(folder).expanduser().resolve())
+    survey = Survey(find_images(folder, EXTENSIONS, told=others), others=others, nodata=nodata)
+    load = LoadMultiBandImage(nodata=nodata)
     moments: list[np.ma.MaskedArray] = []
-    seen, first = Counter(), {}
+    seen, first = Counter(), {}  # digests, and an image of each type or number of channels
     chosen = [survey.paths[i] for i in spread(len(survey.paths), limit)]
     shown = {chosen[i] for i in spread(len(chosen), SHOWN)}
     with Progress('looking at images', len(chosen)) as progress:
@@ -113,12 +132,13 @@ def look_at(folder: str, limit: int = 500) -> Survey:
             survey.channels[image.shape[2]] += 1
             survey.dtypes[image.dtype.name] += 1
             first.setdefault(image.dtype.name, path)
+            first.setdefault(image.shape[2], path)
             values = np.ma.array(image, np.float64, mask=missing).reshape(-1, image.shape[2])
             survey.low = min(survey.low, float(values.min()))
             survey.high = max(survey.high, float(values.max()))
             moments.append(np.ma.stack([values.mean(0), (values * values).mean(0)]))
             if path in shown:
-                survey.thumbnails.append(image)
+                survey.thumbnails.append(make_thumbnail(image, path))
     if not survey.sizes:
         raise UserError(f'None of the images can be read. The first one: {survey.broken.popitem()}')
     if len(survey.sizes) < LEAST:
@@ -133,8 +153,9 @@ def look_at(folder: str, limit: int = 500) -> Survey:
         survey.std = np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
     elif not survey.is_8_bit:
         raise UserError(
-            f'Images have different numbers of channels ({_counts(survey.channels)}); keep those '
-            'of one kind in a folder'
+            f'{folder}: images have different numbers of channels ({_counts(survey.channels)}), '
+            f'{", ".join(first[n] for n in survey.channels)} for example; keep those of one kind '
+            'in a folder'
         )
     if len(survey.dtypes) > 1:
         raise UserError(
@@ -144,20 +165,28 @@ def look_at(folder: str, limit: int = 500) -> Survey:
     return survey
 
 
+def make_thumbnail(image: np.ndarray, path: str) -> np.ndarray:
+    """Return an image (H, W, C) without most of its pixels, a photograph as its EXIF turns it."""
+    if path.lower().endswith(('.jpg', '.jpeg')):
+        image = cv2.imread(path)[..., ::-1]
+    step = max(max(image.shape[:2]) // (4 * TILE), 1)
+    return image[::step, ::step].copy()
+
+
 def contact_sheet(survey: Survey) -> np.ndarray:
     """Return a picture (H, W, 3) of some images, black where the values are least."""
     span = max(survey.high - min(survey.low, 0), 1e-9)
     tiles = []
     for image in survey.thumbnails:
-        step = max(max(image.shape[:2]) // 96, 1)
-        small = (image[::step, ::step].astype(np.float32) - min(survey.low, 0)) / span
+        small = (image.astype(np.float32) - min(survey.low, 0)) / span
         small = to_rgb(small.clip(0, 1).transpose(2, 0, 1)[None])[0]
-        tile = np.full((112, 112, 3), 255, np.uint8)
-        small = small[:112, :112]
-        tile[: small.shape[0], : small.shape[1]] = small
+        scale = min(TILE / max(small.shape[:2]), 1)
+        size = [max(round(scale * side), 1) for side in small.shape[1::-1]]
+        tile = np.full((TILE, TILE, 3), 255, np.uint8)
+        tile[: size[1], : size[0]] = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
         tiles.append(tile)
     columns = min(len(tiles), 6)
-    tiles += [np.full((112, 112, 3), 255, np.uint8)] * (-len(tiles) % columns)
+    tiles += [np.full((TILE, TILE, 3), 255, np.uint8)] * (-len(tiles) % columns)
     return grid([tiles[start : start + columns] for start in range(0, len(tiles), columns)])
 
 

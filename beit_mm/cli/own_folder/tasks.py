@@ -7,20 +7,22 @@ from pathlib import Path
 import numpy as np
 
 from beit_mm.cli.own_folder.configs import Labels
-from beit_mm.cli.own_folder.survey import EXTENSIONS
+from beit_mm.cli.own_folder.survey import EXTENSIONS, Survey
 from beit_mm.contracts import UserError
-from beit_mm.datasets import LabelledImageFolder, SegmentationFolder, UnlabelledImageFolder
+from beit_mm.datasets import LabelledImageFolder, SegmentationFolder
 from beit_mm.datasets.image_files import open_image
 from beit_mm.datasets.label_table import read_label_table
+from beit_mm.datasets.part import PARTS, take_part
 from beit_mm.datasets.transforms import LoadSegmentationMask
 from beit_mm.datasets.transforms.check_segmentation import describe_size_difference
 from beit_mm.preflight.files.image_file import orientation_of
 
 IGNORED = 255  # in masks
+VAL_SHARE = 0.2  # as in the shipped configs
 
 
-def read_labels(images: str, labels: str | None) -> Labels | None:
-    """Return what is known of labelled images, None without labels."""
+def read_labels(images: str, labels: str | None, survey: Survey) -> Labels | None:
+    """Return what is known of labelled images that are not broken, None without labels."""
     if labels is None:
         return None
     path = Path(labels).expanduser().resolve()
@@ -32,16 +34,22 @@ def read_labels(images: str, labels: str | None) -> Labels | None:
         is_numbered = all(name.isdecimal() for name in names)
         if is_numbered and names != {str(number) for number in range(len(names))}:
             arguments['classes'] = sorted(names, key=int)  # not all up to the largest one
+    leave_out(arguments, survey)
     dataset = LabelledImageFolder(**arguments, extensions=EXTENSIONS)
     counts = Counter(int(dataset.get_data_info(n)['gt_label']) for n in range(len(dataset)))
-    check_validation(dataset)
+    dataset.part = 'val'
+    dataset.take_part([*map(dataset.get_data_info, range(len(dataset)))])  # or raise an error
     return Labels(arguments, [*dataset.metainfo['classes']], len(dataset), counts)
 
 
 def read_masks(
-    images: str, masks: str | None, classes: list[str] | None, suffix: str = ''
+    images: str,
+    masks: str | None,
+    survey: Survey,
+    classes: list[str] | None = None,
+    suffix: str = '',
 ) -> Labels | None:
-    """Return what is known of images with masks, None without masks.
+    """Return what is known of images with masks that are not broken, None without masks.
 
     Raises:
         UserError: A mask has another size than its image, or a class that ``classes`` does not
@@ -55,10 +63,10 @@ def read_masks(
         missing='skip',
     )
     arguments |= dict(mask_suffix=suffix) if suffix else {}
+    leave_out(arguments, survey)
     dataset = SegmentationFolder(**arguments, extensions=EXTENSIONS)
-    check_validation(dataset)
     load, highest, has_ignored = LoadSegmentationMask(), 0, False
-    counts, pixels = Counter(), Counter()
+    found, pixels = {}, Counter()  # the classes of each image, and of all
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         mask = load.transform(dict(info))['gt_seg_map']
@@ -68,9 +76,9 @@ def read_masks(
         known = mask[mask != IGNORED]
         highest = max(highest, int(known.max(initial=0)))
         has_ignored |= known.size < mask.size
-        for number, times in zip(*np.unique(known, return_counts=True), strict=True):
-            counts[int(number)] += 1
-            pixels[int(number)] += int(times)
+        numbers, times = (values.tolist() for values in np.unique(known, return_counts=True))
+        found[Path(info['img_path']).relative_to(arguments['data_root']).as_posix()] = numbers
+        pixels.update(dict(zip(numbers, times, strict=True)))
     names = classes or [str(number) for number in range(highest + 1)]
     if len(names) <= highest or highest == 0:
         advice = f'. If {IGNORED} is a class here, save it as 1' if highest == 0 else ''
@@ -79,7 +87,31 @@ def read_masks(
             f'{names}. Two or more are expected; {IGNORED} is ignored{advice * has_ignored}'
         )
     weights = weigh_classes([pixels[number] for number in range(len(names))])
-    return Labels(dict(arguments, classes=names), names, len(dataset), counts, weights)
+    counts = Counter(number for numbers in found.values() for number in numbers)
+    arguments['classes'] = names
+    parts = divide(found, counts)
+    labels = Labels(arguments, names, len(dataset), counts, weights, parts)
+    for part, images in parts.items():
+        seen = {number for image in images for number in found[image]}
+        labels.missing[part] = [names[n] for n in sorted(counts) if counts[n] > 1 and n not in seen]
+    return labels
+
+
+def divide(found: dict[str, list[int]], counts: Counter) -> dict[str, list[str]]:
+    """Return the images for 'train' and for 'val', the same share of each rare class.
+
+    Args:
+        found: Classes in the mask of each image.
+        counts: Images of each class.
+    """
+    names = [*found]
+    rarest = [min(numbers, key=counts.get, default=None) for numbers in found.values()]
+    return {part: [names[i] for i in take_part(names, rarest, part, VAL_SHARE)] for part in PARTS}
+
+
+def leave_out(arguments: dict, survey: Survey) -> None:
+    if broken := survey.broken_below(arguments['data_root']):
+        arguments['exclude'] = broken
 
 
 def weigh_classes(pixels: Sequence[int]) -> list[float]:
@@ -93,12 +125,6 @@ def weigh_classes(pixels: Sequence[int]) -> list[float]:
     seen, weights = pixels > 0, np.ones(len(pixels))
     weights[seen] = np.sqrt(np.median(pixels[seen]) / pixels[seen]).clip(0.1, 10)
     return [float(f'{weight:.2g}') for weight in weights]
-
-
-def check_validation(dataset: UnlabelledImageFolder) -> None:
-    """Raise a UserError if the part for the validation would have no samples."""
-    dataset.part = 'val'
-    dataset.take_part([*map(dataset.get_data_info, range(len(dataset)))])
 
 
 def find_size(path: str) -> tuple[int, int] | None:

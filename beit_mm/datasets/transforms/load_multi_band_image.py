@@ -156,7 +156,8 @@ class LoadMultiBandImage(FileReader, Transform):
         if wrong.any():
             raise UserError(
                 f'{path}: {wrong.sum()} of {img.size} values are not finite; replace them by a '
-                "number in the file, or name NaN as missing (nodata=float('nan'))"
+                "number in the file, or name NaN as missing (nodata='nan' of LoadMultiBandImage; "
+                'beit-mm chain --nodata nan)'
             )
         return img
 

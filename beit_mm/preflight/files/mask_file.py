@@ -152,7 +152,7 @@ def _check_ids(
             return
     seen.update(np.unique(ids).tolist())
     if ids.min() == ids.max():
-        value = int(ids.min())
-        what = 'is ignored' if value == rules.ignore_index else f'is class {value}'
+        value, is_ignored = int(ids.min()), ids.min() == rules.ignore_index
+        what = 'is ignored' if is_ignored else f'is class {value}'
         message = f'every pixel {what}; look if the mask has been written at all'
-        yield Finding('warning', path, message, 'mask-constant')
+        yield Finding('warning' if is_ignored else 'note', path, message, 'mask-constant')

@@ -286,9 +286,9 @@ def test_mask_ignore_index(files):
     assert kinds(image, files.mask(ids), rules=MaskRules(3, ignore_index=7)) == []
 
 
-@pytest.mark.parametrize('value', [0, 2, 255])
-def test_mask_constant(files, value):
-    assert kinds(files.image(), files.mask(np.full_like(IDS, value))) == ['warning:mask-constant']
+@pytest.mark.parametrize(('value', 'level'), [(0, 'note'), (2, 'note'), (255, 'warning')])
+def test_mask_constant(files, value, level):
+    assert kinds(files.image(), files.mask(np.full_like(IDS, value))) == [f'{level}:mask-constant']
 
 
 def test_mask_one_row(files):
