@@ -203,7 +203,7 @@ def test_verdict__of_a_segmentation_counts_the_classes_that_are_there(tmp_path, 
     rows = [dict(pixels=count) | {'class': str(n)} for n, count in enumerate(pixels)]
     (folder / 'metrics.json').write_text(json.dumps(figures | dict(per_class=rows)))
     ((text, found),) = said(folder).items()
-    assert found == mark
+    assert found == mark and ('has one class alone' in text) == (pixels[1:] == (0, 0))
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,8 @@ def _one_class_everywhere(run: Run) -> str:
     """Return words if a segmentation answers hardly more than one class, '' if it does."""
     pixels = [row.get('pixels') for row in run.per_class]
     seen = sum(is_number(count) and count > 0 for count in pixels)
+    if seen == 1:
+        return 'its validation has one class alone, so that this says nothing; add masks of others'
     classes, accuracy = seen or num_classes(run), run.metric('mAcc')
     if not classes or accuracy is None or not accuracy < HARDLY_MORE * 100 / classes:
         return ''
