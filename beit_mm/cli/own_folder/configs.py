@@ -163,7 +163,7 @@ class ChainConfigs:
         else:
             dataset.update(labels.dataset)
             count = labels.count
-            if all(name == name.strip() for name in labels.parts.get(part, [' '])):  # as lists have
+            if labels.parts:
                 dataset.update(part=None, file_list=str(self._write_list(part, labels)))
         if self.loader:
             dataset['extensions'] = EXTENSIONS

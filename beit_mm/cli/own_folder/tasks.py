@@ -105,6 +105,8 @@ def divide(found: dict[str, list[int]], counts: Counter) -> dict[str, list[str]]
         counts: Images of each class.
     """
     names = [*found]
+    if any(name != name.strip() for name in names):
+        return {}  # lists have no such names; the data set divides them by itself
     rarest = [min(numbers, key=counts.get, default=None) for numbers in found.values()]
     return {part: [names[i] for i in take_part(names, rarest, part, VAL_SHARE)] for part in PARTS}
 
