@@ -18,8 +18,8 @@ class Backbone(StartingWeights):
         patch_size: Pixels per patch and side.
         in_channels: Channels of the images.
         out_indices: Blocks whose outputs are returned, counted from 0.
-        out_type: ``tokens`` for (B, 1+N, C) with the class token first, ``featmap`` for
-            (B, C, h, w).
+        out_type: ``tokens`` for (B, 1+N, C) with the class token first, or (B, N, C) without one;
+            ``featmap`` for (B, C, h, w).
         rel_pos: Relative position bias of the attention: ``shared`` by all blocks, ``per_layer`` or
             None. One that is shared is returned beside the outputs by
             ``forward(..., return_bias=True)``.

@@ -13,15 +13,40 @@ def has_layers(backbone: nn.Module) -> bool:
     return isinstance(backbone, Backbone) and backbone.has_layers
 
 
-def last_output(backbone: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return the features (B, h, w, C) or (B, C), and the class token, of any backbone."""
+def split_tokens(tokens: Tensor, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the patches (B, h, w, C) of tokens (B, 1+N, C), and the class token, or None.
+
+    There is no class token where all tokens make a grid of square patches in the shape of the
+    images (B, C, H, W): with one token more than a grid has, they never do.
+    """
+    first = None
+    if _grid(tokens.shape[1], images) is None:
+        first, tokens = tokens[:, 0], tokens[:, 1:]
+    return tokens.unflatten(1, _grid(tokens.shape[1], images) or (-1, 1)), first
+
+
+def _grid(number: int, images: Tensor) -> tuple[int, int] | None:
+    height, width = images.shape[-2:]
+    h = round((number * height / width) ** 0.5)
+    w = h * width // height
+    return (h, w) if h * w == number and h * width == w * height else None
+
+
+def layer_output(
+    backbone: nn.Module, images: Tensor, layer: int = -1
+) -> tuple[Tensor, Tensor | None]:
+    """Return the features (B, h, w, C) and the class token, if there is one, of any backbone.
+
+    Args:
+        layer: Counted from 0 or from the end; without :func:`has_layers` it is the last one.
+    """
+    if has_layers(backbone):
+        return split_tokens(backbone.layer_tokens(images, layer), images)
     outputs = backbone(images)
     last = outputs[-1] if isinstance(outputs, list | tuple) else outputs
-    if last.ndim == 4:
-        return last.permute(0, 2, 3, 1), None
-    if last.ndim == 3:  # (B, 1+N, C), as Backbone says
-        return last[:, 1:, None], last[:, 0]
-    return last, None
+    if last.ndim == 3:
+        return split_tokens(last, images)
+    return (last.permute(0, 2, 3, 1) if last.ndim == 4 else last[:, None, None]), None
 
 
 @torch.no_grad()
@@ -36,15 +61,13 @@ def layer_features(backbone: nn.Module, images: Tensor) -> list[dict[str, Tensor
         images: (B, C, H, W), normalized.
     """
     if not has_layers(backbone):
-        patches, first = last_output(backbone, images)
-        patches = patches.flatten(1, 2) if patches.ndim == 4 else patches[:, None]
-        return [_pooled(patches, first)]
-    return [_pooled(tokens[:, 1:], tokens[:, 0]) for tokens in backbone.layer_outputs(images)]
+        return [_pooled(*layer_output(backbone, images))]
+    return [_pooled(*split_tokens(tokens, images)) for tokens in backbone.layer_outputs(images)]
 
 
 def _pooled(patches: Tensor, first: Tensor | None) -> dict[str, Tensor]:
-    found = dict(mean=patches.float().mean(1))
+    found = dict(mean=patches.float().mean((1, 2)))
     if first is not None:
-        tokens = torch.cat([first[:, None], patches], 1)
+        tokens = torch.cat([first[:, None], patches.flatten(1, 2)], 1)
         found |= dict(cls=first.float(), all=tokens.float().mean(1))
     return found

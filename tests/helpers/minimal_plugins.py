@@ -103,9 +103,35 @@ class FixedBackbone(LinearBackbone):
 
 
 @MODELS.register_module(force=True)
+class BareBackbone(Backbone):
+    """A linear map of each patch, with a class token, without one, or as a map."""
+
+    def __init__(self, embed_dims=32, patch_size=8, form='patches', init_cfg=None):
+        super().__init__(init_cfg)
+        self.embed_dims, self.patch_size, self.form = embed_dims, patch_size, form
+        self.proj = nn.Conv2d(3, embed_dims, patch_size, stride=patch_size)
+
+    def forward(self, x, mask=None):
+        x = self.proj(x)
+        if self.form == 'map':
+            return (x,)
+        x = x.flatten(2).transpose(1, 2)
+        return (torch.cat([x.mean(1, True) - 5, x], 1) if self.form == 'class' else x,)
+
+
+@MODELS.register_module(force=True)
 class PlainNeck(MIMNeck):
     def forward(self, tokens, where):
         return tokens[-1][:, 1:][where.flatten(1)]
+
+
+@MODELS.register_module(force=True)
+class BareNeck(MIMNeck):
+    """The patches of a BareBackbone, whatever its form."""
+
+    def forward(self, tokens, where):
+        last = tokens[-1].flatten(2).transpose(1, 2) if tokens[-1].ndim == 4 else tokens[-1]
+        return last[:, -where[0].numel() :][where.flatten(1)]
 
 
 @MODELS.register_module(force=True)

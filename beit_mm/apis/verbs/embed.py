@@ -4,7 +4,7 @@ from beit_mm.apis.batch import Batch
 from beit_mm.apis.results import Embeddings
 from beit_mm.apis.verbs.verb import ENCODERS, Rows, Verb, backbone_of, check_layer, rows_of
 from beit_mm.contracts import UserError
-from beit_mm.evaluation.layer_features import has_layers, last_output
+from beit_mm.evaluation.layer_features import has_layers, layer_output
 
 POOLS = ('mean', 'cls', 'patches')
 
@@ -24,18 +24,13 @@ def check(module: nn.Module, layer: int = -1, pool: str = 'mean') -> None:
 def rows(module: nn.Module, batch: Batch, layer: int = -1, pool: str = 'mean') -> Rows:
     """Return ``features``: the mean of the patch tokens, the class token, or a map (h, w, C)."""
     backbone = backbone_of(module)
-    if has_layers(backbone):
-        tokens = backbone.layer_tokens(batch.inputs, layer)  # (B, 1+N, C)
-        grid = [side // backbone.patch_size for side in batch.inputs.shape[-2:]]
-        features, first = tokens[:, 1:].unflatten(1, grid), tokens[:, 0]
-    else:
-        features, first = last_output(backbone, batch.inputs)
+    features, first = layer_output(backbone, batch.inputs, layer)
     if pool == 'cls' and first is None:
         raise UserError(f"pool='cls': {type(backbone).__name__} has no class token; take 'mean'")
     if pool == 'cls':
         features = first
-    elif pool == 'mean' and features.ndim == 4:
-        features = features.flatten(1, 2).mean(1)
+    elif pool == 'mean':
+        features = features.mean((1, 2))
     return rows_of(features=features.float())
 
 
