@@ -49,6 +49,12 @@ def layer_output(
     return (last.permute(0, 2, 3, 1) if last.ndim == 4 else last[:, None, None]), None
 
 
+def join_tokens(patches: Tensor, first: Tensor | None) -> Tensor:
+    """Return the tokens (B, 1+N, C), or (B, N, C), of which :func:`split_tokens` made these."""
+    patches = patches.flatten(1, 2)
+    return patches if first is None else torch.cat([first[:, None], patches], 1)
+
+
 @torch.no_grad()
 def layer_features(backbone: nn.Module, images: Tensor) -> list[dict[str, Tensor]]:
     """Return the features (B, C) of each layer by their pooling, of the last one where others are
@@ -68,6 +74,6 @@ def layer_features(backbone: nn.Module, images: Tensor) -> list[dict[str, Tensor
 def _pooled(patches: Tensor, first: Tensor | None) -> dict[str, Tensor]:
     found = dict(mean=patches.float().mean((1, 2)))
     if first is not None:
-        tokens = torch.cat([first[:, None], patches.flatten(1, 2)], 1)
-        found |= dict(cls=first.float(), all=tokens.float().mean(1))
+        tokens = join_tokens(patches, first).float()
+        found |= dict(cls=first.float(), all=tokens.mean(1))
     return found

@@ -1,12 +1,13 @@
 """What load_model and the tools do with a backbone of embed_dims, patch_size and forward alone."""
 
+import checkpoints_of_models as made
 import minimal_plugins  # noqa: F401  (registers them)
 import numpy as np
+import onnxruntime
 import pytest
 import torch
-from checkpoints_of_models import pretraining, saved
 
-from beit_mm.apis import load_model
+from beit_mm.apis import export, load_model
 from beit_mm.contracts import UserError
 
 FORMS = ('patches', 'class', 'map')
@@ -14,9 +15,9 @@ FORMS = ('patches', 'class', 'map')
 
 def masked(form):
     """Return the config of a pre-training whose backbone and tokenizer are plugins."""
-    config = pretraining(
-        token=dict(type='BrightnessTokenizer', vocab_size=16, stride=8), neck=dict(type='BareNeck')
-    )
+    tokenizer = dict(type='BrightnessTokenizer', vocab_size=16, stride=8)
+    neck = dict(type='MaskedPatchNeck' if form == 'class' else 'BareNeck')
+    config = made.pretraining(tokenizer, neck=neck)
     config.model.backbone = dict(type='BareBackbone', form=form)
     return config
 
@@ -24,7 +25,7 @@ def masked(form):
 @pytest.fixture(params=FORMS)
 def model(request, tmp_path):
     config = masked(request.param)
-    saved(config, tmp_path / 'a.pth')
+    made.saved(config, tmp_path / 'a.pth')
     return load_model(tmp_path / 'a.pth', config)
 
 
@@ -47,3 +48,47 @@ def test_embed__all_patches_and_their_map(model, tmp_path):
     else:
         with pytest.raises(UserError, match='BareBackbone has no class token'):
             model.embed(image, pool='cls')
+
+
+@pytest.mark.parametrize('backbone', [False, True])
+def test_export__folder_of_ours_has_the_same_features(model, tmp_path, backbone):
+    allow = ['BareBackbone', 'BareNeck', 'BrightnessTokenizer']
+    found = export(model, tmp_path / 'out', to='beit_mm', backbone=backbone)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    again = load_model(tmp_path / 'out', allow=allow)
+    assert found.task == again.task == ('backbone' if backbone else 'pretraining')
+    for part in (model, again):
+        part.transforms = part.transforms[:1]
+    np.testing.assert_array_equal(again.embed(image).features, model.embed(image).features)
+
+
+@pytest.mark.slow
+def test_export__onnx_gives_all_tokens_and_the_mean_of_the_patches(model, tmp_path):
+    export(model, tmp_path / 'out', to='onnx')
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(tmp_path / 'out' / 'model.onnx')
+    pixels = images.transpose(0, 3, 1, 2).astype(np.float32)
+    tokens, embedding = session.run(None, dict(images=pixels))
+    model.transforms = model.transforms[:1]  # without resizing
+    patches = model.embed(images, pool='patches').features.reshape(3, 16, 32)
+    np.testing.assert_allclose(tokens[:, -16:], patches, atol=1e-4)
+    np.testing.assert_allclose(embedding, patches.mean(1), atol=1e-4)
+    assert tokens.shape[1] == 16 + (model.module.backbone.form == 'class')
+
+
+@pytest.mark.parametrize('to', ['huggingface', 'timm'])
+def test_export__libraries_without_a_place_for_it_are_told(model, tmp_path, to):
+    with pytest.raises(UserError, match='BareBackbone, but .* has a BEiT alone; .* --to onnx'):
+        export(model, tmp_path / 'out', to=to)
+
+
+@pytest.mark.parametrize('kind', ['classifier', 'segmentor'])
+def test_export__tasks_with_a_bare_backbone(tmp_path, kind):
+    """The segmentor says nothing of the size of its images."""
+    config = dict(classifier=made.classifier('gap'), segmentor=made.segmentor())[kind]
+    config.model.backbone = dict(type='beit_mm.BareBackbone', form='map')
+    made.saved(config, tmp_path / 'a.pth')
+    model = load_model(tmp_path / 'a.pth', config)
+    for number, backbone in enumerate((False, True)):
+        found = export(model, tmp_path / str(number), to='beit_mm', backbone=backbone)
+        assert found.largest < 1e-4

@@ -39,10 +39,10 @@ def prove(subject: Subject, folder: Path) -> dict[str, float]:
     # What is in memory was allowed before.
     named = {str(value) for key, value in walk_values(subject.description) if key.endswith('.type')}
     loaded = Subject.of(load_model(folder, allow=named))
+    size = subject.size or (4 * (subject.patch_size or 16),) * 2
     if subject.task == 'tokenizer':
-        size = subject.size or (4 * subject.module.stride,) * 2
         images = subject.normalize(draw_pixels(replace(subject, size=size), 2))
         ids = (part.module.encode(images) for part in (loaded, subject))
         return {what: share_of_others(*ids, what)}
-    x, _ = draw_batch(subject.in_channels, subject.size, subject.encoder.grid)
+    x, _ = draw_batch(subject.in_channels, size)
     return {what: compare(loaded.compute(x), subject.compute(x), what)}

@@ -15,6 +15,7 @@ from beit_mm.apis.export.packages import need
 from beit_mm.apis.export.proof import TOLERANCE, compare, share_of_others
 from beit_mm.apis.export.subject import TURNED, Subject
 from beit_mm.contracts import UserError
+from beit_mm.evaluation.layer_features import join_tokens, layer_output
 
 FILE = 'model.onnx'
 OPSET = 18
@@ -34,16 +35,16 @@ class FromPixels(nn.Module):
     It takes pixels (B, C, H, W), float32 in units of the files, RGB where the order is known.
 
     Returns:
-        Those of ``OUTPUTS``: ``ids`` (B, h, w); ``tokens`` (B, 1+N, C) after the last layer and
-        ``embedding`` (B, C), the mean of the patches; ``logits`` and ``scores`` (B, K); ``logits``
-        (B, K, H, W) and ``labels`` (B, H, W), the class of each pixel.
+        Those of ``OUTPUTS``: ``ids`` (B, h, w); ``tokens`` (B, 1+N, C) after the last layer, or
+        (B, N, C) without a class token, and ``embedding`` (B, C), the mean of the patches;
+        ``logits`` and ``scores`` (B, K); ``logits`` (B, K, H, W) and ``labels`` (B, H, W), the
+        class of each pixel.
     """
 
     def __init__(self, subject: Subject):
         super().__init__()
-        module = subject.module
-        if subject.task in ('pretraining', 'backbone'):
-            module = subject.every_layer()
+        embeds = subject.task in ('pretraining', 'backbone')
+        module = subject.encoder if embeds else subject.module
         self.module = copy.deepcopy(module).half() if subject.is_half else module
         self.dtype = torch.float16 if subject.is_half else torch.float32
         self.task, self.size = subject.task, subject.size
@@ -59,8 +60,8 @@ class FromPixels(nn.Module):
         if self.task == 'tokenizer':
             return (self.module.encode(x),)
         if self.task in ('pretraining', 'backbone'):
-            tokens = self.module(x)[-1].float()
-            return tokens, tokens[:, 1:].mean(1)
+            patches, first = layer_output(self.module, x)
+            return join_tokens(patches, first).float(), patches.float().mean((1, 2))
         logits = self.module(x, mode='tensor').float()
         if self.task == 'classification':
             return logits, logits.softmax(-1)

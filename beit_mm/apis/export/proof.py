@@ -11,7 +11,7 @@ from beit_mm.contracts.positions import Grid
 TOLERANCE = 1e-4  # of the largest output, in float32
 
 
-def draw_batch(channels: int, size: Grid, grid: Grid) -> tuple[Tensor, Tensor]:
+def draw_batch(channels: int, size: Grid, grid: Grid = (1, 1)) -> tuple[Tensor, Tensor]:
     """Return random normalized images (2, C, H, W) and a mask (2, h, w), always the same."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, channels, *size, generator=generator)

@@ -12,6 +12,7 @@ from beit_mm.apis.model import Model
 from beit_mm.contracts import UserError
 from beit_mm.contracts.config_walk import find_transform
 from beit_mm.contracts.positions import TABLE, patch_grid, resize_pos_embed, resize_table
+from beit_mm.evaluation.layer_features import join_tokens, layer_output
 from beit_mm.models import BEiTEncoder, MaskedPatchNeck, PatchAggregationNeck, VisualTokenHead
 
 OF_HEADS = ('classes', 'palette', 'tokenizer', 'model')  # in a description
@@ -202,49 +203,39 @@ class Subject:
     def compute(self, x: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Return what the model computes of normalized images.
 
+        Args:
+            mask: (B, h, w) bool, True = masked, for the logits of a pre-training.
+
         Returns:
             ``tokens`` (B, 1+N, C) of the last layer; ``logits`` of the task: (B, K) of a
             classifier, (B, K, h, w) of a segmentor, (B, N, V) of a pre-training. Else also
             ``pooled`` (B, C), the mean of the patches after the norm that belongs to it.
         """
-        tokens = self.layers(x, mask)[-1]
-        found = dict(tokens=tokens)
+        patches, first = layer_output(self.encoder, x)
+        found = dict(tokens=join_tokens(patches, first))
         if self.task != 'segmentation':
-            found['pooled'] = self._pool(tokens)
+            found['pooled'] = self._norm(patches.mean((1, 2)))
         if self.task in ('classification', 'segmentation'):
             found['logits'] = self.module(x, mode='tensor')
         elif self.task == 'pretraining' and predicts_tokens(self.module):
-            where = torch.ones(len(x), *self.encoder.grid, dtype=torch.bool)
+            where = torch.ones(patches.shape[:3], dtype=torch.bool)
             features = self.module.features(x, mask, where)
             main = features['main'] if isinstance(features, dict) else features
             found['logits'] = self.module.head.predict(main).unflatten(0, (len(x), -1))
         return found
 
-    def _pool(self, tokens: Tensor) -> Tensor:
-        mean = tokens[:, 1:].mean(1)
-        if self.encoder.norm is not None:
+    def _norm(self, mean: Tensor) -> Tensor:
+        encoder, state = self.encoder, self.state
+        if not isinstance(encoder, BEiTEncoder) or encoder.norm is not None:
             return mean
-        state = self.state
         norm = [state.get(f'neck.norm.{name}') for name in ('weight', 'bias')]
-        return F.layer_norm(mean, mean.shape[-1:], *norm, self.encoder.blocks[0].norm1.eps)
+        return F.layer_norm(mean, mean.shape[-1:], *norm, encoder.blocks[0].norm1.eps)
 
-    def layers(
-        self, x: Tensor, mask: Tensor | None = None, normed: bool = True
-    ) -> tuple[Tensor, ...]:
-        """Return the tokens (B, 1+N, C) after each layer, whatever the model takes of them."""
-        return self.every_layer(normed)(x, mask)
-
-    def every_layer(self, normed: bool = True) -> nn.Module:
-        """Return an encoder with the same weights that returns the tokens after each layer.
-
-        Args:
-            normed: The last ones after the encoder's last norm, if it has one.
-        """
+    def layers(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the tokens (B, 1+N, C) after each layer, before the encoder's last norm."""
         every = copy.copy(self.encoder)
-        every.out_indices, every.out_type = list(range(every.num_layers)), 'tokens'
-        if not normed:
-            every._modules = {**every._modules, 'norm': None}
-        return every
+        every._modules = {**every._modules, 'norm': None}
+        return tuple(every.layer_outputs(x))
 
 
 def check_encoder(subject: Subject, library: str) -> BEiTEncoder:

@@ -143,7 +143,7 @@ def prove(subject: Subject, folder: Path) -> dict[str, float]:
     fewer = dict(out_indices=depth) if depth < 3 else {}  # timm takes the last three
     model_of_maps = timm.create_model(name, pretrained=True, features_only=True, **fewer)
     features = model_of_maps.float().eval()(x)
-    layers = subject.layers(x, normed=False)[-len(features) :]
+    layers = subject.layers(x)[-len(features) :]
     theirs = {f'layer {i}': t for i, t in enumerate(features)}
     maps = [t[:, 1:].transpose(1, 2).unflatten(2, subject.encoder.grid) for t in layers]
     found[what] = compare(theirs, {f'layer {i}': t for i, t in enumerate(maps)}, what)
