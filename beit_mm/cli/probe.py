@@ -4,6 +4,8 @@ import argparse
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,21 @@ from beit_mm.progress import Progress
 
 BATCH = 32
 Row = dict[str, str | int | list[float]]
+
+
+def load_all(args: argparse.Namespace) -> Iterator[Model]:
+    """Load one model after the other; those of other libraries take no config."""
+    others = [name.split(':')[0] in KINDS for name in args.models]
+    number, configs = others.count(False), args.config or [None]
+    if len(configs) not in (1, number):
+        raise UserError(
+            f'--config: {len(configs)} for {number} checkpoints; give one for all, or one for each '
+            'in their order (timm: and hf: take none)'
+        )
+    left = cycle(configs)
+    for name, other in zip(args.models, others, strict=True):
+        load = load_other if other else partial(load_model, config=next(left))
+        yield load(name, device=args.device)
 
 
 def probe_model(model: Model, files: Sequence[str], labels: Tensor, args) -> Iterator[Row]:
@@ -90,6 +107,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help='work dirs, checkpoints, exported folders; timm:NAME, timm:NAME=FILE, hf:MODEL_TYPE '
         '(random weights) or hf:FOLDER',
     )
+    parser.add_argument(
+        '--config',
+        action='append',
+        help='of a checkpoint that does not describe itself; once for all, or once for each',
+    )
     parser.add_argument('--images', required=True, help='folder with a folder for each class')
     parser.add_argument('--labels', help='table of labels, in the place of class folders')
     parser.add_argument('--number', type=positive_int, default=1000, help='images, at most')
@@ -107,9 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     refuse_existing('--out', args.out, args.overwrite)
     files, labels = read_labelled(args)
     rows: list[Row] = []
-    for name in args.models:
-        load = load_other if name.split(':')[0] in KINDS else load_model
-        model = load(name, device=args.device)
+    for name, model in zip(args.models, load_all(args), strict=True):
         rows += [dict(model=name, **row) for row in probe_model(model, files, labels, args)]
     print(table(rows))
     counts = labels.bincount()

@@ -103,6 +103,30 @@ def test_other_encoders__of_convolutions_have_no_class_token():
     torch.testing.assert_close(tokens[-1][:, 0], tokens[-1][:, 1:].mean(1))
 
 
+def test_config__of_checkpoints_that_do_not_describe_themselves(folder, tmp_path, capsys):
+    images = ['--images', str(folder / 'images'), '--splits', '1', '--shots']
+    names, configs = [], []
+    for layers in (1, 2):
+        config = made.pretraining(backbone=dict(arch=dict(made.ARCH, num_layers=layers)))
+        path = tmp_path / f'{layers}.pth'
+        made.saved(config, path)
+        torch.save(dict(state_dict=torch.load(path)['state_dict']), path)
+        names.append(str(path))
+        configs.append(str(path.with_suffix('.py')))
+        config.dump(configs[-1])
+    with pytest.raises(UserError, match='does not say how its model is built'):
+        main([names[0], *images])
+    both = [word for config in configs for word in ('--config', config)]
+    main([*both, names[0], 'timm:test_vit', names[1], *images])
+    out = capsys.readouterr().out
+    assert f'| {names[0]} | 0 | mean |' in out and f'| {names[0]} | 1 |' not in out
+    assert f'| {names[1]} | 1 | mean |' in out and '| timm:test_vit | 5 |' in out
+    main(['--config', configs[1], names[1], names[1], *images])
+    assert capsys.readouterr().out.count(f'| {names[1]} | 1 | mean |') == 2
+    with pytest.raises(UserError, match='--config: 2 for 1 checkpoints; give one for all'):
+        main([names[0], 'timm:test_vit', *images, *both])
+
+
 def test_errors(folder, tmp_path):
     images = str(folder / 'images')
     with pytest.raises(UserError, match='timm:no_such_net cannot be built'):

@@ -1,5 +1,7 @@
 """What load_model and the tools do with a backbone of embed_dims, patch_size and forward alone."""
 
+import sys
+
 import checkpoints_of_models as made
 import minimal_plugins  # noqa: F401  (registers them)
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from beit_mm.apis import export, load_model
+from beit_mm.cli import probe
 from beit_mm.contracts import UserError
 
 FORMS = ('patches', 'class', 'map')
@@ -92,3 +95,23 @@ def test_export__tasks_with_a_bare_backbone(tmp_path, kind):
     for number, backbone in enumerate((False, True)):
         found = export(model, tmp_path / str(number), to='beit_mm', backbone=backbone)
         assert found.largest < 1e-4
+
+
+def test_probe__takes_the_config_that_imports_the_plugin(tmp_path, monkeypatch, capsys):
+    """One layer, with the mean of all patches alone."""
+    config = masked('patches')
+    made.saved(config, tmp_path / 'a.pth')
+    monkeypatch.syspath_prepend(tmp_path)
+    config.custom_imports = dict(imports=['imported_by_config'])
+    (tmp_path / 'imported_by_config.py').write_text('import minimal_plugins')
+    config.dump(tmp_path / 'config.py')
+    for name in ('dark', 'light'):
+        made.write_images(tmp_path / 'images' / name, sizes=((32, 32),) * 4)
+    arguments = [str(tmp_path / 'a.pth'), '--images', str(tmp_path / 'images'), '--splits', '1']
+    with pytest.raises(UserError, match='Brightness.* is no class that a file may name.*config'):
+        probe.main(arguments)
+    assert 'imported_by_config' not in sys.modules
+    probe.main([*arguments, '--config', str(tmp_path / 'config.py')])
+    assert 'imported_by_config' in sys.modules
+    rows = [line for line in capsys.readouterr().out.splitlines() if str(tmp_path) in line]
+    assert len(rows) == 1 and '| 0 | mean |' in rows[0]

@@ -5,7 +5,8 @@ python tools/analysis_tools/probe.py MODEL [MODEL ...] --images FOLDER [--labels
 A MODEL is a work dir, a checkpoint or an exported folder of this package, timm:NAME,
 timm:NAME=FILE, hf:MODEL_TYPE or hf:FOLDER; without a file or folder the weights are random. FOLDER
 has a folder for each class. The table has nearest neighbors, a linear probe and a few-shot
-classification. --out FILE.csv writes it.
+classification. --out FILE.csv writes it. --config gives the configs of checkpoints that do not
+describe themselves, or have plugins.
 """
 
 import sys
