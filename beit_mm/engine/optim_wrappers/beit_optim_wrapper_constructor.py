@@ -30,7 +30,8 @@ class BEiTOptimWrapperConstructor:
             ``no_decay_names``, more parameters without decay, by the last part of their names.
 
     Raises:
-        UserError: A key is unknown, or the model has no backbone that tells depths.
+        UserError: A key is unknown, the model has no backbone that tells depths, or the optimizer
+            does not take its parameters.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
@@ -54,12 +55,21 @@ class BEiTOptimWrapperConstructor:
         wrapper_cfg = dict(self.optim_wrapper_cfg)
         optimizer_cfg = dict(wrapper_cfg.pop('optimizer'))
         lr, decay = optimizer_cfg.get('lr'), _weight_decay(optimizer_cfg)
-        if lr is None:
-            raise UserError('optim_wrapper.optimizer has no lr; add one, for example lr=1e-3')
+        for name, value in dict(lr=lr, weight_decay=decay).items():
+            if value is None or isinstance(value, str):
+                key = f'optim_wrapper.optimizer.{name}'
+                raise UserError(f'{key}={value!r}: expected a number, for example 1e-3')
         groups = self.param_groups(model, lr, decay)
         _log_table(groups)
-        optimizer_cfg['params'] = groups
-        optimizer = OPTIMIZERS.build(optimizer_cfg)
+        try:
+            optimizer = OPTIMIZERS.build(dict(optimizer_cfg, params=groups))
+        except Exception as error:  # of any optimizer that a config can name
+            number = sum(len(group['params']) for group in groups)
+            raise UserError(
+                f'optim_wrapper.optimizer={optimizer_cfg} cannot be built for the {number} tensors '
+                f'of {type(model).__name__} that have a gradient: {error}; change its arguments, '
+                "or take another type, for example 'AdamW'"
+            ) from error
         wrapper_cfg.setdefault('type', 'OptimWrapper')
         return OPTIM_WRAPPERS.build(wrapper_cfg, default_args=dict(optimizer=optimizer))
 

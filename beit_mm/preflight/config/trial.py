@@ -90,10 +90,12 @@ def _optimization(config: Config, scope: str) -> Iterator[tuple[str, str, Callab
     optimizer = wrapper.get('optimizer') if isinstance(wrapper, Mapping) else None
     if not _is_known(root.OPTIMIZERS, optimizer, scope, packages=(*KNOWN_PACKAGES, 'torch')):
         return
-    yield 'optim_wrapper.optimizer', scope, lambda: _optimizer(optimizer)
     kind, paramwise = wrapper.get('constructor'), wrapper.get('paramwise_cfg')
     constructor = dict(type=kind or 'DefaultOptimWrapperConstructor', paramwise_cfg=paramwise)
-    if _is_known(root.OPTIM_WRAPPER_CONSTRUCTORS, constructor, scope):
+    is_known = _is_known(root.OPTIM_WRAPPER_CONSTRUCTORS, constructor, scope)
+    # One of their own may choose parameters, or step in another way.
+    yield 'optim_wrapper.optimizer', scope, lambda: (_update if is_known else _optimizer)(optimizer)
+    if is_known:
         constructor['optim_wrapper_cfg'] = dict(optimizer=optimizer)
         registry = root.OPTIM_WRAPPER_CONSTRUCTORS
         yield 'optim_wrapper.paramwise_cfg', scope, _builder(registry, constructor)
@@ -124,9 +126,18 @@ def _loader(given: Mapping) -> None:
     DataLoader([0] * 8, **options)
 
 
-def _optimizer(given: Mapping):
-    weight = nn.Parameter(torch.zeros(2, 2))
-    optimizer = root.OPTIMIZERS.build(dict(copy.deepcopy(dict(given)), params=[weight]))
+def _update(given: Mapping) -> None:
+    """Update a matrix and a bias, as the first step does."""
+    weights = [nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))]
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    # A CPU has no graph to capture the step in.
+    _optimizer({name: given[name] for name in given if name != 'capturable'}, weights).step()
+
+
+def _optimizer(given: Mapping, weights: list[nn.Parameter] | None = None):
+    weights = weights or [nn.Parameter(torch.zeros(2, 2))]
+    optimizer = root.OPTIMIZERS.build(dict(copy.deepcopy(dict(given)), params=weights))
     for group in optimizer.param_groups:
         for name in ('lr', 'weight_decay'):
             if group.get(name) is not None:

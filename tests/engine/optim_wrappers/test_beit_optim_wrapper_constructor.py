@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
 
+from beit_mm.contracts import UserError
 from beit_mm.engine import BEiTOptimWrapperConstructor
 
 BASES = Path(__file__).resolve().parents[3] / 'configs' / '_base_'
@@ -207,9 +208,42 @@ def test_layer_decay_needs_a_backbone_that_knows_depths():
     assert len(settings(model, optimizer_of(model))) == 4
 
 
-def test_no_lr__says_what_to_add():
-    with pytest.raises(ValueError, match='optimizer has no lr'):
-        BEiTOptimWrapperConstructor(dict(optimizer=dict(type='AdamW')))(nn.Linear(2, 2))
+@pytest.mark.parametrize(
+    ('given', 'text'),
+    [
+        (dict(), 'lr=None'),
+        (dict(lr='1e-3'), "lr='1e-3'"),
+        (dict(lr=LR, weight_decay=None), 'weight_decay=None'),
+        (dict(lr=LR, weight_decay='0.1'), "weight_decay='0.1'"),
+    ],
+)
+def test_rates__that_are_no_numbers_are_named(given, text):
+    with pytest.raises(UserError, match=rf'optim_wrapper\.optimizer\.{text}: expected a number'):
+        BEiTOptimWrapperConstructor(dict(optimizer=dict(type='AdamW', **given)))(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ('optimizer', 'reason'),
+    [
+        (dict(type='Muon', lr=LR), 'only supports 2D parameters'),
+        (dict(type='LBFGS', lr=LR), 'per-parameter options'),
+        (dict(type='AdamW', lr=-1.0), 'Invalid learning rate: -1'),
+        (dict(type='AdamW', lr=LR, fused=True, foreach=True), 'cannot be `True` together'),
+        (dict(type='AdamW', lr=LR, momentum=0.9), 'momentum'),
+        (dict(lr=LR), 'type'),
+    ],
+)
+def test_optimizer__that_cannot_be_built_is_named_with_its_key(optimizer, reason):
+    model = nn.Linear(2, 2)
+    expected = rf'optim_wrapper\.optimizer=.*2 tensors of Linear.*{reason}.*another type'
+    with pytest.raises(UserError, match=expected):
+        BEiTOptimWrapperConstructor(dict(optimizer=optimizer))(model)
+
+
+def test_frozen_model__is_told():
+    model = nn.Linear(2, 2).requires_grad_(False)
+    with pytest.raises(UserError, match=r'optim_wrapper\.optimizer=.* 0 tensors of Linear'):
+        BEiTOptimWrapperConstructor(dict(optimizer=dict(type='AdamW', lr=LR)))(model)
 
 
 def adamw(fused: bool | None) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -8,6 +8,7 @@ import pytest
 
 from beit_mm.cli.config_loading import load_config
 from beit_mm.preflight.config import check_config
+from beit_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +112,14 @@ def test_shipped_configs__have_no_errors(path):
             "error.*mean 'BEiTOptimWrapperConstructor'",
         ),
         (dict(optim_wrapper__optimizer__lr='1e-3'), 'optim_wrapper.optimizer.lr', 'is text'),
+        *(
+            (
+                dict(optim_wrapper__optimizer=dict(_delete_=True, type=name, lr=0.1)),
+                'optim_wrapper.optimizer',
+                f'error: .*{reason}',
+            )
+            for name, reason in dict(Muon='only.*2D', LBFGS='closure', SparseAdam='dense').items()
+        ),
         (dict(optim_wrapper__accumulative_counts='2'), 'optim_wrapper.accumulative_counts', 'e.*t'),
         (dict(log_processor__window_size='5'), 'log_processor.window_size', 'error.*is text'),
         (dict(randomness__seed='a'), 'randomness.seed', "error: 'a' is text; expected a whole n"),
@@ -493,3 +502,25 @@ def test_number_of_any_type__is_no_error(key, number):
     before = findings(PRETRAIN)
     found = findings(PRETRAIN, **{key: number(500)})
     assert [f for place, f in found.items() if 'error' in f and place not in before] == []
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(optim_wrapper__optimizer__capturable=True),  # on a GPU
+        dict(
+            optim_wrapper__optimizer=dict(_delete_=True, type='Muon', lr=0.1),
+            optim_wrapper__constructor='MatricesAlone',
+        ),
+    ],
+)
+def test_optimizer__that_another_place_or_constructor_can_use_is_no_error(options, monkeypatch):
+    monkeypatch.setitem(OPTIM_WRAPPER_CONSTRUCTORS.module_dict, 'MatricesAlone', MatricesAlone)
+    assert 'optim_wrapper.optimizer' not in findings(PRETRAIN, **options)
+
+
+class MatricesAlone:
+    """A constructor of one's own."""
+
+    def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
+        pass
