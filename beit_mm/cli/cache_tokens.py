@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from beit_mm.cli.arguments import add_device, config_parser, positive_int
 from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts import UserError
+from beit_mm.contracts.starting_weights import has_drawn_weights
 from beit_mm.datasets import SeededViews, TokenCacheWriter
 from beit_mm.datasets.token_cache.cache_files import describe, row_type
 from beit_mm.datasets.token_cache.seeded_views import geometry
@@ -53,7 +54,7 @@ def build_model(config: Config, device: str) -> MaskedImageModel:
             'to cache; choose a tokenizer with a vocab_size'
         )
     trained = tokenizer.init_cfg or config.get('load_from')
-    if next(tokenizer.parameters(), None) is not None and not trained:
+    if has_drawn_weights(tokenizer) and not trained:
         raise UserError(
             'model.tokenizer has no init_cfg and the config no load_from, so its tokens would be '
             "those of random weights; set init_cfg=dict(type='Pretrained', checkpoint=...)"

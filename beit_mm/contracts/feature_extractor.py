@@ -11,11 +11,13 @@ class FeatureExtractor(nn.Module):
         dims: Channels of a feature vector.
         in_channels: Channels of the images; None takes any.
         can_draw: :meth:`image` turns features back into pixels.
+        is_trained: Its constructor loads weights that somebody has trained.
     """
 
     dims: int
     in_channels: int | None = None
     can_draw: bool = False
+    is_trained: bool = False
 
     @abstractmethod
     def forward(self, images: Tensor, grid: tuple[int, int] | None = None) -> Tensor:

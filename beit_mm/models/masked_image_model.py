@@ -8,7 +8,11 @@ from torch import Tensor
 
 from beit_mm.contracts import Backbone, MIMHead, MIMNeck, Target, TokenSource, UserError
 from beit_mm.contracts.derived import facts_of_backbone, facts_of_target, with_derived
-from beit_mm.contracts.starting_weights import StartingWeights, pretrained_steps
+from beit_mm.contracts.starting_weights import (
+    StartingWeights,
+    has_drawn_weights,
+    pretrained_steps,
+)
 from beit_mm.models.cached_tokens_check import CachedTokensCheck
 from beit_mm.models.mim_batch import check_batch, check_term_heads, split_by_image
 from beit_mm.registry import MODELS
@@ -195,10 +199,9 @@ class MaskedImageModel(StartingWeights, BaseModel, TokenSource):
 
         Predicting the ids of random weights looks like a training that goes well.
         """
-        is_learned = next(self.tokenizer.parameters(), None) is not None
         parts = [part for part in self.tokenizer.modules() if isinstance(part, BaseModule)]
         is_named = self.tokenizer.init_cfg or any(pretrained_steps(p.init_cfg) for p in parts)
-        if is_learned and not is_named and not self.is_init:
+        if has_drawn_weights(self.tokenizer) and not is_named and not self.is_init:
             print_log(
                 'model.tokenizer has no init_cfg: unless a checkpoint of the whole model is '
                 'loaded next, its tokens are those of random weights; set '

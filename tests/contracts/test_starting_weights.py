@@ -8,11 +8,13 @@ import pytest
 import timm
 import torch
 import torch.nn as nn
-from examples import ENCODER, TOKENIZERS, build
+import transformers
+from examples import ENCODER, FEATMAP, FEATURES, TARGETS, TOKENIZERS, build
 from mmengine.logging import MMLogger
 from mmengine.runner import load_checkpoint
 
 from beit_mm.contracts import Tokenizer, UserError
+from beit_mm.contracts.starting_weights import has_drawn_weights
 from beit_mm.registry import MODELS
 
 SAID = 'has random weights'
@@ -166,3 +168,44 @@ def test_init_weights__a_part_of_the_tokenizer_that_is_read_needs_no_warning(tmp
         model.tokenizer.init_cfg = None
         model.init_weights()
     assert len(said) == 1 and 'has no init_cfg' in said[0]
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """Return features of each kind that come with weights; none is downloaded."""
+    create = timm.create_model
+    monkeypatch.setattr(
+        timm, 'create_model', lambda name, pretrained, **given: create(name, **given)
+    )
+    folder, weights = tmp_path / 'vit', tmp_path / 'weights.pth'
+    vit = transformers.AutoConfig.for_model(**FEATURES['HFFeatures']['config'])
+    transformers.AutoModel.from_config(vit).save_pretrained(folder)
+    torch.save(encoder(out_type='featmap').state_dict(), weights)
+    read = dict(type='Pretrained', checkpoint=str(weights))
+    return dict(
+        TimmFeatures=dict(FEATURES['TimmFeatures'], pretrained=True),
+        HFFeatures=dict(model=str(folder)),
+        BackboneFeatures=dict(dims=16, backbone=dict(FEATMAP, init_cfg=read)),
+    )
+
+
+@pytest.mark.parametrize('name', ['TimmFeatures', 'HFFeatures', 'BackboneFeatures'])
+@pytest.mark.parametrize('comes_trained', [False, True])
+def test_features__that_come_trained_need_no_init_cfg(trained, monkeypatch, name, comes_trained):
+    """Centers of k-means are weights of their own, and are told all the same."""
+    said = []
+    monkeypatch.setattr(
+        'beit_mm.models.masked_image_model.print_log', lambda text, **kwargs: said.append(text)
+    )
+    given = (trained if comes_trained else FEATURES)[name]
+    features = dict(given, type=f'beit_mm.{name}')
+    projected = build(TOKENIZERS, 'RandomProjectionTokenizer', features=features)
+    target = build(TARGETS, 'FeatureTarget', features=features)
+    for number, part in enumerate((projected, target), 1):
+        assert has_drawn_weights(part) == (not comes_trained)
+        model = masked()
+        model.tokenizer = part
+        model.init_weights()
+        assert len(said) == (0 if comes_trained else number)
+    assert has_drawn_weights(build(TOKENIZERS, 'KMeansTokenizer', features=features))
+    assert has_drawn_weights(tokenizer()) and not has_drawn_weights(nn.ReLU())

@@ -23,7 +23,7 @@ from beit_mm.contracts.digest import weights_sha256
 from beit_mm.contracts.positions import TABLE
 from beit_mm.contracts.printable import some
 from beit_mm.contracts.runner_access import model_of, unwrap, wrappers
-from beit_mm.contracts.starting_weights import pretrained_steps
+from beit_mm.contracts.starting_weights import has_drawn_weights, pretrained_steps
 from beit_mm.preflight.config.parts import preprocessor_key
 from beit_mm.registry import HOOKS
 
@@ -214,7 +214,7 @@ def _is_chosen(tokenizer: nn.Module) -> bool:
     """Return whether a tokenizer's weights are those of the config, and not random ones."""
     if _pretrained(tokenizer):
         return tokenizer.is_init
-    return next(tokenizer.parameters(), None) is None  # made of its options alone
+    return not has_drawn_weights(tokenizer)  # made of its options, or of trained features
 
 
 def _loaded_apart(model: nn.Module, report: LoadReport) -> list[str]:

@@ -1,7 +1,7 @@
 from torch import Tensor
 
 from beit_mm.contracts import Backbone, UserError
-from beit_mm.contracts.starting_weights import draw_weights
+from beit_mm.contracts.starting_weights import draw_weights, pretrained_steps
 from beit_mm.models.features.frozen_features import FrozenFeatures
 from beit_mm.registry import MODELS
 
@@ -25,6 +25,7 @@ class BackboneFeatures(FrozenFeatures):
         self.output = output
         self.backbone = MODELS.build(backbone)
         draw_weights(self.backbone)
+        self.is_trained = bool(pretrained_steps(backbone.get('init_cfg')))
         if isinstance(self.backbone, Backbone):
             self.in_channels = self.backbone.in_channels
         self.freeze()

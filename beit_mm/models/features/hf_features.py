@@ -46,6 +46,7 @@ class HFFeatures(FrozenFeatures):
         settings = dict(input_size=vit.config.image_size)
         super().__init__(self.dims_of(vit), **(settings | kwargs))
         self.vit = vit
+        self.is_trained = model is not None
         self.freeze()
 
     @staticmethod

@@ -52,6 +52,7 @@ class TimmFeatures(FrozenFeatures):
         self.model_name = model
         self.vit = vit
         self.project = project
+        self.is_trained = pretrained or bool((model_kwargs or {}).get('checkpoint_path'))
         self.freeze()
 
     def featmap(self, images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from examples import VIT
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, default_collate
@@ -394,6 +395,27 @@ def test_random_weights__are_not_encoded(made, tmp_path):
     config.model.tokenizer.init_cfg = None
     with pytest.raises(UserError, match='those of random weights; set init_cfg'):
         make(config, tmp_path / 'cache')
+
+
+@pytest.mark.parametrize('comes_trained', [False, True])
+def test_tokens_of_features__are_encoded_if_these_come_trained(made, tmp_path, comes_trained):
+    backbone = dict(type='BEiTEncoder', arch=VIT, img_size=16, patch_size=4, out_type='featmap')
+    if comes_trained:
+        torch.save(MODELS.build(backbone).state_dict(), tmp_path / 'vit.pth')
+        backbone['init_cfg'] = dict(type='Pretrained', checkpoint=str(tmp_path / 'vit.pth'))
+    config = config_of(made)
+    config.model.tokenizer = dict(
+        type='RandomProjectionTokenizer',
+        vocab_size=config.model.tokenizer.vocab_size,
+        features=dict(type='BackboneFeatures', dims=16, backbone=backbone),
+        stride=4,
+    )
+    if comes_trained:
+        make(config, tmp_path / 'cache')
+        assert (tmp_path / 'cache/index.json').exists()
+    else:
+        with pytest.raises(UserError, match='those of random weights; set init_cfg'):
+            make(config, tmp_path / 'cache')
 
 
 def test_broken_image__is_named_as_in_training(own, tmp_path):
