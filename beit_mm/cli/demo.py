@@ -125,7 +125,7 @@ class Page:
     def attention(self, name: str) -> None:
         gr, image, model, state = self.gr, self.image, self.model, self.gr.State()
         gr.Markdown('Click on a patch: bright is what it attends to. First it is the class token.')
-        last = backbone_of(model.module).num_layers - 1
+        last = backbone_of(model.module).count_layers() - 1
         layer = gr.Slider(0, last, last, step=1, label='Layer')
         canvas = self.picture('Attention, mean of the heads')
 

@@ -27,8 +27,8 @@ class Backbone(StartingWeights):
         pretrained_grid: Patches (h, w) of the checkpoint, where the config says so.
         rel_pos_resize: How tables of relative positions are resized, see ``resize_table``.
         adapt_channels: How a checkpoint for images with other channels is loaded; None refuses it.
-        has_layers: :meth:`layer_tokens` is there.
-        has_attention: :meth:`attention` is there.
+        has_layers: :meth:`layer_tokens` and ``num_layers`` are there.
+        has_attention: :meth:`attention` and ``num_layers`` are there.
     """
 
     embed_dims: int
@@ -73,8 +73,14 @@ class Backbone(StartingWeights):
 
     def layer_outputs(self, x: Tensor) -> Iterator[Tensor]:
         """Yield what :meth:`layer_tokens` returns for each block, the first one first."""
-        for layer in range(self.num_layers):
+        for layer in range(self.count_layers()):
             yield self.layer_tokens(x, layer)
+
+    def count_layers(self) -> int:
+        """Return ``num_layers``, which layers and attention are asked for by number."""
+        if self.num_layers is None:
+            raise UserError(f'{type(self).__name__} has layers, but no num_layers; set it')
+        return self.num_layers
 
     def attention(self, x: Tensor, layer: int = -1) -> Tensor:
         """Return the attention weights (B, heads, 1+N, 1+N) of one block; rows sum to 1."""

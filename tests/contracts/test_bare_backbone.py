@@ -53,6 +53,16 @@ def test_embed__all_patches_and_their_map(model, tmp_path):
             model.embed(image, pool='cls')
 
 
+@pytest.mark.parametrize('has', ['has_layers', 'has_attention'])
+def test_layers__that_are_not_counted_are_told(model, monkeypatch, has):
+    monkeypatch.setattr(model.module.backbone, has, True)
+    image = np.zeros((32, 32, 3), np.uint8)
+    with pytest.raises(UserError, match='BareBackbone has layers, but no num_layers; set it'):
+        model.embed(image) if has == 'has_layers' else model.attention(image)
+    with pytest.raises(UserError, match='BareBackbone has layers, but no num_layers; set it'):
+        [*model.module.backbone.layer_outputs(torch.zeros(1, 3, 32, 32))]
+
+
 @pytest.mark.parametrize('backbone', [False, True])
 def test_export__folder_of_ours_has_the_same_features(model, tmp_path, backbone):
     allow = ['BareBackbone', 'BareNeck', 'BrightnessTokenizer']

@@ -49,10 +49,11 @@ def vocabulary_of(module: nn.Module) -> Tokenizer:
 
 
 def check_layer(backbone: Backbone, layer: int) -> None:
-    if not is_integer(layer) or not -backbone.num_layers <= layer < backbone.num_layers:
+    number = backbone.count_layers()
+    if not is_integer(layer) or not -number <= layer < number:
         raise UserError(
-            f'layer={layer!r}: expected one of {backbone.num_layers} layers, from 0 on or from '
-            'the end with negative numbers'
+            f'layer={layer!r}: expected one of {number} layers, from 0 on or from the end with '
+            'negative numbers'
         )
 
 
