@@ -7,9 +7,9 @@ import torch
 from mmcv.transforms import LoadImageFromFile
 from torch import Tensor, nn
 
-from beit_mm.apis.export.packages import need
 from beit_mm.apis.model import Model
 from beit_mm.contracts import Backbone, UserError
+from beit_mm.contracts.packages import need
 from beit_mm.datasets.transforms import TwoViewResizedCrop
 from beit_mm.models.features.frozen_features import IMAGENET_MEAN, IMAGENET_STD, as_size
 

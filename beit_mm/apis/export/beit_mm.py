@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from beit_mm.apis.export.images import draw_pixels
-from beit_mm.apis.export.packages import need
 from beit_mm.apis.export.proof import compare, draw_batch, share_of_others
 from beit_mm.apis.export.subject import Subject
 from beit_mm.apis.load_model import load_model
 from beit_mm.checkpoints import for_file, write_weights
 from beit_mm.contracts import UserError
 from beit_mm.contracts.config_walk import walk_values
+from beit_mm.contracts.packages import need
 
 FILE = 'model.safetensors'
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from beit_mm.apis.export.fits import check_classifier
 from beit_mm.apis.export.huggingface_proof import prove
 from beit_mm.apis.export.images import Resizing
-from beit_mm.apis.export.packages import need
 from beit_mm.apis.export.sizes import Sizes
 from beit_mm.apis.export.subject import Subject, check_encoder, predicts_tokens
 from beit_mm.checkpoints import LAYOUTS, write_weights
 from beit_mm.contracts import UserError
+from beit_mm.contracts.packages import need
 from beit_mm.contracts.positions import TABLE
 
 __all__ = ['NOT_SQUARE', 'adapt', 'make_config', 'prove', 'write']

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from beit_mm.apis.export.images import Resizing, compare_pictures, draw_image, to_pixels
-from beit_mm.apis.export.packages import need
 from beit_mm.apis.export.proof import compare, draw_batch, share_of_others
 from beit_mm.apis.export.subject import Subject
 from beit_mm.contracts import UserError
+from beit_mm.contracts.packages import need
 
 # What loads a model of a task; no AutoModel leads to BEiT's masked image modeling.
 KINDS = dict(

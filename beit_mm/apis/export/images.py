@@ -1,6 +1,6 @@
 """Images for proofs, and how an image becomes one that the model takes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.apis.export.packages import need
 from beit_mm.apis.export.proof import compare, relative_difference
 from beit_mm.apis.export.subject import Subject
 from beit_mm.contracts.config_walk import class_name
+from beit_mm.contracts.packages import need
+from beit_mm.models.features.frozen_features import as_size
 
 OTHER_SIZE = 'a picture of another size (not judged)'
 
@@ -84,17 +85,17 @@ class Resizing:
         height, width = subject.size
         square = height == width
         if list(names) == ['ResizeEdge', 'CenterCrop']:
-            step, crop = names['ResizeEdge'], _pair(names['CenterCrop']['crop_size'])
+            step, crop = names['ResizeEdge'], as_size(names['CenterCrop']['crop_size'])
             if step.get('edge', 'short') == 'short':
                 edge = round(step['scale'] * min(subject.size) / min(crop))
                 kind = step.get('interpolation', 'bilinear')
                 return cls(edge, subject.size, kind, crop == subject.size)
         if list(names) == ['Resize'] and not names['Resize'].get('keep_ratio', False):
             step = names['Resize']
-            own = _pair(step['scale'])[::-1] == subject.size  # (width, height)
+            own = as_size(step['scale'])[::-1] == subject.size  # (width, height)
             return cls(None, subject.size, step.get('interpolation', 'bilinear'), own)
         kind = names.get('TwoViewResizedCrop', {}).get('interpolation', 'bicubic')
-        own = _pair(names.get('TwoViewResizedCrop', {}).get('size', subject.size)) == subject.size
+        own = as_size(names.get('TwoViewResizedCrop', {}).get('size', subject.size)) == subject.size
         exact = list(names) in ([], ['TwoViewResizedCrop']) and square and own
         if subject.task == 'segmentation':  # every pixel has a class: nothing is cropped
             return cls(None, subject.size, kind, is_exact=not names)
@@ -117,10 +118,6 @@ def resizing_steps(subject: Subject) -> dict[str, Mapping]:
     """Return what the model's own pipeline does after loading, by the names of the classes."""
     steps = subject.description.get('preprocessing', {}).get('pipeline', [])
     return {class_name(step): step for step in steps if 'Load' not in class_name(step)}
-
-
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def draw_pixels(subject: Subject, number: int) -> Tensor:

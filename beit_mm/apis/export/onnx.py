@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from beit_mm.apis.export.images import draw_pixels
-from beit_mm.apis.export.packages import need
 from beit_mm.apis.export.proof import TOLERANCE, compare, share_of_others
 from beit_mm.apis.export.subject import TURNED, Subject
 from beit_mm.contracts import UserError
+from beit_mm.contracts.packages import need
 from beit_mm.evaluation.layer_features import join_tokens, layer_output
 
 FILE = 'model.onnx'

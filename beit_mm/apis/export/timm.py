@@ -9,12 +9,12 @@ from torch import Tensor
 
 from beit_mm.apis.export.fits import check_classifier
 from beit_mm.apis.export.images import Resizing, compare_pictures
-from beit_mm.apis.export.packages import need
 from beit_mm.apis.export.proof import compare, draw_batch
 from beit_mm.apis.export.sizes import Sizes
 from beit_mm.apis.export.subject import Subject, check_encoder
 from beit_mm.checkpoints import LAYOUTS, write_weights
 from beit_mm.contracts import UserError
+from beit_mm.contracts.packages import need
 from beit_mm.contracts.positions import TABLE
 
 NORM_EPS = 1e-6  # of timm's LayerNorm, which its config cannot change

@@ -10,7 +10,8 @@ import numpy as np
 
 from beit_mm.apis.results.picture_names import picture_names
 from beit_mm.checkpoints.store import open_atomically
-from beit_mm.contracts import MissingPackageError, UserError
+from beit_mm.contracts import UserError
+from beit_mm.contracts.packages import need
 
 
 @dataclass
@@ -109,12 +110,8 @@ class Result:
         if path.exists() and not overwrite:
             raise UserError(f'{path} exists already; give another name, or overwrite=True')
         path.parent.mkdir(parents=True, exist_ok=True)
-        writers = {
-            '.csv': self._write_csv,
-            '.parquet': self._write_parquet,
-            '.npz': self._write_npz,
-        }
-        writers[suffix](path)
+        writers = dict(csv=self._write_csv, parquet=self._write_parquet, npz=self._write_npz)
+        writers[suffix[1:]](path)
 
     @classmethod
     def check_path(cls, path: Path) -> None:
@@ -132,39 +129,24 @@ class Result:
         raise NotImplementedError
 
     def to_pandas(self):
-        """Return :meth:`table` as a DataFrame.
-
-        Raises:
-            MissingPackageError: pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingPackageError(
-                'to_pandas() needs pandas: pip install pandas, or use .save("x.csv")'
-            ) from error
-        return pandas.DataFrame(self.table())
+        """Return :meth:`table` as a DataFrame of pandas, which has to be installed."""
+        return need('pandas', 'to_pandas()').DataFrame(self.table())
 
     def _write_csv(self, path: Path) -> None:
         table = self.table()
         lines = zip(*(map(_cell, column) for column in table.values()), strict=True)
         with open_atomically(path) as file:
-            file.write(_csv_text([list(table)]).encode())
+            file.write(csv_text([list(table)]).encode())
             for line in lines:
-                file.write(_csv_text([line]).encode(errors='backslashreplace'))
+                file.write(csv_text([line]).encode(errors='backslashreplace'))
 
     def _write_parquet(self, path: Path) -> None:
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError as error:
-            raise MissingPackageError(
-                f'{path}: this format needs pyarrow: pip install pyarrow, or write .csv'
-            ) from error
+        pyarrow = need('pyarrow', f'{path}: this format (unlike .csv)')
+        parquet = need('pyarrow.parquet', str(path))
         with open_atomically(path) as file:
             table = self.table()
             table['file'] = [name.encode(errors='backslashreplace').decode() for name in self.files]
-            pyarrow.parquet.write_table(pyarrow.table(table), file)
+            parquet.write_table(pyarrow.table(table), file)
 
     def _write_npz(self, path: Path) -> None:
         with open_atomically(path) as file:
@@ -183,7 +165,7 @@ def stacked(rows: Sequence[Any]) -> Any:
     return mixed
 
 
-def _csv_text(lines) -> str:
+def csv_text(lines) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator='\n').writerows(lines)
     return file.getvalue()

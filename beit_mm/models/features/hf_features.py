@@ -1,6 +1,7 @@
 from torch import Tensor
 
-from beit_mm.contracts import MissingPackageError, UserError
+from beit_mm.contracts import UserError
+from beit_mm.contracts.packages import need
 from beit_mm.models.features.frozen_features import FrozenFeatures, as_size
 from beit_mm.registry import MODELS
 
@@ -23,13 +24,7 @@ class HFFeatures(FrozenFeatures):
     model_class = 'AutoModel'
 
     def __init__(self, model: str | None = None, config=None, **kwargs):
-        try:
-            import transformers
-        except ImportError as error:
-            raise MissingPackageError(
-                f'{type(self).__name__} needs transformers: pip install transformers, or choose '
-                'another type of features'
-            ) from error
+        transformers = need('transformers', type(self).__name__)
         if (model is None) == (config is None):
             raise UserError(
                 f'{type(self).__name__} takes either model, the weights to load, or '

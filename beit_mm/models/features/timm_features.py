@@ -1,6 +1,7 @@
 from torch import Tensor
 
-from beit_mm.contracts import MissingPackageError, UserError
+from beit_mm.contracts import UserError
+from beit_mm.contracts.packages import need
 from beit_mm.models.features.frozen_features import FrozenFeatures
 from beit_mm.registry import MODELS
 
@@ -30,13 +31,7 @@ class TimmFeatures(FrozenFeatures):
         project: bool = False,
         **kwargs,
     ):
-        try:
-            import timm
-        except ImportError as error:
-            raise MissingPackageError(
-                f'TimmFeatures.model={model!r} is a model of timm: pip install timm, or choose '
-                'another type of features'
-            ) from error
+        timm = need('timm', f'TimmFeatures.model={model!r}')
         vit = timm.create_model(model, pretrained=pretrained, **(model_kwargs or {}))
         own = vit.pretrained_cfg
         settings = dict(mean=own['mean'], std=own['std'], input_size=tuple(own['input_size'][1:]))

@@ -1,7 +1,8 @@
 import torch
 from torch import Tensor
 
-from beit_mm.contracts import MissingPackageError, Quantizer, UserError
+from beit_mm.contracts import Quantizer, UserError
+from beit_mm.contracts.packages import need
 from beit_mm.contracts.recorded import is_recorded
 from beit_mm.models.layers.joint_sum import num_processes
 from beit_mm.models.quantizers.ema_vector_quantizer import random_rows
@@ -34,13 +35,6 @@ class ResidualVQ(Quantizer):
         reset_share: float = 0.05,
     ):
         super().__init__()
-        try:
-            import vector_quantize_pytorch
-        except ImportError as error:
-            raise MissingPackageError(
-                'ResidualVQ needs the package vector-quantize-pytorch: '
-                'python -m pip install -r requirements/tokenizers.txt'
-            ) from error
         self.vocab_size = num_codes**num_levels
         if self.vocab_size > 2**20:
             raise UserError(
@@ -51,7 +45,7 @@ class ResidualVQ(Quantizer):
         self.num_codes = num_codes
         self.commitment_weight = commitment_weight
         self.reset_share = reset_share
-        self.vq = vector_quantize_pytorch.ResidualVQ(
+        self.vq = need('vector_quantize_pytorch', 'ResidualVQ').ResidualVQ(
             dim=code_dim,
             num_quantizers=num_levels,
             codebook_size=num_codes,
