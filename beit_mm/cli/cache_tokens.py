@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from beit_mm.cli.arguments import add_device, config_parser, positive_int
 from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts import UserError
-from beit_mm.contracts.starting_weights import has_drawn_weights
+from beit_mm.contracts.feature_extractor import has_drawn_weights
 from beit_mm.datasets import SeededViews, TokenCacheWriter
 from beit_mm.datasets.token_cache.cache_files import describe, row_type
 from beit_mm.datasets.token_cache.seeded_views import geometry

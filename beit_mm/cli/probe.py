@@ -1,8 +1,6 @@
 """Measure what the features of encoders know of classes (tools/analysis_tools/probe.py)."""
 
 import argparse
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import cycle
@@ -16,6 +14,7 @@ from torch.utils.data import DataLoader
 from beit_mm.apis import Model, find_images, load_model
 from beit_mm.apis.batch import Batch
 from beit_mm.apis.other_encoder import KINDS, load_other
+from beit_mm.apis.results.result import csv_text
 from beit_mm.apis.verbs.verb import ENCODERS, backbone_of
 from beit_mm.checkpoints.store import write_atomically
 from beit_mm.cli.arguments import add_device, add_overwrite, positive_int, refuse_existing
@@ -28,21 +27,6 @@ from beit_mm.progress import Progress
 
 BATCH = 32
 Row = dict[str, str | int | list[float]]
-
-
-def load_all(args: argparse.Namespace) -> Iterator[Model]:
-    """Load one model after the other; those of other libraries take no config."""
-    others = [name.split(':')[0] in KINDS for name in args.models]
-    number, configs = others.count(False), args.config or [None]
-    if len(configs) not in (1, number):
-        raise UserError(
-            f'--config: {len(configs)} for {number} checkpoints; give one for all, or one for each '
-            'in their order (timm: and hf: take none)'
-        )
-    left = cycle(configs)
-    for name, other in zip(args.models, others, strict=True):
-        load = load_other if other else partial(load_model, config=next(left))
-        yield load(name, device=args.device)
 
 
 def probe_model(model: Model, files: Sequence[str], labels: Tensor, args) -> Iterator[Row]:
@@ -129,7 +113,16 @@ def main(arguments: list[str] | None = None) -> None:
     refuse_existing('--out', args.out, args.overwrite)
     files, labels = read_labelled(args)
     rows: list[Row] = []
-    for name, model in zip(args.models, load_all(args), strict=True):
+    ours, configs = [n for n in args.models if n.split(':')[0] not in KINDS], args.config or [None]
+    if len(configs) not in (1, len(ours)):
+        raise UserError(
+            f'--config: {len(configs)} for {len(ours)} checkpoints; give one for all, or one for '
+            'each in their order (timm: and hf: take none)'
+        )
+    config_of = dict(zip(ours, cycle(configs), strict=False))
+    for name in args.models:
+        load = partial(load_model, config=config_of[name]) if name in config_of else load_other
+        model = load(name, device=args.device)
         rows += [dict(model=name, **row) for row in probe_model(model, files, labels, args)]
     print(table(rows))
     counts = labels.bincount()
@@ -138,11 +131,9 @@ def main(arguments: list[str] | None = None) -> None:
         f'two; chance {100 * counts.max().item() / len(files):.1f}'
     )
     if args.out:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(['model', 'layer', 'pool', 'measure', 'split', 'accuracy'])
+        lines = [['model', 'layer', 'pool', 'measure', 'split', 'accuracy']]
         for row in rows:
-            place = row['model'], row['layer'], row['pool']
-            for name in [*row][len(place) :]:
-                writer.writerows((*place, name, n, value) for n, value in enumerate(row[name]))
-        write_atomically(args.out, text.getvalue().encode())
+            place = [*row.values()][:3]
+            for name in [*row][3:]:
+                lines += [[*place, name, number, value] for number, value in enumerate(row[name])]
+        write_atomically(args.out, csv_text(lines).encode())

@@ -36,3 +36,10 @@ class FeatureExtractor(nn.Module):
     def image(self, features: Tensor) -> Tensor:
         """Return images (B, C, H, W) of features (B, h, w, dims)."""
         raise NotImplementedError(f'{type(self).__name__} has no image()')
+
+
+def has_drawn_weights(module: nn.Module) -> bool:
+    """Return whether there are parameters beside those of features that come trained."""
+    features = [part for part in module.modules() if isinstance(part, FeatureExtractor)]
+    trained = {id(w) for part in features if part.is_trained for w in part.parameters()}
+    return any(id(weight) not in trained for weight in module.parameters())

@@ -8,7 +8,6 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from beit_mm.contracts.errors import UserError
-from beit_mm.contracts.feature_extractor import FeatureExtractor
 
 
 class StartingWeights(BaseModule):
@@ -81,13 +80,6 @@ def pretrained_steps(init_cfg: Any) -> list[Mapping]:
     steps = init_cfg if isinstance(init_cfg, list | tuple) else [init_cfg]
     steps = [step for step in steps if isinstance(step, Mapping)]
     return [step for step in steps if step.get('type') == 'Pretrained' and step.get('checkpoint')]
-
-
-def has_drawn_weights(module: nn.Module) -> bool:
-    """Return whether there are parameters beside those of features that come trained."""
-    features = [part for part in module.modules() if isinstance(part, FeatureExtractor)]
-    trained = {id(w) for part in features if part.is_trained for w in part.parameters()}
-    return any(id(weight) not in trained for weight in module.parameters())
 
 
 def draw_weights(module: nn.Module) -> None:

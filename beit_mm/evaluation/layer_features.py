@@ -19,26 +19,20 @@ def split_tokens(tokens: Tensor, images: Tensor) -> tuple[Tensor, Tensor | None]
     There is no class token where all tokens make a grid of square patches in the shape of the
     images (B, C, H, W): with one token more than a grid has, they never do.
     """
-    first = None
-    if _grid(tokens.shape[1], images) is None:
-        first, tokens = tokens[:, 0], tokens[:, 1:]
-    return tokens.unflatten(1, _grid(tokens.shape[1], images) or (-1, 1)), first
-
-
-def _grid(number: int, images: Tensor) -> tuple[int, int] | None:
     height, width = images.shape[-2:]
-    h = round((number * height / width) ** 0.5)
-    w = h * width // height
-    return (h, w) if h * w == number and h * width == w * height else None
+    for first in (0, 1):
+        number = tokens.shape[1] - first
+        h = round((number * height / width) ** 0.5)
+        if h and number % h == 0 and h * width == number // h * height:
+            return tokens[:, first:].unflatten(1, (h, -1)), tokens[:, 0] if first else None
+    return tokens[:, 1:, None], tokens[:, 0]
 
 
 def layer_output(
     backbone: nn.Module, images: Tensor, layer: int = -1
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the features (B, h, w, C) and the class token, if there is one, of any backbone.
-
-    Args:
-        layer: Counted from 0 or from the end; without :func:`has_layers` it is the last one.
+    """Return the features (B, h, w, C) of a layer, the last one without :func:`has_layers`, and
+    the class token, if there is one, of any backbone.
     """
     if has_layers(backbone):
         return split_tokens(backbone.layer_tokens(images, layer), images)

@@ -7,12 +7,10 @@ from mmengine.model import BaseModel, BaseModule
 from torch import Tensor
 
 from beit_mm.contracts import Backbone, MIMHead, MIMNeck, Target, TokenSource, UserError
+from beit_mm.contracts.arguments import check_choice
 from beit_mm.contracts.derived import facts_of_backbone, facts_of_target, with_derived
-from beit_mm.contracts.starting_weights import (
-    StartingWeights,
-    has_drawn_weights,
-    pretrained_steps,
-)
+from beit_mm.contracts.feature_extractor import has_drawn_weights
+from beit_mm.contracts.starting_weights import StartingWeights, pretrained_steps
 from beit_mm.models.cached_tokens_check import CachedTokensCheck
 from beit_mm.models.mim_batch import check_batch, check_term_heads, split_by_image
 from beit_mm.registry import MODELS
@@ -54,11 +52,7 @@ class MaskedImageModel(StartingWeights, BaseModel, TokenSource):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
-        if tokenizer_dtype not in (None, *TOKENIZER_DTYPES):
-            raise UserError(
-                f'model.tokenizer_dtype={tokenizer_dtype!r}: expected None or one of '
-                f'{", ".join(TOKENIZER_DTYPES)}'
-            )
+        check_choice('model', (None, *TOKENIZER_DTYPES), tokenizer_dtype=tokenizer_dtype)
         if isinstance(data_preprocessor, dict):  # MMEngine's own build needs a default scope
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor, init_cfg)
@@ -212,12 +206,8 @@ class MaskedImageModel(StartingWeights, BaseModel, TokenSource):
         super().init_weights()
 
     def _check_parts(self, dims: int | None) -> None:
-        for name, part, contract in (
-            ('tokenizer', self.tokenizer, Target),
-            ('neck', self.neck, MIMNeck),
-            ('head', self.head, MIMHead),
-        ):
-            if not isinstance(part, contract):
+        for name, contract in dict(tokenizer=Target, neck=MIMNeck, head=MIMHead).items():
+            if not isinstance(part := self._modules[name], contract):
                 raise UserError(
                     f'model.{name}.type={type(part).__name__} does not derive from '
                     f'beit_mm.contracts.{contract.__name__}; derive it, or choose another'

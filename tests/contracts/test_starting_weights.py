@@ -14,7 +14,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import load_checkpoint
 
 from beit_mm.contracts import Tokenizer, UserError
-from beit_mm.contracts.starting_weights import has_drawn_weights
+from beit_mm.contracts.feature_extractor import has_drawn_weights
 from beit_mm.registry import MODELS
 
 SAID = 'has random weights'

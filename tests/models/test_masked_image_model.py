@@ -366,7 +366,7 @@ def test_tokenizer_dtype__is_that_of_the_tokenizer_alone_and_in_the_key_of_its_t
     assert model.backbone(images)[0].dtype == lower.backbone(images)[0].dtype == torch.float32
     assert model.cached_tokens.sha256() != lower.cached_tokens.sha256()
     assert build(tokenizer_dtype=None).cached_tokens.config == model.cached_tokens.config
-    with pytest.raises(UserError, match='model.tokenizer_dtype=.bf16.: expected None or one of'):
+    with pytest.raises(UserError, match='model.tokenizer_dtype=.bf16.: expected one of .None'):
         build(tokenizer_dtype='bf16')
 
 

@@ -1,7 +1,5 @@
 """What a model must be to have a place in the BEiT of another library."""
 
-import torch.nn as nn
-
 from beit_mm.apis.export.subject import Subject
 from beit_mm.contracts import UserError
 
@@ -20,12 +18,9 @@ def check_classifier(subject: Subject, library: str) -> None:
             f'{encoder.num_layers}{" with final_norm" * (encoder.norm is not None)}; export it '
             'with --to onnx, or its encoder with --backbone'
         )
-    check_eps(model.neck.norm, encoder, library)
-
-
-def check_eps(norm: nn.LayerNorm, encoder: nn.Module, library: str) -> None:
-    if norm.eps != encoder.blocks[0].norm1.eps:
+    own, eps = model.neck.norm.eps, encoder.blocks[0].norm1.eps
+    if own != eps:
         raise UserError(
-            f'The norms of the encoder have eps={encoder.blocks[0].norm1.eps}, that of the neck '
-            f'{norm.eps}, but {library} has one value for all; export the model with --to onnx'
+            f'The norms of the encoder have eps={eps}, that of the neck {own}, but {library} has '
+            'one value for all; export the model with --to onnx'
         )

@@ -201,10 +201,7 @@ class Subject:
 
     @torch.no_grad()
     def compute(self, x: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Return what the model computes of normalized images.
-
-        Args:
-            mask: (B, h, w) bool, True = masked, for the logits of a pre-training.
+        """Return what the model computes of normalized images; ``mask`` is for logits alone.
 
         Returns:
             ``tokens`` (B, 1+N, C) of the last layer; ``logits`` of the task: (B, K) of a

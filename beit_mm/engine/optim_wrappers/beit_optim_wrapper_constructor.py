@@ -8,10 +8,8 @@ from beit_mm.contracts import UserError
 from beit_mm.contracts.constructor import with_defaults
 from beit_mm.contracts.positions import TABLE
 from beit_mm.contracts.runner_access import unwrap
+from beit_mm.preflight.config.decay import TOKENS
 from beit_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
-
-# Of BEiTEncoder, and of the Transformers of mmpretrain and timm.
-NO_DECAY_TOKENS = ('pos_embed', 'cls_token', 'dist_token', 'reg_token', 'absolute_pos_embed')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -20,7 +18,7 @@ class BEiTOptimWrapperConstructor:
 
     The backbone says how deep a parameter is (``get_layer_depth``). A parameter of depth i of n
     gets ``lr * layer_decay_rate ** (n - 1 - i)``, and all outside of the backbone get ``lr``.
-    Tensors of at most one dimension, biases and NO_DECAY_TOKENS have no weight decay;
+    Tensors of at most one dimension, biases and ``TOKENS`` have no weight decay;
     ``mask_token`` and the relative position tables have (unilm beit/optim_factory.py). Parameters
     without gradient are left out of the optimizer.
 
@@ -39,7 +37,7 @@ class BEiTOptimWrapperConstructor:
         given = dict(paramwise_cfg or {})
         self.layer_decay_rate = given.pop('layer_decay_rate', 1.0)
         self.decay_rel_pos = given.pop('decay_rel_pos', True)
-        self.no_decay_names = (*NO_DECAY_TOKENS, *given.pop('no_decay_names', ()))
+        self.no_decay_names = (*TOKENS, *given.pop('no_decay_names', ()))
         if given:
             raise UserError(
                 f'optim_wrapper.paramwise_cfg: unknown {sorted(given)}; this constructor takes '
