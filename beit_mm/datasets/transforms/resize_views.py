@@ -48,7 +48,9 @@ def _prepare_pillow(img: np.ndarray) -> Callable[..., np.ndarray]:
     def resize(size, name):
         nonlocal picture
         if img.dtype == np.uint8 and (img.ndim == 2 or img.shape[2] == 3):
-            picture = picture or Image.fromarray(img)
+            if picture is None:  # by frombytes: fromarray finds the mode at length
+                mode = 'L' if img.ndim == 2 else 'RGB'
+                picture = Image.frombytes(mode, img.shape[1::-1], np.ascontiguousarray(img))
             return np.array(picture.resize(size[::-1], Image.Resampling[name.upper()]))
         return _resize_planes(img, size, name)
 
