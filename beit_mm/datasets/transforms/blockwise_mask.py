@@ -62,19 +62,20 @@ class BlockwiseMask(BasePatchMask):
                 f'{self.name}.max_block={max_block!r} is below min_block={min_block}; '
                 'raise it, lower min_block, or set it to None for num_masked'
             )
+        self.first_columns = [sum(1 << w * row for row in range(rows)) for rows in range(h + 1)]
         self.mode = mode
         self.min_block = min_block
         self.max_block = self.num_masked if max_block is None else max_block
         self.log_ratio = tuple(map(math.log, check_range(f'{self.name}.ratio', ratio)))
 
     def sample(self) -> np.ndarray:
-        mask = np.zeros(self.grid, dtype=bool)
-        missing = self.num_masked
-        while missing > 0:
-            placed = self._place_block(mask, min(missing, self.max_block))
-            if placed == 0:
-                break
-            missing -= placed
+        hidden, missing = 0, self.num_masked  # bit row * w + column of hidden is a patch
+        while missing > 0 and (new := self._draw_block(hidden, min(missing, self.max_block))):
+            hidden |= new
+            missing -= new.bit_count()
+        h, w = self.grid
+        bits = np.frombuffer(hidden.to_bytes(h * w // 8 + 1, 'little'), np.uint8)
+        mask = np.unpackbits(bits, count=h * w, bitorder='little').view(bool).reshape(h, w)
         # A mask of nothing would give no loss: no block had fit, of few patches for example.
         rest = missing if self.mode == 'exactly' else int(missing == self.num_masked)
         if rest > 0:
@@ -82,8 +83,8 @@ class BlockwiseMask(BasePatchMask):
             mask.flat[random.sample(visible.tolist(), rest)] = True
         return mask
 
-    def _place_block(self, mask: np.ndarray, most: int) -> int:
-        """Mask one block with 1 to ``most`` new patches and return their number, 0 if none fits."""
+    def _draw_block(self, hidden: int, most: int) -> int:
+        """Return the 1 to ``most`` patches that one more block hides, 0 if none fits."""
         h, w = self.grid
         for _ in range(TRIES_PER_BLOCK):
             # Near the end most < min_block: areas are then between the two.
@@ -93,11 +94,9 @@ class BlockwiseMask(BasePatchMask):
             columns = round(math.sqrt(area / aspect))
             if rows > self.limits[0] or columns > self.limits[1]:
                 continue
-            top = random.randrange(h - rows + 1)
-            left = random.randrange(w - columns + 1)
-            block = mask[top : top + rows, left : left + columns]
-            new = rows * columns - np.count_nonzero(block)
-            if 0 < new <= most:
-                block[:] = True
+            first = random.randrange(h - rows + 1) * w + random.randrange(w - columns + 1)
+            block = self.first_columns[rows] * ((1 << columns) - 1) << first
+            new = block & ~hidden
+            if 0 < new.bit_count() <= most:
                 return new
         return 0

@@ -1,5 +1,6 @@
 import math
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,6 +78,15 @@ def test_at_most__distribution_equals_reference__rectangular():
     theirs = np.stack([reference(rng, 6, 11, 26, min_block=4) for _ in range(1000)])
     assert np.abs(ours.mean(0) - theirs.mean(0)).max() < 0.09  # 4 sigma of a cell
     assert abs(ours.sum((1, 2)).mean() - theirs.sum((1, 2)).mean()) < 0.15
+
+
+@pytest.mark.parametrize('grid', [(8, 8), (14, 14), (6, 11), (11, 6), (40, 30)])
+def test_same_draws_give_the_masks_of_the_reference(grid):
+    wanted, min_block = grid[0] * grid[1] // 3, 4
+    ours = draw(BlockwiseMask(grid, num_masked=wanted, min_block=min_block), 200)
+    rng = SimpleNamespace(random=random.random, integers=random.randrange)
+    random.seed(0)
+    assert all(np.array_equal(mask, reference(rng, *grid, wanted, min_block)) for mask in ours)
 
 
 def test_exactly__is_exact_and_almost_the_same_blocks(masks):
