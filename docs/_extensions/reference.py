@@ -87,7 +87,7 @@ class Plugins(SphinxDirective):
         module = import_module(f'beit_mm.{self.arguments[0]}')
         lines = [
             f'.. autoclass:: {module.__name__}.{name}'
-            for name in module.__all__
+            for name in vars(module).get('__all__') or sorted(vars(module))
             if isinstance(vars(module)[name], type)
             and not issubclass(vars(module)[name], Exception)
             and not name.startswith('Base')  # they are on the page of the contracts

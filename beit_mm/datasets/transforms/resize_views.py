@@ -1,6 +1,6 @@
 """Antialiased resizing of one crop to one or two views, by Pillow or by torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -9,6 +9,8 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 View = tuple[tuple[int, int], str]  # (height, width), filter
+NAMES = ('bicubic', 'bilinear', 'box', 'hamming', 'lanczos', 'nearest')
+FILTERS = {name: Image.Resampling[name.upper()] for name in NAMES}
 # Those that torch resizes with antialiasing; lanczos from 2.13.
 TORCH_FILTERS = ('bicubic', 'bilinear', *['lanczos'] * ('lanczos' in interpolate.__doc__))
 
@@ -19,42 +21,32 @@ def resize_views(img: np.ndarray, views: Sequence[View], by: str = 'pillow') -> 
     Args:
         by: 'pillow' or 'torch'. torch takes uint8 images and TORCH_FILTERS; the rest is Pillow's.
     """
-    img = _unflip(img)
-    by_pillow = _prepare_pillow(img)
-    by_torch = _prepare_torch(img) if by == 'torch' and img.dtype == np.uint8 else by_pillow
-    made = {}
-    for size, name in views:
-        if (size, name) not in made:
-            resize = by_torch if name in TORCH_FILTERS else by_pillow
-            made[size, name] = resize(size, name)
-    first, *others = (made[view] for view in views)
-    return [first, *(view.copy() if view is first else view for view in others)]
+    resize = _resize_by_torch if by == 'torch' and img.dtype == np.uint8 else _resize_by_pillow
+    first, *others = views
+    if others == [first]:
+        made = resize(_unflip(img), [first])
+        return [*made, made[0].copy()]
+    return resize(_unflip(img), views)
 
 
-def _prepare_torch(img: np.ndarray) -> Callable[..., np.ndarray]:
+def _resize_by_torch(img: np.ndarray, views: Sequence[View]) -> list[np.ndarray]:
     planes = np.ascontiguousarray(img[..., None] if img.ndim == 2 else img)
-    batch = torch.from_numpy(planes).permute(2, 0, 1)[None]
+    batch, made = torch.from_numpy(planes).permute(2, 0, 1)[None], []
+    for size, name in views:
+        if name in TORCH_FILTERS:
+            resized = interpolate(batch, size, mode=name, antialias=True)
+            made.append(resized[0].permute(1, 2, 0).numpy().reshape(*size, *img.shape[2:]))
+        else:
+            made += _resize_by_pillow(img, [(size, name)])
+    return made
 
-    def resize(size, name):
-        resized = interpolate(batch, size, mode=name, antialias=True)
-        return resized[0].permute(1, 2, 0).numpy().reshape(*size, *img.shape[2:])
 
-    return resize
-
-
-def _prepare_pillow(img: np.ndarray) -> Callable[..., np.ndarray]:
-    picture = None
-
-    def resize(size, name):
-        nonlocal picture
-        if img.dtype == np.uint8 and (img.ndim == 2 or img.shape[2] == 3):
-            if picture is None:  # by frombytes: fromarray finds the mode at length
-                mode = 'L' if img.ndim == 2 else 'RGB'
-                picture = Image.frombytes(mode, img.shape[1::-1], np.ascontiguousarray(img))
-            return np.array(picture.resize(size[::-1], Image.Resampling[name.upper()]))
-        return _resize_planes(img, size, name)
-
-    return resize
+def _resize_by_pillow(img: np.ndarray, views: Sequence[View]) -> list[np.ndarray]:
+    if img.dtype != np.uint8 or img.shape[2:] not in ((), (3,)):
+        return [_resize_planes(img, *view) for view in views]
+    mode = 'RGB' if img.shape[2:] else 'L'  # fromarray would look for it at length
+    picture = Image.frombytes(mode, img.shape[1::-1], np.ascontiguousarray(img))
+    return [np.array(picture.resize(size[::-1], FILTERS[name])) for size, name in views]
 
 
 def _resize_planes(img: np.ndarray, size: tuple[int, int], name: str) -> np.ndarray:
@@ -64,8 +56,7 @@ def _resize_planes(img: np.ndarray, size: tuple[int, int], name: str) -> np.ndar
         return np.stack(channels, axis=-1)
     plane = img if img.dtype == np.uint8 else img.astype(np.float32)
     # The crop is cut before: Pillow's `box=` would let the filter see pixels beyond it.
-    resample = Image.Resampling[name.upper()]
-    resized = np.array(Image.fromarray(plane).resize(size[::-1], resample))
+    resized = np.array(Image.fromarray(plane).resize(size[::-1], FILTERS[name]))
     if np.issubdtype(img.dtype, np.integer):
         limits = np.iinfo(img.dtype)
         resized = resized.round().clip(limits.min, limits.max)

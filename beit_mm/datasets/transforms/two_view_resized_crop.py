@@ -7,14 +7,13 @@ import numpy as np
 from beit_mm.contracts import UserError
 from beit_mm.contracts.arguments import check_choice
 from beit_mm.datasets.transforms.arguments import check_pair, check_range
-from beit_mm.datasets.transforms.resize_views import View, resize_views
+from beit_mm.datasets.transforms.resize_views import FILTERS, View, resize_views
 from beit_mm.datasets.transforms.rgb_jitter import RGBJitter, adjust_alike, check_colors
 from beit_mm.datasets.transforms.transform import Transform
 from beit_mm.registry import TRANSFORMS
 
 CROP_TRIES = 10
 THIN_SIDE = 64  # pixels that are left of the shorter side for the mean of an image, at least
-FILTERS = ('bicubic', 'bilinear', 'box', 'hamming', 'lanczos', 'nearest')  # of Pillow
 # What single-precision resizing can represent.
 DTYPES = ('uint8', 'int8', 'uint16', 'int16', 'float16', 'float32', 'float64')
 
@@ -122,8 +121,8 @@ class TwoViewResizedCrop(Transform):
             width = round(math.sqrt(area * aspect))
             height = round(math.sqrt(area / aspect))
             if 0 < width <= img_width and 0 < height <= img_height:
-                top = random.randint(0, img_height - height)
-                left = random.randint(0, img_width - width)
+                top = random.randrange(img_height - height + 1)
+                left = random.randrange(img_width - width + 1)
                 return top, left, height, width
         width, height = img_width, img_height
         if width / height < low:
