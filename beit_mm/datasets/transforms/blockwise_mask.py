@@ -85,11 +85,11 @@ class BlockwiseMask(BasePatchMask):
 
     def _draw_block(self, hidden: int, most: int) -> int:
         """Return the 1 to ``most`` patches that one more block hides, 0 if none fits."""
-        h, w = self.grid
+        (h, w), (low, high) = self.grid, self.log_ratio
         for _ in range(TRIES_PER_BLOCK):
             # Near the end most < min_block: areas are then between the two.
-            area = random.uniform(self.min_block, most)
-            aspect = math.exp(random.uniform(*self.log_ratio))
+            area = self.min_block + (most - self.min_block) * random.random()
+            aspect = math.exp(low + (high - low) * random.random())
             rows = round(math.sqrt(area * aspect))
             columns = round(math.sqrt(area / aspect))
             if rows > self.limits[0] or columns > self.limits[1]:
