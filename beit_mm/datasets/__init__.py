@@ -1,4 +1,4 @@
-from beit_mm.datasets import transforms  # noqa: F401
+from beit_mm.datasets import transforms
 from beit_mm.datasets.ignore_interrupt import ignore_interrupt
 from beit_mm.datasets.labelled_image_folder import LabelledImageFolder
 from beit_mm.datasets.named_errors import BadImageError
@@ -12,20 +12,3 @@ from beit_mm.datasets.token_cache.seeded_views import SeededViews
 from beit_mm.datasets.token_cache.token_cache import TokenCache
 from beit_mm.datasets.token_cache.token_cache_writer import TokenCacheWriter
 from beit_mm.datasets.unlabelled_image_folder import UnlabelledImageFolder
-
-__all__ = [
-    'BadImageError',
-    'CachedTokens',
-    'LabelledImageFolder',
-    'ResumableSampler',
-    'SeededDataset',
-    'SeededViews',
-    'SegmentationFolder',
-    'SkipBadSamples',
-    'TokenCache',
-    'TokenCacheError',
-    'TokenCacheWriter',
-    'TooManyBadSamplesError',
-    'UnlabelledImageFolder',
-    'ignore_interrupt',
-]

@@ -5,13 +5,3 @@ from beit_mm.apis.results.reconstructions import Reconstructions
 from beit_mm.apis.results.result import Result
 from beit_mm.apis.results.segmentations import Segmentations
 from beit_mm.apis.results.tokens import Tokens
-
-__all__ = [
-    'AttentionMaps',
-    'Classifications',
-    'Embeddings',
-    'Reconstructions',
-    'Result',
-    'Segmentations',
-    'Tokens',
-]

@@ -10,18 +10,3 @@ from beit_mm.datasets.transforms.random_flip import RandomFlip
 from beit_mm.datasets.transforms.random_mask import RandomMask
 from beit_mm.datasets.transforms.rgb_jitter import RGBJitter
 from beit_mm.datasets.transforms.two_view_resized_crop import TwoViewResizedCrop
-
-__all__ = [
-    'BandJitter',
-    'BasePatchMask',
-    'BlockwiseMask',
-    'CheckSegmentation',
-    'RGBJitter',
-    'LoadMultiBandImage',
-    'LoadReducedImage',
-    'LoadSegmentationMask',
-    'PackMIMInputs',
-    'RandomFlip',
-    'RandomMask',
-    'TwoViewResizedCrop',
-]
