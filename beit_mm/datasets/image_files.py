@@ -32,8 +32,10 @@ DECODED = re.compile(
     rb'II[*+]|MM\0[*+]|RIFF|\x76\x2f\x31\x01'
 )
 SCAN, MOST_SCANS = re.compile(rb'\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)'), 100
-FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG frame headers
-ONE_PASS = (0xC0, 0xC1)  # of these, those that are not progressive
+FRAMES = {*range(0xFFC0, 0xFFD0)} - {0xFFC4, 0xFFC8, 0xFFCC}  # markers of JPEG frame headers
+ONE_PASS = (0xFFC0, 0xFFC1)  # of these, those that are not progressive
+SEGMENTS = {*range(0xFFC0, 0xFFD0), *range(0xFFDA, 0xFFFF)}  # markers with a length behind them
+SEGMENT, SIZE = struct.Struct('>HH'), struct.Struct('>HHB')
 
 
 class ImageTooLargeError(UserError):
@@ -117,56 +119,77 @@ def check_image_file(path: str | Path) -> None:
         UserError: It is a pipe or a device.
         ImageTooLargeError: It is too large, as a file or decoded.
     """
-    if refuse_unreadable(path):
+    if limit := refuse_unreadable(path):
         with suppress(OSError), open(path, 'rb', buffering=0) as file:
             start = file.read(HEADER)
-            size, is_one_scan = _read_jpeg_head(start)
-            if start.startswith(JPEG) and not is_one_scan:
-                check_scans(start + file.read())
-            elif start.startswith(PNG) and start[12:16] == b'IHDR':
-                size = struct.unpack('>II', start[16:24])
-            if size is None or not 0 < 8 * math.prod(size) <= max_bytes():
-                check_pixels(start, path)
+            if start.startswith(JPEG) and not read_jpeg_head(start)[1]:
+                start += file.read()
+            _check_content(start, limit, path)
 
 
-def find_jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """Return (height, width) of the first frame header of a JPEG file.
+def read_image_file(path: str) -> bytes | None:
+    """Read a file that check_image_file does not refuse; None if it leaves it to the loader."""
+    if not (limit := refuse_unreadable(path)):
+        return None
+    try:
+        with open(path, 'rb', buffering=0) as file:
+            content = file.read()
+        _check_content(content, limit)
+    except UserError as error:
+        raise type(error)(f'{path} {error}') from error
+    except OSError:
+        return None
+    return content
 
-    None where the markers before it are not all there, or if it is another file. The image may be
-    shown turned.
+
+def _check_content(content: bytes, limit: int, source: str | Path | None = None) -> None:
+    """Refuse an image of more than ``limit`` bytes by its beginning, or by all of it."""
+    size, is_one_scan = read_jpeg_head(content)
+    if content.startswith(JPEG) and not is_one_scan:
+        check_scans(content)
+    elif content.startswith(PNG) and content[12:16] == b'IHDR':
+        size = struct.unpack('>II', content[16:24])
+    if size is None or not 0 < 8 * math.prod(size) <= limit:
+        check_pixels(content, source)
+
+
+def read_jpeg_head(content: bytes) -> tuple[tuple[int, int] | None, bool]:
+    """Return (height, width) of a JPEG, and whether one scan surely has all of it.
+
+    The size is None where the markers before the first frame header are not all there, or if it is
+    another file. The image may be shown turned.
     """
-    return _read_jpeg_head(content)[0]
-
-
-def _read_jpeg_head(content: bytes) -> tuple[tuple[int, int] | None, bool]:
-    """Return the size in the first frame header, and whether one scan surely has all of it."""
     size, components = None, 0
     place = 2 if content.startswith(JPEG) else len(content)
-    while place + 10 <= len(content) and content[place] == 0xFF:
-        marker = content[place + 1]
+    while place + 10 <= len(content):
+        marker, length = SEGMENT.unpack_from(content, place)
         if marker in FRAMES and size is None:
-            size = struct.unpack('>HH', content[place + 5 : place + 9])
-            components = content[place + 9] if marker in ONE_PASS else 0
-        elif marker == 0xDA:
+            height, width, parts = SIZE.unpack_from(content, place + 5)
+            size, components = (height, width), parts if marker in ONE_PASS else 0
+        elif marker == 0xFFDA:
             return size, 0 < components == content[place + 4]
-        elif not 0xC0 <= marker <= 0xFE or 0xD0 <= marker <= 0xD9:
+        elif marker not in SEGMENTS:
             break
-        place += 2 + int.from_bytes(content[place + 2 : place + 4])
+        place += 2 + length
     return size, False
 
 
-def refuse_unreadable(path: str | Path) -> bool:
-    """Return if ``path`` is a local file; raise the errors of check_image_file without opening."""
+def refuse_unreadable(path: str | Path) -> int | None:
+    """Raise the errors of check_image_file that need no opening.
+
+    Returns how many bytes the image may take, or None if ``path`` is no local file.
+    """
     try:
         info = os.stat(path)
     except (OSError, ValueError):
-        return False
+        return None
     if not stat.S_ISREG(info.st_mode):
         if stat.S_ISDIR(info.st_mode):
-            return False
+            return None
         raise UserError('is a pipe or a device, not a file; remove it')
-    refuse_larger(info.st_size, 'as a file')
-    return True
+    if info.st_size > (limit := max_bytes()):
+        refuse_larger(info.st_size, 'as a file')
+    return limit
 
 
 def advise_package(content: bytes) -> str | None:

@@ -6,6 +6,7 @@ from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmengine.dataset import Compose
 
 from beit_mm.contracts import FileReader, UserError
+from beit_mm.datasets import transforms
 from beit_mm.datasets.image_files import check_image_file
 
 
@@ -42,16 +43,17 @@ def call_named(pipeline: Callable, info: Mapping) -> Any:
             or one raised a UserError.
         RuntimeError: A transform has a defect.
     """
-    _check_files(info)
+    _check_files(pipeline, info)
     try:
         return pipeline(dict(info))
     except Exception as error:
         _raise_named(error, pipeline, info)
 
 
-def _check_files(info: Mapping) -> None:
+def _check_files(pipeline: Callable, info: Mapping) -> None:
     """Raise a BadImageError if the image or mask of a sample would fill the memory."""
-    for key in ('img_path', 'seg_map_path'):
+    checks_itself = isinstance(next(_steps(pipeline), None), transforms.LoadImageFromFile)
+    for key in ('seg_map_path',) if checks_itself else ('img_path', 'seg_map_path'):
         try:
             if info.get(key) is not None:
                 check_image_file(info[key])

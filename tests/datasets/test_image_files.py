@@ -24,10 +24,10 @@ from beit_mm.datasets.image_files import (
     FORMATS,
     MAX_GIB,
     ImageTooLargeError,
-    _read_jpeg_head,
     check_image_file,
     check_pixels,
     max_bytes,
+    read_jpeg_head,
 )
 from beit_mm.datasets.named_errors import NamedErrors
 from beit_mm.datasets.transforms import LoadMultiBandImage, LoadSegmentationMask
@@ -359,8 +359,8 @@ def test_jpeg__of_very_many_scans_is_not_decoded(tmp_path):
         with pytest.raises(UserError, match=r'has 2\d\d scans'):
             OPENINGS[opening](tmp_path / 'a.jpg')
     plain = cv2.imencode('.jpg', np.zeros((40, 40, 3), np.uint8))[1].tobytes()
-    assert _read_jpeg_head(plain) == ((40, 40), True) and not _read_jpeg_head(content)[1]
-    assert _read_jpeg_head(plain[:300]) == ((40, 40), False)
+    assert read_jpeg_head(plain) == ((40, 40), True) and not read_jpeg_head(content)[1]
+    assert read_jpeg_head(plain[:300]) == ((40, 40), False)
     rng = np.random.default_rng(0)  # a film behind it, as phones write it
     check_pixels(content + rng.integers(0, 256, 10_000_000, np.uint8).tobytes())
 

@@ -2,6 +2,7 @@ from beit_mm.datasets.transforms.band_jitter import BandJitter
 from beit_mm.datasets.transforms.base_patch_mask import BasePatchMask
 from beit_mm.datasets.transforms.blockwise_mask import BlockwiseMask
 from beit_mm.datasets.transforms.check_segmentation import CheckSegmentation
+from beit_mm.datasets.transforms.load_image_from_file import LoadImageFromFile
 from beit_mm.datasets.transforms.load_multi_band_image import LoadMultiBandImage
 from beit_mm.datasets.transforms.load_reduced_image import LoadReducedImage
 from beit_mm.datasets.transforms.load_segmentation_mask import LoadSegmentationMask

@@ -2,11 +2,11 @@ import math
 
 import cv2
 import mmcv
-from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 
 from beit_mm.contracts import UserError
-from beit_mm.datasets.image_files import find_jpeg_size
+from beit_mm.datasets.image_files import read_image_file, read_jpeg_head
+from beit_mm.datasets.transforms.load_image_from_file import LoadImageFromFile
 from beit_mm.registry import TRANSFORMS
 
 REDUCTIONS = {
@@ -52,8 +52,10 @@ class LoadReducedImage(LoadImageFromFile):
         self.min_part = min_scale * min_ratio
 
     def transform(self, results: dict) -> dict:
-        content = fileio.get(results['img_path'], backend_args=self.backend_args)
-        size = find_jpeg_size(content)
+        content = read_image_file(results['img_path'])
+        if content is None or self.backend_args:
+            content = fileio.get(results['img_path'], backend_args=self.backend_args)
+        size, _ = read_jpeg_head(content)
         reduction = self.find_reduction(*size) if size else 1
         img = mmcv.imfrombytes(content, REDUCTIONS.get(reduction, 'color'), backend='cv2')
         if img is None:
