@@ -220,6 +220,11 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
             )
         return names
 
+    def get_data_info(self, idx: int) -> dict:
+        if isinstance(self.data_list, PathSamples):  # makes each anew: no copy is needed
+            return dict(self.data_list[idx], sample_idx=idx % len(self.data_list))
+        return super().get_data_info(idx)
+
     def prepare_data(self, idx: int) -> Any:
         """Return what the pipeline makes of a sample; None if another may take its place."""
         info = self.get_data_info(idx)
