@@ -9,14 +9,13 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from beit_mm.checkpoints.config_text import drop_config
 from beit_mm.checkpoints.contents import ForeignContentError, check_plain, tensors_of_module
 from beit_mm.checkpoints.find_checkpoint import find_local
 from beit_mm.checkpoints.inert_pickle import Object, UnsafeCheckpointError, shown
 from beit_mm.checkpoints.layouts import WRAPPERS
 from beit_mm.checkpoints.store.atomic_file import open_atomically
 from beit_mm.checkpoints.torch_file import read_torch_file
-from beit_mm.checkpoints.trust import VARIABLE, is_trusted
+from beit_mm.checkpoints.trust import VARIABLE, drop_config, is_trusted
 from beit_mm.contracts.errors import MissingPackageError, UserError
 
 # Where OpenAI's pickled modules belong in a tokenizer that has both.

@@ -13,10 +13,11 @@ from beit_mm.checkpoints.store.plain_values import plain_message_hub, restored_m
 from beit_mm.checkpoints.store.resume_choice import (
     begin_run,
     choose_checkpoint,
+    classes_of,
     disown_files,
     refuse_unfit,
+    with_todays_names,
 )
-from beit_mm.checkpoints.store.resume_fit import classes_of, with_todays_names
 from beit_mm.checkpoints.store.save_queue import SaveQueue
 from beit_mm.checkpoints.store.saved_checkpoints import (
     POINTER,
