@@ -17,24 +17,3 @@ from beit_mm.contracts.target import Target
 from beit_mm.contracts.token_source import TokenSource
 from beit_mm.contracts.tokenizer import Tokenizer
 from beit_mm.contracts.training_state import TrainingState
-
-__all__ = [
-    'Backbone',
-    'FeatureExtractor',
-    'FileReader',
-    'Finding',
-    'MIMHead',
-    'MIMNeck',
-    'MissingFileError',
-    'MissingPackageError',
-    'Quantizer',
-    'SampleSource',
-    'Target',
-    'TokenSource',
-    'Tokenizer',
-    'TrainingState',
-    'UserError',
-    'WrappedSource',
-    'guarded',
-    'printable',
-]

@@ -15,15 +15,3 @@ from beit_mm.checkpoints.description.describe import (
 from beit_mm.checkpoints.description.differences import StageMismatchError, differences
 from beit_mm.checkpoints.description.images import images_of
 from beit_mm.contracts.target import tokenizer_of
-
-__all__ = [
-    'StageMismatchError',
-    'describe',
-    'differences',
-    'facts_of',
-    'here_of',
-    'images_of',
-    'join_facts',
-    'tokenizer_facts',
-    'tokenizer_of',
-]

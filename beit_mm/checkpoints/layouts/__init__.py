@@ -15,8 +15,6 @@ from torch import Tensor
 from beit_mm.checkpoints.layouts import huggingface, mmpretrain, mmseg, timm, unilm, unilm_seg, vqkd
 from beit_mm.checkpoints.layouts.rules import ENCODER, has_beit_blocks, task_of
 
-__all__ = ['LAYOUTS', 'OURS', 'detect', 'task_of', 'unwrap', 'weights_of']
-
 OURS = 'beit_mm'
 LAYOUTS = {
     layout.NAME: layout for layout in (huggingface, mmseg, mmpretrain, timm, unilm, unilm_seg, vqkd)
