@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from beit_mm.contracts.errors import UserError
-from beit_mm.contracts.printable import some
+from beit_mm.contracts.errors import UserError, some
 
 
 @dataclass

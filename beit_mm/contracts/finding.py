@@ -1,7 +1,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from beit_mm.contracts.printable import printable
+from beit_mm.contracts.errors import printable
 
 LEVELS = ('error', 'warning', 'note')
 

@@ -7,8 +7,14 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from torch import Tensor
 
-from beit_mm.contracts import Tokenizer, TokenSource, TrainingState, UserError
-from beit_mm.contracts.arguments import check_choice, check_integers
+from beit_mm.contracts import (
+    Tokenizer,
+    TokenSource,
+    TrainingState,
+    UserError,
+    check_choice,
+    check_integers,
+)
 from beit_mm.contracts.codebook_stats import CodebookStats, codebook_stats
 from beit_mm.contracts.runner_access import model_of
 from beit_mm.engine.guards.token_window import TokenWindow

@@ -6,8 +6,7 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from beit_mm.contracts import TrainingState, UserError
-from beit_mm.contracts.arguments import check_choice, check_integers
+from beit_mm.contracts import TrainingState, UserError, check_choice, check_integers
 
 MIN_SAMPLES = 10  # samples of the training that a judgment needs
 GROWTH = 1.5  # a reported symptom is reported again when it has grown by this factor

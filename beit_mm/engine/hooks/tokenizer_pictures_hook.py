@@ -3,8 +3,7 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 
-from beit_mm.contracts import Tokenizer, TokenSource, TrainingState, UserError
-from beit_mm.contracts.arguments import check_integers
+from beit_mm.contracts import Tokenizer, TokenSource, TrainingState, UserError, check_integers
 from beit_mm.contracts.runner_access import model_of
 from beit_mm.registry import HOOKS
 from beit_mm.visualization import reconstruction_grid, to_rgb, usage_histogram

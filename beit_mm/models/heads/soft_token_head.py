@@ -2,8 +2,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.contracts import UserError
-from beit_mm.contracts.arguments import check_choice
+from beit_mm.contracts import UserError, check_choice
 from beit_mm.models.heads.visual_token_head import VisualTokenHead
 from beit_mm.registry import MODELS
 

@@ -7,8 +7,7 @@ from mmengine.dist import all_reduce
 from mmengine.logging import print_log
 from torch import Tensor
 
-from beit_mm.contracts import TrainingState, UserError
-from beit_mm.contracts.arguments import check_integers
+from beit_mm.contracts import TrainingState, UserError, check_integers
 from beit_mm.contracts.codebook_stats import dead_codes
 
 NAME = 'reset_dead_codes'

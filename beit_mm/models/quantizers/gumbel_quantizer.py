@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from mmengine.dist import broadcast
 from torch import Tensor
 
-from beit_mm.contracts import Quantizer, UserError
-from beit_mm.contracts.arguments import check_choice
+from beit_mm.contracts import Quantizer, UserError, check_choice
 from beit_mm.models.layers.joint_sum import JointBatchNorm2d, joint_sum, num_processes
 from beit_mm.models.quantizers.dead_code_reset import DeadCodeReset
 from beit_mm.registry import MODELS
