@@ -16,7 +16,7 @@ from urllib.parse import urldefrag, urlparse
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import torch
-from mmengine.dist import barrier, get_dist_info
+from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
 from beit_mm.checkpoints.download_lock import alone
@@ -64,13 +64,11 @@ def fetch(url: str) -> Path:
             f'{address} is not an https address; over plain http anyone on the way can exchange '
             'the file. Use https, or download it yourself and give the local path'
         )
-    rank, world_size = get_dist_info()
     try:
-        if rank == 0:
+        if is_main_process():
             return _cached(address, digest)
     finally:
-        if world_size > 1:
-            barrier()
+        barrier()
     return _cached(address, digest)
 
 

@@ -2,7 +2,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from torch import Tensor
 
@@ -108,8 +108,7 @@ def _new_symptoms(reported: dict, symptoms: dict[str, Symptom]) -> list[Symptom]
 def over_processes(tensor: Tensor, how: str = 'sum') -> Tensor:
     """Return a copy that is reduced over all processes."""
     tensor = tensor.clone()
-    if get_world_size() > 1:
-        all_reduce(tensor, how)
+    all_reduce(tensor, how)
     return tensor
 
 

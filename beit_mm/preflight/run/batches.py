@@ -31,8 +31,7 @@ def check_batches(loader: DataLoader, key: str, endless: bool = False) -> Iterat
         return
     batches, samples = sizes
     own = torch.tensor(batches)
-    if get_world_size() > 1:
-        all_reduce(own, 'min')
+    all_reduce(own, 'min')
     batch_size, drop = loader.batch_size, loader.drop_last
     if not own.item():
         processes = f' of {get_world_size()} processes' if get_world_size() > 1 else ''
