@@ -42,6 +42,7 @@ class GuardHook(Hook, TrainingState):
     """
 
     priority = 'NORMAL'
+    resumed = ('reported',)
 
     def __init__(self, interval: int = 100, action: str = 'warn'):
         name = type(self).__name__
@@ -82,12 +83,6 @@ class GuardHook(Hook, TrainingState):
         if self.action == 'stop':
             raise UnhealthyTrainingError(message)
         runner.logger.warning(message)
-
-    def training_state(self) -> dict:
-        return dict(reported=self.reported)
-
-    def load_training_state(self, state: dict) -> None:
-        self.reported = state['reported']
 
 
 def _new_symptoms(reported: dict, symptoms: dict[str, Symptom]) -> list[Symptom]:

@@ -53,6 +53,7 @@ class ProbeHook(Hook, TrainingState):
     """
 
     priority = 'LOW'  # after the logger and the average, before the checkpoint
+    resumed = ('first',)
 
     def __init__(self, dataset: dict | None = None, num_images: int = 500, num_probes: int = 10):
         for name, value, least in (('num_images', num_images, 4), ('num_probes', num_probes, 1)):
@@ -97,12 +98,6 @@ class ProbeHook(Hook, TrainingState):
         if self._probes:
             share = 100 * self._seconds / (time.perf_counter() - self._begin)
             runner.logger.info(f'ProbeHook took {self._seconds:.1f} s, {share:.1f} % of the time')
-
-    def training_state(self) -> dict:
-        return dict(first=self.first)
-
-    def load_training_state(self, state: dict) -> None:
-        self.first = state['first']
 
     def _read(self, runner, size: int) -> None:
         """Keep the images, as the data preprocessor takes them, and their labels."""

@@ -28,6 +28,7 @@ class TokenizerPicturesHook(Hook, TrainingState):
     """
 
     priority = 'NORMAL'
+    resumed = ('validations',)
 
     def __init__(self, num_images: int = 8, interval: int = 1):
         check_integers('TokenizerPicturesHook', 1, num_images=num_images, interval=interval)
@@ -74,9 +75,3 @@ class TokenizerPicturesHook(Hook, TrainingState):
             pictures['tokenizer_reconstructions'] = reconstruction_grid(images, recons)
         for name, picture in pictures.items():
             runner.visualizer.add_image(name, picture, runner.iter)
-
-    def training_state(self) -> dict[str, int]:
-        return dict(validations=self.validations)
-
-    def load_training_state(self, state: dict[str, int]) -> None:
-        self.validations = state['validations']
