@@ -66,7 +66,7 @@ def _topk(config: Config, heads: Mapping) -> Iterator[Finding]:
             message = (
                 f'{topk}, but model.head.num_classes={classes}; at most {classes} can be right'
             )
-            yield Finding('error', f'{key}.topk', message)
+            yield Finding.error(f'{key}.topk', message)
 
 
 def _weights(heads: Mapping) -> Iterator[Finding]:
@@ -82,10 +82,10 @@ def _weights(heads: Mapping) -> Iterator[Finding]:
                 message = (
                     f'has {len(weight)} values, but {key}.num_classes={classes}; take {scores}'
                 )
-                yield Finding('error', f'{place}.class_weight', message)
+                yield Finding.error(f'{place}.class_weight', message)
             if own and own != classes and class_name(loss) in COUNTING:
                 message = f'{own}, but {key}.num_classes={classes}; set them equal'
-                yield Finding('error', f'{place}.num_classes', message)
+                yield Finding.error(f'{place}.num_classes', message)
 
 
 def _losses(key: str, head: Mapping) -> Iterator[tuple[str, Mapping]]:
@@ -104,7 +104,7 @@ def _one_class(heads: Mapping) -> Iterator[Finding]:
             if class_name(loss) == 'CrossEntropyLoss' and not loss.get('use_sigmoid'):
                 message = f'a softmax over {key}.num_classes=1 is always 1, so that the loss is 0; '
                 message += 'count what is not of the class as one too, and set 2'
-                yield Finding('warning', place, message)
+                yield Finding.warning(place, message)
 
 
 def _auxiliary(heads: Mapping) -> Iterator[Finding]:
@@ -116,7 +116,7 @@ def _auxiliary(heads: Mapping) -> Iterator[Finding]:
             own, wanted = head.get(name, default), main.get(name, default)
             if 'auxiliary' in key and main and own != wanted and wanted is not None:
                 message = f'{own}, but model.decode_head.{name}={wanted}; both see the same labels'
-                yield Finding('warning', f'{key}.{name}', message)
+                yield Finding.warning(f'{key}.{name}', message)
 
 
 def _soft_labels(config: Config, heads: Mapping) -> Iterator[Finding]:
@@ -142,7 +142,7 @@ def _ignored(config: Config, heads: Mapping) -> Iterator[Finding]:
     for key, value, what in _ignored_values(config, main):
         if isinstance(value, int) and value != ignored:
             message = f'{value}, but model.decode_head.ignore_index={ignored}: {what}; set them '
-            yield Finding('warning', key, f'{message}equal')
+            yield Finding.warning(key, f'{message}equal')
 
 
 def _ignored_values(config: Config, head: Mapping) -> Iterator[tuple[str, int, str]]:
@@ -187,12 +187,12 @@ def _zero_label(config: Config) -> Iterator[Finding]:
         if own and isinstance(classes, list | tuple) and classes:
             if str(classes[0]).lower() in BACKGROUND:
                 message = f'True drops value 0, but class 0 is {classes[0]!r}; set it to False'
-                yield Finding('warning', f'{part.key}.reduce_zero_label', message)
+                yield Finding.warning(f'{part.key}.reduce_zero_label', message)
         if given is None:
             continue
         if first is not None and own != first[1]:
             message = f'{own}, but {first[0]}.reduce_zero_label={first[1]}: labels are shifted by 1'
-            yield Finding('warning', f'{part.key}.reduce_zero_label', message)
+            yield Finding.warning(f'{part.key}.reduce_zero_label', message)
         first = first or (part.key, own)
 
 
@@ -216,7 +216,7 @@ def _without_labels(config: Config) -> Iterator[Finding]:
             unlabelled = class_name(part.config) == 'UnlabelledImageFolder'
             if unlabelled or part.config.get('with_label') is False:
                 message = f'has no labels, which {evaluator} needs; give it some, or leave both out'
-                yield Finding('error', part.key, message)
+                yield Finding.error(part.key, message)
 
 
 def _sizes(config: Config) -> Iterator[Finding]:
@@ -229,8 +229,7 @@ def _sizes(config: Config) -> Iterator[Finding]:
             keeps = [s for s in pipeline if class_name(s) == 'Resize' and s.get('keep_ratio')]
             padded = any(class_name(step) == 'Pad' for step in pipeline)
             if keeps and not padded and (_int(batch) or 1) > 1:
-                yield Finding(
-                    'warning',
+                yield Finding.warning(
                     f'{name}.batch_size',
                     f'{batch}, but {key} keeps the proportions of the images: a batch of several '
                     'sizes stops the evaluation; set batch_size=1, unless all are of one size',
@@ -244,8 +243,7 @@ def _norms(config: Config, world_size: int) -> Iterator[Finding]:
     norm = value_at(config, 'model.decode_head.norm_cfg.type')
     scales = scales if isinstance(scales, list | tuple) else []
     if batch == 1 and 1 in scales and (norm == 'BN' or (norm == 'SyncBN' and world_size == 1)):
-        yield Finding(
-            'error',
+        yield Finding.error(
             'train_dataloader.batch_size',
             f'1, but {norm} of model.decode_head has one value per channel then, where '
             'pool_scales has 1; take at least 2',
