@@ -4,7 +4,6 @@ Each function changes a state dict, in which the encoder's names stand behind ``
 writes what it did into the log.
 """
 
-import logging
 import re
 from collections.abc import Sequence
 
@@ -13,7 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from beit_mm.contracts.backbone import Backbone
-from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.errors import UserError, warn
 from beit_mm.contracts.load_report import check_load
 from beit_mm.contracts.positions import (
     INDEX,
@@ -120,11 +119,7 @@ def fill_positions(encoder: Backbone, state_dict: dict, prefix: str) -> None:
         if not own or any(prefix + name in state_dict for name in own):
             continue
         state_dict.update({prefix + n: torch.zeros_like(p) for n, p in own.items()})
-        print_log(
-            f'{prefix}{next(iter(own))}: the checkpoint has no {kind}; it starts at 0',
-            logger='current',
-            level=logging.WARNING,
-        )
+        warn(f'{prefix}{next(iter(own))}: the checkpoint has no {kind}; it starts at 0')
 
 
 def adapt_channels(encoder: Backbone, state_dict: dict, prefix: str) -> None:

@@ -13,6 +13,7 @@ from beit_mm.contracts.errors import (
     check_integers,
     printable,
     some,
+    warn,
 )
 from beit_mm.contracts.feature_extractor import FeatureExtractor
 from beit_mm.contracts.finding import Finding, guarded

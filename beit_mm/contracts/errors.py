@@ -1,7 +1,10 @@
-"""The errors that a user can mend, and the checks of arguments that raise them."""
+"""The errors that a user can mend, the checks of arguments that raise them, and warnings."""
 
+import logging
 from collections.abc import Collection, Sequence
 from numbers import Integral
+
+from mmengine.logging import print_log
 
 
 def printable(text: object) -> str:
@@ -54,3 +57,8 @@ def check_choice(owner: str, known: Collection, **values: object) -> None:
     for name, value in values.items():
         if value not in tuple(known):
             raise UserError(f'{owner}.{name}={value!r}: expected one of {tuple(known)}')
+
+
+def warn(message: str) -> None:
+    """Write a warning to the log of the run."""
+    print_log(message, logger='current', level=logging.WARNING)

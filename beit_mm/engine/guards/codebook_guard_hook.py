@@ -1,10 +1,8 @@
-import logging
 import math
 from collections.abc import Mapping
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from torch import Tensor
 
 from beit_mm.contracts import (
@@ -14,6 +12,7 @@ from beit_mm.contracts import (
     UserError,
     check_choice,
     check_integers,
+    warn,
 )
 from beit_mm.contracts.codebook_stats import CodebookStats, codebook_stats
 from beit_mm.contracts.runner_access import model_of
@@ -111,12 +110,10 @@ class CodebookGuardHook(Hook, TrainingState):
         self._saved_window = None
         last = runner.max_iters // self.interval * self.interval
         if self.grace is not None and self.grace >= last:
-            print_log(
+            warn(
                 f'CodebookGuardHook.grace={self.grace}: the last check is at step {last} (interval='
                 f'{self.interval}), so no collapse would be noticed; set grace lower, or leave it '
-                'out',
-                logger='current',
-                level=logging.WARNING,
+                'out'
             )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
@@ -177,7 +174,7 @@ class CodebookGuardHook(Hook, TrainingState):
         )
         if self.action == 'stop':
             raise CollapsedCodebookError(message)
-        print_log(message, logger='current', level=logging.WARNING)
+        warn(message)
 
     def training_state(self) -> dict:
         window = None if self._window is None else self._window.training_state()

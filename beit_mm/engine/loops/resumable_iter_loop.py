@@ -1,5 +1,6 @@
 from mmengine.runner import IterBasedTrainLoop
 
+from beit_mm.contracts import warn
 from beit_mm.engine.loops.resumable_loop import ResumableLoop
 from beit_mm.registry import LOOPS
 
@@ -44,7 +45,7 @@ class ResumableIterLoop(ResumableLoop, IterBasedTrainLoop):
         return self._iter * self.samples_per_iter
 
     def tell_changes(self, changes: str) -> None:
-        self.warn(
+        warn(
             f'Resumed at iteration {self._iter}: {changes}. The data goes on after the '
             f'{self.offset} samples seen; max_iters and the schedules still count iterations'
         )

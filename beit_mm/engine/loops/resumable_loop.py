@@ -1,5 +1,4 @@
 import hashlib
-import logging
 import os
 import random
 from collections.abc import Iterator, Mapping
@@ -9,11 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import get_rank, get_world_size
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from beit_mm.contracts import UserError
+from beit_mm.contracts import UserError, warn
 from beit_mm.contracts.runner_access import file_of
 from beit_mm.contracts.sample_source import leaf_datasets
 from beit_mm.datasets.path_samples import PathSamples
@@ -87,7 +85,7 @@ class ResumableLoop:
             if begin == 0 or begin < end:
                 kept.append(one)
                 continue
-            self.warn(
+            warn(
                 f'param_scheduler.{place} begins at {begin}, but the training ends at {end}: it is '
                 'left out; set begin of it, and end of the one before, in proportion'
             )
@@ -131,7 +129,7 @@ class ResumableLoop:
         """Warn if a resumed run has other files than before, or the same in another order."""
         before = (self.saved or {}).get('dataset_paths')
         if before is not None and before != self.dataset_names:
-            self.warn(
+            warn(
                 f'Resumed at iteration {self._iter}: the files of the training data have other '
                 'names than before, or another order. The rest of this epoch repeats some and '
                 'leaves out others; restore the data, or start anew from these weights with '
@@ -216,9 +214,6 @@ class ResumableLoop:
             for key in words
             if saved.get(key, now[key]) != now[key]
         ]
-
-    def warn(self, message: str) -> None:
-        print_log(message, logger='current', level=logging.WARNING)
 
 
 def _last_two(path: str) -> int:
