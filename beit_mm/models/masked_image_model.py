@@ -6,8 +6,12 @@ from torch import Tensor
 from beit_mm.contracts import Backbone, MIMHead, MIMNeck, Target, TokenSource, UserError, warn
 from beit_mm.contracts.derived import facts_of_backbone, facts_of_target, with_derived
 from beit_mm.contracts.starting_weights import StartingWeights, pretrained_steps
-from beit_mm.models.cached_tokens_check import CachedTokensCheck
-from beit_mm.models.mim_batch import check_batch, check_term_heads, split_by_image
+from beit_mm.models.mim_batch import (
+    CachedTokensCheck,
+    check_batch,
+    check_term_heads,
+    split_by_image,
+)
 from beit_mm.registry import MODELS
 
 TOKENIZER_DTYPES = dict(bfloat16=torch.bfloat16, float16=torch.float16)
