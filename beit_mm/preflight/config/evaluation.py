@@ -36,13 +36,12 @@ def _replaced(config: Config) -> Iterator[Finding]:
 
 
 def _iou_metrics(config: Config) -> Iterator[Finding]:
-    for name in ('val_evaluator', 'test_evaluator'):
-        for key, metric in metric_configs(config, name):
-            asked, cls = metric.get('iou_metrics', []), _find(METRICS, metric, config)
-            unknown = [one for one in _as_list(asked) if one not in IOU_METRICS]
-            if unknown and cls == ('mmseg', 'IoUMetric') and not metric.get('format_only'):
-                message = f'{asked!r}; expected some of {", ".join(IOU_METRICS)}'
-                yield Finding(_level(config), f'{key}.iou_metrics', message)
+    for key, metric in metric_configs(config):
+        asked, cls = metric.get('iou_metrics', []), _find(METRICS, metric, config)
+        unknown = [one for one in _as_list(asked) if one not in IOU_METRICS]
+        if unknown and cls == ('mmseg', 'IoUMetric') and not metric.get('format_only'):
+            message = f'{asked!r}; expected some of {", ".join(IOU_METRICS)}'
+            yield Finding(_level(config), f'{key}.iou_metrics', message)
 
 
 def _test_mode(config: Config) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from beit_mm.contracts.config_walk import (
     walk_pipelines,
 )
 from beit_mm.preflight.config.keys import value_at
+from beit_mm.preflight.config.names import EVALUATORS
 from beit_mm.preflight.config.parts import preprocessor_in, preprocessor_key
 
 MASK_LOADERS = ('LoadAnnotations', 'LoadSegmentationMask')
@@ -47,17 +48,16 @@ def _heads(config: Config) -> Iterator[tuple[str, Mapping]]:
                 yield key, head
 
 
-def metric_configs(config: Config, name: str) -> Iterator[tuple[str, Mapping]]:
-    """Return key and config of each metric of an evaluator."""
-    return ((k, part) for k, part in entries(config.get(name), name) if isinstance(part, Mapping))
+def metric_configs(config: Config, names=EVALUATORS) -> Iterator[tuple[str, Mapping]]:
+    """Return key and config of each metric of the evaluators."""
+    parts = (pair for name in names for pair in entries(config.get(name), name))
+    return ((key, part) for key, part in parts if isinstance(part, Mapping))
 
 
 def _topk(config: Config, heads: Mapping) -> Iterator[Finding]:
     classes = _int(heads.get('model.head', {}).get('num_classes'))
-    places = [
-        pair for n in ('val_evaluator', 'test_evaluator') for pair in metric_configs(config, n)
-    ]
-    asked = [(k, m.get('topk', 1)) for k, m in places if class_name(m) == 'Accuracy']
+    metrics = metric_configs(config)
+    asked = [(k, m.get('topk', 1)) for k, m in metrics if class_name(m) == 'Accuracy']
     if heads.get('model.head', {}).get('cal_acc') is True:
         asked.append(('model.head', heads['model.head'].get('topk', 1)))
     for key, topk in asked if classes else ():
@@ -169,11 +169,10 @@ def _ignored_values(config: Config, head: Mapping) -> Iterator[tuple[str, int, s
             yield f'{part.key}.reduce_zero_label', 255, what
     for place, loss in _losses('model.decode_head', head):
         yield f'{place}.ignore_index', loss.get('ignore_index'), 'the loss takes its own'
-    for name in ('val_evaluator', 'test_evaluator'):
-        for key, metric in metric_configs(config, name):
-            if class_name(metric) == 'IoUMetric':
-                what = 'it judges pixels that were not learned, or leaves out some that were'
-                yield f'{key}.ignore_index', metric.get('ignore_index', 255), what
+    for key, metric in metric_configs(config):
+        if class_name(metric) == 'IoUMetric':
+            what = 'it judges pixels that were not learned, or leaves out some that were'
+            yield f'{key}.ignore_index', metric.get('ignore_index', 255), what
 
 
 def _zero_label(config: Config) -> Iterator[Finding]:
@@ -210,7 +209,7 @@ def _without_labels(config: Config) -> Iterator[Finding]:
         ('test_dataloader', 'test_evaluator'),
     ):
         judged = any(
-            class_name(metric) == 'Accuracy' for _, metric in metric_configs(config, evaluator)
+            class_name(metric) == 'Accuracy' for _, metric in metric_configs(config, [evaluator])
         )
         for part in leaf_dataset_configs(config, (loader,)) if judged else ():
             unlabelled = class_name(part.config) == 'UnlabelledImageFolder'
