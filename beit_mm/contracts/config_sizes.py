@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from mmengine.config import Config
 
 from beit_mm.contracts.config_walk import class_name, walk_pipelines, walk_values
-from beit_mm.contracts.constructor import with_defaults
+from beit_mm.contracts.constructor import class_of, with_defaults
 from beit_mm.contracts.errors import UserError
 from beit_mm.registry import MODELS
 
@@ -96,8 +96,7 @@ def _arguments(backbone) -> dict:
         return {}
     if {'img_size', 'patch_size'} <= set(backbone):
         return dict(backbone)
-    name = backbone.get('type')
-    cls = MODELS.get(name) if isinstance(name, str) else name
+    cls = class_of(backbone, MODELS)
     return with_defaults(cls, backbone) if isinstance(cls, type) else dict(img_size=0) | backbone
 
 
