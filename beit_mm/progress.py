@@ -13,7 +13,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from beit_mm.contracts.printable import printable
+from beit_mm.contracts.errors import printable
 
 SECONDS = 10  # between two lines
 MB = 10**6

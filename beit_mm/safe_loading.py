@@ -14,8 +14,7 @@ PREFIXES = {  # of what each function of beit_mm.checkpoints.loaders loads
     'load_from_torchvision': ('modelzoo://', 'torchvision://'),
     'load_from_openmmlab': ('open-mmlab://', 'openmmlab://'),
     'load_from_mmcls': 'mmcls://',
-    'load_from_ceph': [r'(\S+\:)?s3://', r'(\S+\:)?petrel://'],
-    'load_from_pavi': 'pavi://',
+    'refuse': [r'(\S+\:)?s3://', r'(\S+\:)?petrel://', 'pavi://'],
 }
 
 

@@ -12,28 +12,3 @@ from beit_mm.checkpoints.loaders import in_our_layout, keep_layout
 from beit_mm.checkpoints.reading import UnsafeCheckpointError, peek, read_checkpoint, write_weights
 from beit_mm.checkpoints.trust import trust_checkpoints
 from beit_mm.contracts.load_report import IncompleteCheckpointError, LoadReport, check_load
-
-__all__ = [
-    'LAYOUTS',
-    'OURS',
-    'Conversion',
-    'IncompleteCheckpointError',
-    'LoadReport',
-    'UnsafeCheckpointError',
-    'check_load',
-    'description_of',
-    'detect',
-    'fetch',
-    'for_file',
-    'for_part',
-    'in_our_layout',
-    'keep_layout',
-    'peek',
-    'read_checkpoint',
-    'read_description',
-    'task_of',
-    'trust_checkpoints',
-    'unwrap',
-    'weights_of',
-    'write_weights',
-]

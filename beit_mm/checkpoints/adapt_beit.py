@@ -4,7 +4,6 @@ Each function changes a state dict, in which the encoder's names stand behind ``
 writes what it did into the log.
 """
 
-import logging
 import re
 from collections.abc import Sequence
 
@@ -12,9 +11,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from beit_mm.checkpoints.adapt_channels import adapt_patch_weight
 from beit_mm.contracts.backbone import Backbone
-from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.errors import UserError, warn
 from beit_mm.contracts.load_report import check_load
 from beit_mm.contracts.positions import (
     INDEX,
@@ -31,6 +29,8 @@ from beit_mm.contracts.positions import (
 OPTIONAL = ('mask_token', 'norm.')
 # What it may not have more of, since the features would be others without it.
 NEEDED = (TABLE, 'pos_embed', 'gamma_', 'q_bias', 'v_bias')
+# Values of ``adapt_channels``.
+METHODS = "'mean', 'tile', or for each channel the number of one in the checkpoint, 'mean' or None"
 # Names of mmpretrain and mmseg, which stand beside ours in a checkpoint of theirs.
 THEIRS = re.compile(r'(layers\.\d+|patch_embed\.projection|ln[12])\.')
 
@@ -119,11 +119,7 @@ def fill_positions(encoder: Backbone, state_dict: dict, prefix: str) -> None:
         if not own or any(prefix + name in state_dict for name in own):
             continue
         state_dict.update({prefix + n: torch.zeros_like(p) for n, p in own.items()})
-        print_log(
-            f'{prefix}{next(iter(own))}: the checkpoint has no {kind}; it starts at 0',
-            logger='current',
-            level=logging.WARNING,
-        )
+        warn(f'{prefix}{next(iter(own))}: the checkpoint has no {kind}; it starts at 0')
 
 
 def adapt_channels(encoder: Backbone, state_dict: dict, prefix: str) -> None:
@@ -182,3 +178,42 @@ def _resize(encoder: Backbone, name: str, stored: Tensor, source: Grid | None) -
 def _square(length: int) -> Grid | None:
     side = round(length**0.5)
     return (side, side) if side * side == length else None
+
+
+def adapt_patch_weight(
+    weight: Tensor, channels: int, method: str | Sequence[int | str | None]
+) -> Tensor:
+    """Return the patch projection (C, old, p, p) for images with ``channels`` channels.
+
+    ``mean`` gives every new channel the mean of the old ones and keeps the embedding of an image
+    that has the same values in all channels. ``tile`` repeats the old ones in turn, as timm
+    does for two and more. Both are scaled by old / new. A sequence says for each new channel which
+    old one it takes: a number, 'mean', or None for zeros; nothing is scaled then.
+
+    Raises:
+        UserError: ``method`` is something else, or has another length than ``channels``.
+    """
+    old = weight.shape[1]
+    mean = weight.mean(1)
+    if method == 'mean':
+        return torch.stack([mean] * channels, 1) * (old / channels)
+    if method == 'tile':
+        return torch.stack([weight[:, i % old] for i in range(channels)], 1) * (old / channels)
+    if isinstance(method, str) or not isinstance(method, Sequence) or len(method) != channels:
+        raise UserError(
+            f'backbone.adapt_channels={method!r} for {channels} channels: expected {METHODS}'
+        )
+    parts = []
+    for source in method:
+        if source is None:
+            parts.append(torch.zeros_like(mean))
+        elif source == 'mean':
+            parts.append(mean)
+        elif isinstance(source, int) and 0 <= source < old:
+            parts.append(weight[:, source])
+        else:
+            raise UserError(
+                f'backbone.adapt_channels has {source!r}, but the checkpoint has channels 0 to '
+                f'{old - 1}: expected {METHODS}'
+            )
+    return torch.stack(parts, dim=1)

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from beit_mm.contracts.errors import UserError
-from beit_mm.contracts.printable import some
+from beit_mm.contracts.errors import UserError, some
 
 
 @dataclass
@@ -35,33 +34,35 @@ class Conversion:
     notes: list[str] = field(default_factory=list)  # what the tensors don't tell
 
     def move(self, name: str, target: str) -> None:
-        self._put(target, self.source[name])
-        self.lines.append(Line('copied' if name == target else 'renamed', (name,), (target,)))
+        self._add('copied' if name == target else 'renamed', [name], {target: self.source[name]})
 
     def join(self, names: Sequence[str], target: str, tensor: Tensor) -> None:
-        self._put(target, tensor)
-        self.lines.append(Line('joined', tuple(names), (target,)))
+        self._add('joined', names, {target: tensor})
 
     def split(self, name: str, parts: Mapping[str, Tensor]) -> None:
-        for target, tensor in parts.items():
-            self._put(target, tensor)
-        self.lines.append(Line('split', (name,), tuple(parts)))
+        self._add('split', [name], parts)
 
     def expand(self, name: str, targets: Sequence[str]) -> None:
-        for target in targets:
-            self._put(target, self.source[name])
-        self.lines.append(Line('expanded', (name,), tuple(targets), 'one table for every layer'))
+        tensor = self.source[name]
+        self._add('expanded', [name], dict.fromkeys(targets, tensor), 'one table for every layer')
 
     def resize(self, name: str, tensor: Tensor, why: str) -> None:
-        self._put(name, tensor)
-        self.lines.append(Line('resized', (name,), (name,), why))
+        self._add('resized', [name], {name: tensor}, why)
 
     def make(self, target: str, tensor: Tensor, why: str) -> None:
-        self._put(target, tensor)
-        self.lines.append(Line('made', (), (target,), why))
+        self._add('made', [], {target: tensor}, why)
 
     def drop(self, name: str, why: str) -> None:
-        self.lines.append(Line('dropped', (name,), (), why))
+        self._add('dropped', [name], {}, why)
+
+    def _add(
+        self, what: str, sources: Sequence[str], made: Mapping[str, Tensor], why: str = ''
+    ) -> None:
+        for target, tensor in made.items():
+            if target in self.result:
+                raise UserError(f'Two tensors of the source are {target} in the result')
+            self.result[target] = tensor
+        self.lines.append(Line(what, tuple(sources), tuple(made), why))
 
     def finish(self) -> 'Conversion':
         """Check that each source tensor was used exactly once, and return self."""
@@ -71,11 +72,6 @@ class Conversion:
         )
         assert not wrong and set(seen) == set(self.source), f'not accounted for once: {wrong}'
         return self
-
-    def _put(self, target: str, tensor: Tensor) -> None:
-        if target in self.result:
-            raise UserError(f'Two tensors of the source are {target} in the result')
-        self.result[target] = tensor
 
     def counts(self) -> dict[str, int]:
         """Count the source tensors by what was done with them, and those that were made."""

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import logging
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ from urllib.parse import urldefrag, urlparse
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import torch
-from mmengine.dist import barrier, get_dist_info
+from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
 from beit_mm.checkpoints.download_lock import alone
@@ -24,7 +23,7 @@ from beit_mm.checkpoints.download_watch import Watch
 from beit_mm.checkpoints.store.atomic_file import open_atomically
 from beit_mm.checkpoints.trust import is_trusted
 from beit_mm.checkpoints.whole_file import why_not_whole
-from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.errors import UserError, warn
 from beit_mm.progress import Progress
 
 CHUNK = 1 << 20
@@ -64,13 +63,11 @@ def fetch(url: str) -> Path:
             f'{address} is not an https address; over plain http anyone on the way can exchange '
             'the file. Use https, or download it yourself and give the local path'
         )
-    rank, world_size = get_dist_info()
     try:
-        if rank == 0:
+        if is_main_process():
             return _cached(address, digest)
     finally:
-        if world_size > 1:
-            barrier()
+        barrier()
     return _cached(address, digest)
 
 
@@ -100,11 +97,7 @@ def _cached(address: str, digest: str | None) -> Path:
     path = cache_path(address)
     reason = why_not_whole(path, path.name) if path.is_file() and digest is None else None
     if reason is not None:  # kept by an earlier version, which did not look
-        print_log(
-            f'{path}, the copy of {address}, is removed: {reason}',
-            logger='current',
-            level=logging.WARNING,
-        )
+        warn(f'{path}, the copy of {address}, is removed: {reason}')
         path.unlink(missing_ok=True)
     if not path.is_file():
         with alone(path.parent):
@@ -149,11 +142,9 @@ def _download(address: str, path: Path, digest: str | None) -> None:
         name = type(error).__name__ if not str(cause) else cause
         raise DownloadError(f'{address} cannot be downloaded ({name}); {advice}') from error
     if digest is None:
-        print_log(
+        warn(
             f'{address} was not checked; to have it checked next time, append '
-            f'#sha256={hasher.hexdigest()}',
-            logger='current',
-            level=logging.WARNING,
+            f'#sha256={hasher.hexdigest()}'
         )
 
 

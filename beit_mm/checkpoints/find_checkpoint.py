@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from beit_mm.checkpoints import store
 from beit_mm.checkpoints.download import fetch
 from beit_mm.contracts import MissingFileError, UserError
-from beit_mm.contracts.printable import some
+from beit_mm.contracts.errors import some
 
 EXPORTED = ('model.safetensors', 'pytorch_model.bin')  # the second is of older transformers
 

@@ -42,12 +42,11 @@ STORAGES = {
 
 @dataclass(frozen=True)
 class Storage:
-    """A part of the bytes of a record: ``numel`` numbers after the first ``start``."""
+    """The bytes of a record, which are ``numel`` numbers."""
 
     dtype: torch.dtype
     data: torch.UntypedStorage
     numel: int
-    start: int = 0
 
 
 def has_whole_numbers(*groups: Any) -> bool:
@@ -81,13 +80,13 @@ def make_tensor(
         raise UnsafeCheckpointError('a tensor has no storage')
     last = sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     end = offset + (last + 1 if math.prod(size) else 0)
-    dtype, start = dtype or storage.dtype, storage.start * storage.dtype.itemsize
+    dtype = dtype or storage.dtype
     if not 0 <= offset <= end or end * dtype.itemsize > storage.numel * storage.dtype.itemsize:
         raise UnsafeCheckpointError(
             f'a tensor of shape {tuple(size)} reaches beyond its {storage.numel} numbers'
         )
     tensor = torch.empty(0, dtype=dtype, device=storage.data.device)
-    tensor.set_(storage.data, start // dtype.itemsize + offset, tuple(size), tuple(stride))
+    tensor.set_(storage.data, offset, tuple(size), tuple(stride))
     if metadata:
         tensor = tensor.conj() if metadata.get('conj') else tensor
         tensor = tensor._neg_view() if metadata.get('neg') else tensor
@@ -99,8 +98,6 @@ def make_tensor_of_type(storage, offset, size, stride, grad, hooks, dtype, metad
     # The bytes of truth values are checked as they are read.
     if type(dtype) is not torch.dtype or str(dtype) not in PLAIN_DTYPES:
         raise ValueError(f'a tensor of type {dtype}')
-    if storage.start * storage.dtype.itemsize % dtype.itemsize:
-        raise ValueError(f'a tensor of type {dtype} between two numbers')
     return make_tensor(storage, offset, size, stride, grad, hooks, metadata, dtype=dtype)
 
 

@@ -2,13 +2,11 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from mmengine.fileio import get_file_backend
 from mmengine.logging import print_log
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
@@ -69,17 +67,10 @@ def load_from_mmcls(filename: str, map_location: str | Callable | None = None) -
     )
 
 
-def load_from_ceph(filename: str, map_location: str | Callable | None = None) -> Any:
-    backend = get_file_backend(filename, backend_args=dict(backend='petrel'))
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, os.path.basename(filename) or 'checkpoint')
-        with open(path, 'wb') as file:
-            file.write(backend.get(filename))
-        return in_our_layout(read_checkpoint(path, map_location), filename)
-
-
-def load_from_pavi(filename: str, map_location: str | Callable | None = None) -> Any:
-    raise UserError(f'{filename}: pavi:// is not read; download the file and give its path')
+def refuse(filename: str, map_location: str | Callable | None = None) -> Any:
+    """Raise for the stores of OpenMMLab's own clusters, whose clients are not public."""
+    scheme = filename.split('://', 1)[0]
+    raise UserError(f'{filename}: {scheme}:// is not read; download the file and give its path')
 
 
 def _load_named(filename: str, urls: dict, map_location: str | Callable | None) -> Any:

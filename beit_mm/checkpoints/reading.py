@@ -1,6 +1,5 @@
 """Reading and writing of checkpoint files: tensors and plain data, never code."""
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,14 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from beit_mm.checkpoints.config_text import drop_config
 from beit_mm.checkpoints.contents import ForeignContentError, check_plain, tensors_of_module
 from beit_mm.checkpoints.find_checkpoint import find_local
 from beit_mm.checkpoints.inert_pickle import Object, UnsafeCheckpointError, shown
 from beit_mm.checkpoints.layouts import WRAPPERS
 from beit_mm.checkpoints.store.atomic_file import open_atomically
 from beit_mm.checkpoints.torch_file import read_torch_file
-from beit_mm.checkpoints.trust import VARIABLE, is_trusted
-from beit_mm.contracts.errors import MissingPackageError, UserError
+from beit_mm.checkpoints.trust import VARIABLE, drop_config, is_trusted
+from beit_mm.contracts.errors import MissingPackageError, UserError, warn
 
 # Where OpenAI's pickled modules belong in a tokenizer that has both.
 MODULE_PREFIXES = {'dall_e.encoder.Encoder': 'encoder.', 'dall_e.decoder.Decoder': 'decoder.'}
@@ -65,11 +63,7 @@ def _read_pickle(path: Path, map_location: str | Callable | None) -> Any:
     except UserError:
         if not is_trusted():
             raise
-    print_log(
-        f'{path}: reading it runs code that it names, as {VARIABLE} or trust_checkpoints() says',
-        logger='current',
-        level=logging.WARNING,
-    )
+    warn(f'{path}: reading it runs code that it names, as {VARIABLE} or trust_checkpoints() says')
     return torch.load(path, map_location=map_location, weights_only=False)
 
 

@@ -107,13 +107,9 @@ class Storages:
         mixed = dtype is torch.bool and first is not torch.bool  # whose bytes were not checked
         if mixed or data.nbytes() != numel * dtype.itemsize:
             raise UnsafeCheckpointError('it gives two sizes or types of one storage')
-        if view is None:
-            return Storage(dtype, data, numel)
-        _, start, size = view  # as torch < 0.4 has written parts of a storage
-        is_part = type(start) is int and type(size) is int and 0 <= start <= start + size <= numel
-        if not is_part:
-            raise UnsafeCheckpointError('it has a part of a storage that reaches beyond it')
-        return Storage(dtype, data, size, start)
+        if view is not None:  # as torch < 0.4 has written them
+            raise UnsafeCheckpointError('it has parts of storages')
+        return Storage(dtype, data, numel)
 
     def _make(self, key: str, dtype: torch.dtype, size: int, location: Any) -> torch.UntypedStorage:
         if self.records is not None and (stored := self.records.size(self.prefix + key)) != size:

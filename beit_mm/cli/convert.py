@@ -24,7 +24,7 @@ from beit_mm.checkpoints import (
     unwrap,
     write_weights,
 )
-from beit_mm.checkpoints.layouts.names import CONSTANT, note_pooling
+from beit_mm.checkpoints.layouts.rules import CONSTANT, note_pooling
 from beit_mm.cli.convert_proof import prove, prove_resized, prove_target
 from beit_mm.contracts import UserError, printable
 from beit_mm.contracts.positions import INDEX, TABLE, Grid, resize_pos_embed, resize_table

@@ -5,36 +5,22 @@ rooms. Every room may import this one; it imports torch and mmengine alone.
 """
 
 from beit_mm.contracts.backbone import Backbone
-from beit_mm.contracts.errors import MissingFileError, MissingPackageError, UserError
+from beit_mm.contracts.errors import (
+    MissingFileError,
+    MissingPackageError,
+    UserError,
+    check_choice,
+    check_integers,
+    printable,
+    some,
+    warn,
+)
 from beit_mm.contracts.feature_extractor import FeatureExtractor
 from beit_mm.contracts.finding import Finding, guarded
 from beit_mm.contracts.mim_head import MIMHead
 from beit_mm.contracts.mim_neck import MIMNeck
-from beit_mm.contracts.printable import printable
 from beit_mm.contracts.quantizer import Quantizer
 from beit_mm.contracts.sample_source import FileReader, SampleSource, WrappedSource
 from beit_mm.contracts.target import Target
-from beit_mm.contracts.token_source import TokenSource
-from beit_mm.contracts.tokenizer import Tokenizer
+from beit_mm.contracts.tokenizer import Tokenizer, TokenSource
 from beit_mm.contracts.training_state import TrainingState
-
-__all__ = [
-    'Backbone',
-    'FeatureExtractor',
-    'FileReader',
-    'Finding',
-    'MIMHead',
-    'MIMNeck',
-    'MissingFileError',
-    'MissingPackageError',
-    'Quantizer',
-    'SampleSource',
-    'Target',
-    'TokenSource',
-    'Tokenizer',
-    'TrainingState',
-    'UserError',
-    'WrappedSource',
-    'guarded',
-    'printable',
-]

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mmengine.config import Config
 
-from beit_mm.contracts.config_walk import walk_pipelines
-from beit_mm.contracts.constructor import with_defaults
+from beit_mm.contracts.config_walk import class_name, walk_pipelines, walk_values
+from beit_mm.contracts.constructor import class_of, with_defaults
 from beit_mm.contracts.errors import UserError
 from beit_mm.registry import MODELS
 
@@ -96,15 +96,16 @@ def _arguments(backbone) -> dict:
         return {}
     if {'img_size', 'patch_size'} <= set(backbone):
         return dict(backbone)
-    name = backbone.get('type')
-    cls = MODELS.get(name) if isinstance(name, str) else name
+    cls = class_of(backbone, MODELS)
     return with_defaults(cls, backbone) if isinstance(cls, type) else dict(img_size=0) | backbone
 
 
 def _image_size(config: Config) -> int:
     """Return the pixels of a side of the images of a config."""
     parts = (config.model.get('backbone'), config.model)
-    crops = [part for part in _parts(['train_dataloader'], config) if _name(part) in OF_TRANSFORM]
+    crops = [
+        part for part in _parts(['train_dataloader'], config) if class_name(part) in OF_TRANSFORM
+    ]
     found = [part['img_size'] for part in parts if isinstance(part, Mapping) and 'img_size' in part]
     size = next(iter([*found, *(step['size'] for step in crops if 'size' in step)]), None)
     sides = {size} if isinstance(size, int) else set(size or ())
@@ -117,26 +118,15 @@ def _image_size(config: Config) -> int:
 
 def _parts(keys: Iterable[str], config: Config) -> Iterator[dict]:
     """Yield the parts with a type below these keys of a config, each once."""
-    found, left = {}, [config.get(key) for key in keys]
-    while left:
-        value = left.pop()
-        if isinstance(value, Mapping):
-            if 'type' in value:
-                found[id(value)] = value
-            left += value.values()
-        elif isinstance(value, list | tuple):
-            left += value
-    yield from found.values()
+    values = [value for key in keys for _, value in walk_values([config.get(key)])]
+    parts = [value for value in values if isinstance(value, Mapping) and 'type' in value]
+    yield from {id(part): part for part in parts}.values()
 
 
 def _is_read(key: str, value, used: list) -> bool:
     """Return whether transforms are below a key: of no pipeline that a child config replaced."""
     is_variable = key.endswith('_pipeline') and not key.startswith(('test', 'tta'))
     return key not in ('model', 'data_preprocessor') and (not is_variable or value in used)
-
-
-def _name(step: Mapping) -> str:
-    return str(step.get('type')).split('.')[-1]
 
 
 def _set_step(step: dict, before: int, image: int, grids: tuple[int, int]) -> None:
@@ -147,13 +137,15 @@ def _set_step(step: dict, before: int, image: int, grids: tuple[int, int]) -> No
         for name in ('num_masked', 'min_block', 'max_block'):
             if step.get(name):
                 step[name] = max(round(step[name] * share), 1)
-    elif _name(step) == 'TwoViewResizedCrop':  # the token grid is the patch grid
+    elif class_name(step) == 'TwoViewResizedCrop':  # the token grid is the patch grid
         _scale(step, ('size',), factor)
         _scale(step, ('token_size',), grids[1] / grids[0])
-    elif _name(step) in OF_TRANSFORM:
-        _scale(step, OF_TRANSFORM[_name(step)], factor)
+    elif class_name(step) in OF_TRANSFORM:
+        _scale(step, OF_TRANSFORM[class_name(step)], factor)
     elif known := [name for name in SIZES if _is_size(step.get(name), before)]:
-        raise UserError(f'{KEY}: {_name(step)}.{known[0]} is {before}, too; set all sizes yourself')
+        raise UserError(
+            f'{KEY}: {class_name(step)}.{known[0]} is {before}, too; set all sizes yourself'
+        )
 
 
 def _is_size(value, side: int) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from mmengine.registry import Registry
+
 
 def constructor_parameters(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
     """Return the parameters of a constructor by name, and whether it takes other names as well.
@@ -44,6 +46,12 @@ def _hands_on(constructor: Callable, name: str) -> bool:
     handed = [keyword.value for call in inits for keyword in call.keywords if keyword.arg is None]
     uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]
     return bool(uses) and all(use in handed for use in uses)
+
+
+def class_of(config: Mapping, registry: Registry) -> Any:
+    """Return the class that the ``type`` of a config names, or is."""
+    name = config.get('type')
+    return registry.get(name) if isinstance(name, str) else name
 
 
 def with_defaults(cls: type, config: Mapping) -> dict[str, Any]:

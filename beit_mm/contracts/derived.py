@@ -9,7 +9,7 @@ import torch.nn as nn
 from mmengine.registry import Registry
 
 from beit_mm.contracts.backbone import Backbone
-from beit_mm.contracts.constructor import constructor_parameters
+from beit_mm.contracts.constructor import class_of, constructor_parameters
 from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.target import is_target_class
 
@@ -35,7 +35,7 @@ def with_derived(
     Raises:
         UserError: The class needs a value that is left out and not known.
     """
-    found, cls = dict(config), _class_of(config, registry)
+    found, cls = dict(config), class_of(config, registry)
     for name in getattr(cls, 'derived', ()):  # it may be foreign
         if name in found:
             continue
@@ -79,7 +79,7 @@ def check_dims(part: str, own: int, dims: int | None) -> None:
 
 
 def _ask_target(name: str, config: Mapping, registry: Registry) -> int | None:
-    cls = _class_of(config, registry)
+    cls = class_of(config, registry)
     said = getattr(cls, f'{name}_of')(config) if is_target_class(cls) else None
     if said is not None:
         return said
@@ -91,8 +91,3 @@ def _ask_target(name: str, config: Mapping, registry: Registry) -> int | None:
 def _is_required(cls: type, name: str) -> bool:
     parameter = constructor_parameters(cls)[0].get(name)
     return parameter is not None and parameter.default is parameter.empty
-
-
-def _class_of(config: Mapping, registry: Registry) -> Any:
-    name = config.get('type')
-    return registry.get(name) if isinstance(name, str) else name

@@ -1,7 +1,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from beit_mm.contracts.printable import printable
+from beit_mm.contracts.errors import printable
 
 LEVELS = ('error', 'warning', 'note')
 
@@ -11,8 +11,7 @@ class Finding:
     """One result of a check that is made before a training.
 
     Attributes:
-        level: ``error`` (certain: the training fails, or a sample is lost or wrong), ``warning``
-            (probably not meant, but it trains) or ``note`` (good to know).
+        level: ``error``, ``warning`` or ``note``, see the methods that make one.
         place: The config key, as ``--cfg-options`` writes it, or the path of a file or folder.
         message: What was found, what was expected, what to change.
         kind: Short name of the check, such as ``mask-size``; empty for checks of a config.
@@ -22,6 +21,21 @@ class Finding:
     place: str
     message: str
     kind: str = ''
+
+    @classmethod
+    def error(cls, place: str, message: str, kind: str = '') -> 'Finding':
+        """Return what is certain: the training fails, or a sample is lost or wrong."""
+        return cls('error', place, message, kind)
+
+    @classmethod
+    def warning(cls, place: str, message: str, kind: str = '') -> 'Finding':
+        """Return what is probably not meant, but trains."""
+        return cls('warning', place, message, kind)
+
+    @classmethod
+    def note(cls, place: str, message: str, kind: str = '') -> 'Finding':
+        """Return what is good to know."""
+        return cls('note', place, message, kind)
 
     def __str__(self) -> str:
         parts = (self.level, self.kind, self.place, self.message)
@@ -43,4 +57,4 @@ def guarded(
         raise
     except Exception as error:
         message = f'this check failed and was left out ({type(error).__name__}: {error})'
-        yield Finding('warning', name, message)
+        yield Finding.warning(name, message)

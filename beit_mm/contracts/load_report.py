@@ -8,8 +8,7 @@ import torch.nn as nn
 from mmengine.logging import MMLogger, print_log
 from torch import Tensor
 
-from beit_mm.contracts.errors import UserError
-from beit_mm.contracts.printable import printable, some
+from beit_mm.contracts.errors import UserError, printable, some
 
 UNCOUNTED = 'num_batches_tracked'
 

@@ -1,6 +1,7 @@
 """What hooks ask of a runner, in one place."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch.nn as nn
 from mmengine.model import BaseAveragedModel, BaseTTAModel, is_model_wrapper
@@ -19,6 +20,18 @@ def wrappers(model: nn.Module) -> Iterator[nn.Module]:
     while is_model_wrapper(model) or isinstance(model, BaseAveragedModel | BaseTTAModel):
         yield model
         model = model.module
+
+
+@contextmanager
+def in_eval_mode(module: nn.Module) -> Iterator[None]:
+    """Have a look inside move no running statistics and draw nothing."""
+    trained = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in trained:
+            part.training = True
 
 
 def model_of(runner) -> nn.Module:

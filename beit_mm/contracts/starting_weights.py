@@ -1,13 +1,11 @@
-import logging
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.errors import UserError, warn
 
 
 class StartingWeights(BaseModule):
@@ -60,12 +58,10 @@ class StartingWeights(BaseModule):
         if not self.awaited:
             return
         if not self.is_init:
-            print_log(
+            warn(
                 f'{type(self).__name__} has random weights: nothing has read {self.awaited} of '
                 'its init_cfg. Call init_weights() of the model after it is built, as a Runner '
-                'does, or load a state dict',
-                logger='current',
-                level=logging.WARNING,
+                'does, or load a state dict'
             )
         self._start_is_known()
 

@@ -3,13 +3,24 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from beit_mm.contracts.arguments import check_integers
-from beit_mm.contracts.errors import UserError
+from beit_mm.contracts.errors import UserError, check_integers
 from beit_mm.contracts.load_report import check_load
 from beit_mm.contracts.recorded import is_recorded
 from beit_mm.contracts.target import Target
 from beit_mm.contracts.tensor_names import rename_tensors
-from beit_mm.contracts.token_source import TokenSource
+
+
+class TokenSource:
+    """Mixin of the models whose training makes tokens that hooks watch.
+
+    Attributes:
+        vocab_size: Number of token ids; None where there are none to watch.
+        latest_ids: Token ids of the latest training step, of this process, of any shape: those of
+            a tokenizer in training, the targets of a masked image model.
+    """
+
+    vocab_size: int | None = None
+    latest_ids: Tensor | None = None
 
 
 class Tokenizer(Target, TokenSource):

@@ -2,8 +2,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from beit_mm.contracts import MissingFileError, UserError
-from beit_mm.contracts.arguments import check_choice
+from beit_mm.contracts import MissingFileError, UserError, check_choice
 from beit_mm.datasets.image_folder import Walk, spelled
 from beit_mm.datasets.unlabelled_image_folder import UnlabelledImageFolder
 from beit_mm.registry import DATASETS

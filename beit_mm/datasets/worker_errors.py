@@ -6,8 +6,7 @@ from multiprocessing.connection import wait
 
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
-from beit_mm.contracts import UserError
-from beit_mm.contracts.printable import some
+from beit_mm.contracts import UserError, some
 
 # Part of torch's message: what to do. The first that fits counts.
 ADVICE = {

@@ -1,18 +1,19 @@
-import logging
-
 import torch
 import torch.nn as nn
-from mmengine.logging import print_log
 from mmengine.model import BaseModel, BaseModule
 from torch import Tensor
 
-from beit_mm.contracts import Backbone, MIMHead, MIMNeck, Target, TokenSource, UserError
-from beit_mm.contracts.arguments import check_choice
+from beit_mm.contracts import Backbone, MIMHead, MIMNeck, Target, TokenSource, UserError, warn
 from beit_mm.contracts.derived import facts_of_backbone, facts_of_target, with_derived
+from beit_mm.contracts.errors import check_choice
 from beit_mm.contracts.feature_extractor import has_drawn_weights
 from beit_mm.contracts.starting_weights import StartingWeights, pretrained_steps
-from beit_mm.models.cached_tokens_check import CachedTokensCheck
-from beit_mm.models.mim_batch import check_batch, check_term_heads, split_by_image
+from beit_mm.models.mim_batch import (
+    CachedTokensCheck,
+    check_batch,
+    check_term_heads,
+    split_by_image,
+)
 from beit_mm.registry import MODELS
 
 TOKENIZER_DTYPES = dict(bfloat16=torch.bfloat16, float16=torch.float16)
@@ -196,12 +197,10 @@ class MaskedImageModel(StartingWeights, BaseModel, TokenSource):
         parts = [part for part in self.tokenizer.modules() if isinstance(part, BaseModule)]
         is_named = self.tokenizer.init_cfg or any(pretrained_steps(p.init_cfg) for p in parts)
         if has_drawn_weights(self.tokenizer) and not is_named and not self.is_init:
-            print_log(
+            warn(
                 'model.tokenizer has no init_cfg: unless a checkpoint of the whole model is '
                 'loaded next, its tokens are those of random weights; set '
-                "init_cfg=dict(type='Pretrained', checkpoint=...) to use a trained one",
-                logger='current',
-                level=logging.WARNING,
+                "init_cfg=dict(type='Pretrained', checkpoint=...) to use a trained one"
             )
         super().init_weights()
 

@@ -87,9 +87,10 @@ class Plugins(SphinxDirective):
         module = import_module(f'beit_mm.{self.arguments[0]}')
         lines = [
             f'.. autoclass:: {module.__name__}.{name}'
-            for name in vars(module).get('__all__') or sorted(vars(module))
-            if isinstance(vars(module)[name], type)
-            and not issubclass(vars(module)[name], Exception)
+            for name, value in sorted(vars(module).items())
+            if isinstance(value, type)
+            and value.__module__.startswith('beit_mm.')
+            and not issubclass(value, Exception)
             and not name.startswith('Base')  # they are on the page of the contracts
         ]
         return self.parse_text_to_nodes('\n'.join(['```{eval-rst}', *lines, '```']))

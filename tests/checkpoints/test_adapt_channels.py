@@ -2,7 +2,7 @@ import pytest
 import torch
 from timm.models._manipulate import adapt_input_conv
 
-from beit_mm.checkpoints.adapt_channels import adapt_patch_weight
+from beit_mm.checkpoints.adapt_beit import adapt_patch_weight
 
 
 @pytest.mark.parametrize('channels', [2, 3, 4, 6, 13])

@@ -27,8 +27,7 @@ def warned(monkeypatch):
     """Return how often it was said so far."""
     said = []
     monkeypatch.setattr(
-        'beit_mm.contracts.starting_weights.print_log',
-        lambda text, **kwargs: said.append((text, kwargs['level'])),
+        'beit_mm.contracts.starting_weights.warn', lambda text: said.append((text, logging.WARNING))
     )
     return said
 
@@ -157,7 +156,7 @@ def test_init_weights__leaves_parts_of_other_libraries_as_they_are():
 def test_init_weights__a_part_of_the_tokenizer_that_is_read_needs_no_warning(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(
-        'beit_mm.models.masked_image_model.print_log', lambda text, **kwargs: said.append(text)
+        'beit_mm.contracts.errors.print_log', lambda text, **kwargs: said.append(text)
     )
     torch.save(encoder().state_dict(), tmp_path / 'weights.pth')
     read = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'))

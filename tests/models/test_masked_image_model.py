@@ -390,7 +390,7 @@ def test_init_weights__loads_the_tokenizer_of_another_model_or_refuses(tmp_path)
 def test_init_weights__warns_of_a_random_tokenizer(monkeypatch):
     said = []
     monkeypatch.setattr(
-        'beit_mm.models.masked_image_model.print_log', lambda text, **kwargs: said.append(text)
+        'beit_mm.contracts.errors.print_log', lambda text, **kwargs: said.append(text)
     )
     MODELS.build(config()).init_weights()
     assert len(said) == 1 and 'model.tokenizer has no init_cfg' in said[0]

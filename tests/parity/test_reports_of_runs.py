@@ -28,7 +28,7 @@ from beit_mm.engine.guards import NonFiniteError
 from beit_mm.preflight.config import check_config
 from beit_mm.preflight.config.labels import check_labels
 from beit_mm.preflight.files import Loader, MaskRules, Sample, check_sample
-from beit_mm.preflight.run import check_class_order
+from beit_mm.preflight.run.class_order import check_class_order
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SEGMENT = CONFIGS / 'segmentation/beit-micro-p8_beit_setr-pup_digit-scenes-500.py'

@@ -64,8 +64,7 @@ def _backbone(found, here, source: str, resumes: bool) -> Iterator[Finding]:
         if _differ(theirs, ours):
             key = f'model.backbone.{name}'
             more = ', or say with adapt_channels how they correspond' * (name == 'in_channels')
-            yield Finding(
-                'error',
+            yield Finding.error(
                 key,
                 f'{ours}, but the backbone in {source} was trained with {meaning.format(theirs)}; '
                 f'set {key}={theirs}{more}',
@@ -80,8 +79,7 @@ def _tokenizer(
     for name in NUMBERS:
         theirs, ours = found.get(name), here.get(name)
         if _differ(theirs, ours):
-            yield Finding(
-                'error',
+            yield Finding.error(
                 f'{key}.{name}',
                 f'{ours}, but the tokenizer in {source} has {name}={theirs}; set {key}.{name}='
                 f'{theirs}, or take the checkpoint of another tokenizer',
@@ -101,8 +99,7 @@ def _tokenizer(
     for name in sorted(set(theirs) & set(ours) - set(NUMBERS)):
         # Checkpoints of before say where the weights of a part came from.
         if _in_full(theirs[name]) != _in_full(ours[name]):
-            yield Finding(
-                'warning',
+            yield Finding.warning(
                 f'{key}.{name}',
                 f'{ours[name]!r}, but the tokenizer in {source} has {theirs[name]!r}; its tokens '
                 'may be others',
@@ -151,8 +148,7 @@ def _images(
         if names == ('token_scale',):  # for images of other bits, another scale is right
             advice = f'if the images have values like those, set {keys}={max(theirs["std"]):g}, '
             advice += 'else to the largest value that they have'
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             f'{preprocessor}.{names[0]}',
             f'{source} was trained with {_text(theirs)}, but here it gets {_text(ours)}'
             f'{units if factor else ""}; {advice}',
@@ -160,8 +156,7 @@ def _images(
     orders = [images.get('channel_order') for images in (theirs, ours)]
     if all(isinstance(order, str) for order in orders) and set(orders) in OPPOSITE_ORDERS:
         key = f'{preprocessor}.{ours.get("order_key", "bgr_to_rgb")}'
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             key,
             f'{source} was trained with the channels {orders[0]}, but here they are {orders[1]}; '
             f'change {key}',

@@ -13,9 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from beit_mm.checkpoints.layouts import huggingface, mmpretrain, mmseg, timm, unilm, unilm_seg, vqkd
-from beit_mm.checkpoints.layouts.names import ENCODER, has_beit_blocks, task_of
-
-__all__ = ['LAYOUTS', 'OURS', 'detect', 'task_of', 'unwrap', 'weights_of']
+from beit_mm.checkpoints.layouts.rules import ENCODER, has_beit_blocks, task_of
 
 OURS = 'beit_mm'
 LAYOUTS = {

@@ -14,8 +14,16 @@ import torch
 from torch import Tensor
 
 from beit_mm.checkpoints.conversion import Conversion
-from beit_mm.checkpoints.layouts.names import SHARED, TOKENIZER, note_pooling
-from beit_mm.checkpoints.layouts.rules import DROP_INDEX, Drop, Rules, convert, without_pretraining
+from beit_mm.checkpoints.layouts.rules import (
+    DROP_INDEX,
+    SHARED,
+    TOKENIZER,
+    Drop,
+    Rules,
+    convert,
+    note_pooling,
+    without_pretraining,
+)
 from beit_mm.contracts.errors import UserError
 from beit_mm.contracts.positions import TABLE, Grid
 

@@ -9,13 +9,14 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from beit_mm.checkpoints.conversion import Conversion
-from beit_mm.checkpoints.layouts.names import TOKENIZER, note_pooling
 from beit_mm.checkpoints.layouts.openmmlab import ENCODER, is_bare_vit, is_beit_block, ours, theirs
 from beit_mm.checkpoints.layouts.rules import (
     DROP_INDEX,
+    TOKENIZER,
     Drop,
     add_index,
     convert,
+    note_pooling,
     without_pretraining,
 )
 from beit_mm.contracts.positions import TABLE, Grid

@@ -12,12 +12,15 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from beit_mm.checkpoints.conversion import Conversion
-from beit_mm.checkpoints.layouts.names import ENCODER, TOKENIZER, has_beit_blocks, note_pooling
 from beit_mm.checkpoints.layouts.rules import (
     DROP_INDEX,
+    ENCODER,
+    TOKENIZER,
     Drop,
     add_index,
     convert,
+    has_beit_blocks,
+    note_pooling,
     without_pretraining,
 )
 from beit_mm.contracts.positions import INDEX, TABLE, Grid

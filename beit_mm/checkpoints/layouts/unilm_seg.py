@@ -9,8 +9,13 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from beit_mm.checkpoints.conversion import Conversion
-from beit_mm.checkpoints.layouts.names import has_beit_blocks
-from beit_mm.checkpoints.layouts.rules import DROP_INDEX, add_index, convert, without_pretraining
+from beit_mm.checkpoints.layouts.rules import (
+    DROP_INDEX,
+    add_index,
+    convert,
+    has_beit_blocks,
+    without_pretraining,
+)
 from beit_mm.contracts.positions import TABLE, Grid
 
 NAME = 'unilm_seg'

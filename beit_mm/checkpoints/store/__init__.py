@@ -8,16 +8,16 @@ from beit_mm.checkpoints.store.atomic_file import (
     sweep,
     write_atomically,
 )
-from beit_mm.checkpoints.store.atomic_local_backend import AtomicLocalBackend
+from beit_mm.checkpoints.store.atomic_local_backend import AtomicLocalBackend, SaveQueue
 from beit_mm.checkpoints.store.plain_values import plain_message_hub, restored_message_hub, to_plain
 from beit_mm.checkpoints.store.resume_choice import (
     begin_run,
     choose_checkpoint,
+    classes_of,
     disown_files,
     refuse_unfit,
+    with_todays_names,
 )
-from beit_mm.checkpoints.store.resume_fit import classes_of, with_todays_names
-from beit_mm.checkpoints.store.save_queue import SaveQueue
 from beit_mm.checkpoints.store.saved_checkpoints import (
     POINTER,
     NoUsableCheckpointError,

@@ -5,8 +5,7 @@ from numbers import Integral
 
 import numpy as np
 
-from beit_mm.contracts import UserError
-from beit_mm.contracts.arguments import check_choice
+from beit_mm.contracts import UserError, check_choice
 from beit_mm.datasets.transforms.arguments import check_range
 from beit_mm.datasets.transforms.base_patch_mask import BasePatchMask
 from beit_mm.registry import TRANSFORMS

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 from mmengine import fileio
 
-from beit_mm.contracts import FileReader, UserError
-from beit_mm.contracts.arguments import check_choice
+from beit_mm.contracts import FileReader, UserError, check_choice
 from beit_mm.datasets.dicom_file import read_dicom
 from beit_mm.datasets.image_files import (
     ImageTooLargeError,

@@ -3,8 +3,7 @@ from pathlib import PurePath
 import numpy as np
 from mmengine import fileio
 
-from beit_mm.contracts import FileReader, UserError
-from beit_mm.contracts.printable import some
+from beit_mm.contracts import FileReader, UserError, some
 from beit_mm.datasets.image_files import ImageTooLargeError, open_image
 from beit_mm.datasets.transforms.load_multi_band_image import read_npy
 from beit_mm.datasets.transforms.transform import Transform

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from beit_mm.contracts import UserError
-from beit_mm.contracts.arguments import check_choice
+from beit_mm.contracts import UserError, check_choice
 from beit_mm.datasets.transforms.arguments import check_pair, check_range
 from beit_mm.datasets.transforms.resize_views import FILTERS, View, resize_views
 from beit_mm.datasets.transforms.rgb_jitter import RGBJitter, adjust_alike, check_colors

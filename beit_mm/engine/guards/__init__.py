@@ -5,13 +5,3 @@ from beit_mm.engine.guards.guard_hook import UnhealthyTrainingError
 from beit_mm.engine.guards.non_finite_guard_hook import NonFiniteError, NonFiniteGuardHook
 from beit_mm.engine.guards.prediction_guard_hook import PredictionGuardHook
 from beit_mm.engine.guards.update_guard_hook import UpdateGuardHook
-
-__all__ = [
-    'CodebookGuardHook',
-    'CollapsedCodebookError',
-    'NonFiniteError',
-    'NonFiniteGuardHook',
-    'PredictionGuardHook',
-    'UnhealthyTrainingError',
-    'UpdateGuardHook',
-]

@@ -1,17 +1,22 @@
-import logging
 import math
 from collections.abc import Mapping
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from torch import Tensor
 
-from beit_mm.contracts import Tokenizer, TokenSource, TrainingState, UserError
-from beit_mm.contracts.arguments import check_choice, check_integers
+from beit_mm.contracts import (
+    Tokenizer,
+    TokenSource,
+    TrainingState,
+    UserError,
+    check_choice,
+    check_integers,
+    warn,
+)
 from beit_mm.contracts.codebook_stats import CodebookStats, codebook_stats
 from beit_mm.contracts.runner_access import model_of
-from beit_mm.engine.guards.token_window import TokenWindow
+from beit_mm.models.layers.joint_sum import joint_sum
 from beit_mm.registry import HOOKS
 
 ADVICE = (
@@ -105,12 +110,10 @@ class CodebookGuardHook(Hook, TrainingState):
         self._saved_window = None
         last = runner.max_iters // self.interval * self.interval
         if self.grace is not None and self.grace >= last:
-            print_log(
+            warn(
                 f'CodebookGuardHook.grace={self.grace}: the last check is at step {last} (interval='
                 f'{self.interval}), so no collapse would be noticed; set grace lower, or leave it '
-                'out',
-                logger='current',
-                level=logging.WARNING,
+                'out'
             )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
@@ -171,7 +174,7 @@ class CodebookGuardHook(Hook, TrainingState):
         )
         if self.action == 'stop':
             raise CollapsedCodebookError(message)
-        print_log(message, logger='current', level=logging.WARNING)
+        warn(message)
 
     def training_state(self) -> dict:
         window = None if self._window is None else self._window.training_state()
@@ -184,3 +187,54 @@ class CodebookGuardHook(Hook, TrainingState):
 
 class CollapsedCodebookError(UserError):
     """A training goes on with a collapsed vocabulary."""
+
+
+class TokenWindow(TrainingState):
+    """Tokens of the latest training steps, and the losses of their prediction.
+
+    Args:
+        size: Steps that are counted together.
+    """
+
+    def __init__(self, vocab_size: int, size: int):
+        self.counts = torch.zeros(size, vocab_size, dtype=torch.long)  # of this process
+        self.loss_sums = torch.zeros(size)
+        self.step = 0
+
+    @torch.no_grad()
+    def add(self, ids: Tensor, loss: Tensor | float | None = None) -> Tensor:
+        """Add a step and return the counts (V,) of the window, of all processes.
+
+        Args:
+            ids: Tokens of this process, of any shape.
+            loss: Mean cross-entropy of their prediction, in nats.
+        """
+        self.counts = self.counts.to(ids.device)
+        row = self.step % len(self.counts)
+        self.counts[row] = torch.bincount(ids.flatten(), minlength=self.counts.shape[1])
+        if loss is not None:
+            self.loss_sums = self.loss_sums.to(ids.device)
+            self.loss_sums[row] = loss * ids.numel()
+        self.step += 1
+        return joint_sum(self.counts.sum(0))
+
+    @torch.no_grad()
+    def compare_loss(self, unigram_entropy: Tensor) -> Tensor:
+        """Return what part of the unigram entropy is predicted, 1 - loss / unigram_entropy.
+
+        It is 0 for the best prediction that ignores the image, and 1 for a perfect one. Steps whose
+        loss is not finite are left out. One token alone leaves nothing to predict: 0.
+        """
+        known = self.loss_sums.isfinite()
+        targets = self.counts.sum(1)
+        loss, size = joint_sum(torch.stack([self.loss_sums[known].sum(), targets[known].sum()]))
+        return torch.where(unigram_entropy > 0, 1 - loss / size / unigram_entropy, 0.0)
+
+    def training_state(self) -> dict:
+        counts = self.counts.to(torch.int32).cpu()
+        return dict(counts=counts, loss_sums=self.loss_sums.cpu(), step=self.step)
+
+    def load_training_state(self, state: dict) -> None:
+        if state['counts'].shape == self.counts.shape:  # else a new window begins
+            self.counts, self.loss_sums = state['counts'].long(), state['loss_sums'].clone()
+            self.step = state['step']

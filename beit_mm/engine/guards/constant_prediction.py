@@ -1,6 +1,5 @@
 from torch import Tensor
 
-from beit_mm.engine.guards.class_counts import constant_share
 from beit_mm.engine.guards.guard_hook import Symptom
 from beit_mm.engine.guards.watched_head import Seen, WatchedHead
 
@@ -78,3 +77,10 @@ def _share(top: Tensor, counts: Tensor) -> float:
 def _named(index: int, classes) -> str:
     known = classes is not None and index < len(classes)
     return f'class {index} ({classes[index]})' if known else f'class {index}'
+
+
+def constant_share(counts: Tensor) -> tuple[int, float]:
+    """Return the most frequent class of (K,) and its share in [0, 1], 0 if nothing was counted."""
+    total = float(counts.sum())
+    index = int(counts.argmax())
+    return index, float(counts[index]) / total if total else 0.0

@@ -2,12 +2,11 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from beit_mm.contracts import TrainingState, UserError
-from beit_mm.contracts.arguments import check_choice, check_integers
+from beit_mm.contracts import TrainingState, UserError, check_choice, check_integers
 
 MIN_SAMPLES = 10  # samples of the training that a judgment needs
 GROWTH = 1.5  # a reported symptom is reported again when it has grown by this factor
@@ -43,6 +42,7 @@ class GuardHook(Hook, TrainingState):
     """
 
     priority = 'NORMAL'
+    resumed = ('reported',)
 
     def __init__(self, interval: int = 100, action: str = 'warn'):
         name = type(self).__name__
@@ -84,12 +84,6 @@ class GuardHook(Hook, TrainingState):
             raise UnhealthyTrainingError(message)
         runner.logger.warning(message)
 
-    def training_state(self) -> dict:
-        return dict(reported=self.reported)
-
-    def load_training_state(self, state: dict) -> None:
-        self.reported = state['reported']
-
 
 def _new_symptoms(reported: dict, symptoms: dict[str, Symptom]) -> list[Symptom]:
     """Return the symptoms that are to be reported, and note it in ``reported``."""
@@ -109,8 +103,7 @@ def _new_symptoms(reported: dict, symptoms: dict[str, Symptom]) -> list[Symptom]
 def over_processes(tensor: Tensor, how: str = 'sum') -> Tensor:
     """Return a copy that is reduced over all processes."""
     tensor = tensor.clone()
-    if get_world_size() > 1:
-        all_reduce(tensor, how)
+    all_reduce(tensor, how)
     return tensor
 
 

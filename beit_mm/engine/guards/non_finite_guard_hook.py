@@ -6,7 +6,7 @@ from functools import partial, update_wrapper
 from pathlib import Path
 
 import torch
-from mmengine.dist import all_reduce, get_rank, get_world_size
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 
@@ -14,6 +14,7 @@ from beit_mm.checkpoints.reading import must_be_finite
 from beit_mm.checkpoints.store import append
 from beit_mm.contracts import UserError
 from beit_mm.contracts.runner_access import file_of, optim_wrappers
+from beit_mm.engine.guards.guard_hook import over_processes
 from beit_mm.engine.loops.resumable_loop import ResumableLoop
 from beit_mm.registry import HOOKS
 
@@ -172,10 +173,7 @@ def _look(losses: list[torch.Tensor], gradient: torch.Tensor) -> tuple[list[bool
     values = torch.stack([*(loss.to(device) for loss in losses), gradient])
     bad = values.isfinite().logical_not()
     mine = torch.stack([bad[:-1].any(), bad[-1]]).float()
-    found = mine.clone()
-    if get_world_size() > 1:
-        all_reduce(found, 'max')
-    return found.bool().tolist(), mine.bool().tolist()
+    return over_processes(mine, 'max').bool().tolist(), mine.bool().tolist()
 
 
 def _gradient_norm(wrapper: OptimWrapper, order: float) -> torch.Tensor:

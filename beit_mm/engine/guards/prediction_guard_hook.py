@@ -39,6 +39,8 @@ class PredictionGuardHook(GuardHook):
         UnhealthyTrainingError: With action='stop'.
     """
 
+    resumed = ('reported', 'sums', 'samples', 'unigram')
+
     def __init__(
         self,
         interval: int = 100,
@@ -56,8 +58,8 @@ class PredictionGuardHook(GuardHook):
             raise UserError(f'PredictionGuardHook.min_gap={min_gap}: expected in [0, 1)')
         self.grace = grace
         self.constant, self.unigram = ConstantPrediction(others), UnigramLoss(min_gap)
-        self._sums: list[Tensor] = []  # of the first call in a step, of the second, ...
-        self._samples = 0  # steps
+        self.sums: list[Tensor] = []  # of the first call in a step, of the second, ...
+        self.samples = 0  # steps
         self._stop_watching = None
 
     def before_train(self, runner) -> None:
@@ -76,22 +78,22 @@ class PredictionGuardHook(GuardHook):
         if self._stop_watching is not None:
             self._stop_watching()
             self._stop_watching = None
-            self._samples += 1
+            self.samples += 1
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
     def _see(self, seen: Seen | None) -> None:
         if seen is None:
             return
         numbers = seen.flatten()
-        if self._calls == len(self._sums):
-            self._sums.append(torch.zeros_like(numbers))
-        self._sums[self._calls] = self._sums[self._calls].to(numbers) + numbers
+        if self._calls == len(self.sums):
+            self.sums.append(torch.zeros_like(numbers))
+        self.sums[self._calls] = self.sums[self._calls].to(numbers) + numbers
         self._calls += 1
 
     def check(self, runner) -> dict[str, dict[str, Symptom] | None]:
-        if self._samples < MIN_SAMPLES:
+        if self.samples < MIN_SAMPLES:
             return {}
-        sums, self._sums, self._samples = self._sums, [], 0
+        sums, self.sums, self.samples = self.sums, [], 0
         number = int(over_processes(torch.tensor(len(sums)), 'min'))  # where each saw something
         if number == 0:
             return {}
@@ -104,16 +106,3 @@ class PredictionGuardHook(GuardHook):
         }
         symptoms['unigram'] = self.unigram.judge(self.head, calls[0], self.begin)
         return dict(head={key: symptom for key, symptom in symptoms.items() if symptom is not None})
-
-    def training_state(self) -> dict:
-        return dict(
-            super().training_state(),
-            sums=[numbers.cpu() for numbers in self._sums],
-            samples=self._samples,
-            unigram=self.unigram.training_state(),
-        )
-
-    def load_training_state(self, state: dict) -> None:
-        super().load_training_state(state)
-        self._sums, self._samples = list(state['sums']), state['samples']
-        self.unigram.load_training_state(state['unigram'])

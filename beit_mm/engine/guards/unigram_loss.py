@@ -1,8 +1,9 @@
+import math
+
 import torch
 from torch import Tensor
 
 from beit_mm.contracts import TrainingState
-from beit_mm.engine.guards.class_counts import unigram_entropy
 from beit_mm.engine.guards.guard_hook import Symptom
 from beit_mm.engine.guards.watched_head import Seen, WatchedHead
 
@@ -29,16 +30,18 @@ class UnigramLoss(TrainingState):
         min_gap: The loss has to be below (1 - min_gap) times the unigram entropy.
     """
 
+    resumed = ('masses',)
+
     def __init__(self, min_gap: float):
         self.min_gap = min_gap
-        self._masses: Tensor | None = None  # (2, K), of all judgments
+        self.masses: Tensor | None = None  # (2, K), of all judgments
 
     def judge(self, head: WatchedHead, seen: Seen, begin: int) -> Symptom | None:
         """Judge the sums of all steps since the last judgment; nothing before ``begin`` counts."""
-        if self._masses is None or self._masses.shape != seen.masses.shape:
-            self._masses = torch.zeros_like(seen.masses)
-        self._masses += seen.masses
-        masses, weighted = self._masses
+        if self.masses is None or self.masses.shape != seen.masses.shape:
+            self.masses = torch.zeros_like(seen.masses)
+        self.masses += seen.masses
+        masses, weighted = self.masses
         weights = weighted / masses.clamp(min=1e-12)
         entropy = unigram_entropy(masses, weights) if masses.sum() else 0.0
         total, divisor = seen.loss.tolist()
@@ -53,8 +56,27 @@ class UnigramLoss(TrainingState):
             loss / entropy,
         )
 
-    def training_state(self) -> dict:
-        return dict(masses=self._masses)
 
-    def load_training_state(self, state: dict) -> None:
-        self._masses = state['masses']
+def unigram_entropy(counts: Tensor, weights: Tensor | None = None) -> float:
+    """Return the cross-entropy in nats of the best prediction that is the same for all targets.
+
+    The mean cross-entropy of targets with one prediction p is that of their mean q with p. It is
+    least for p = q: the entropy of q.
+
+    Few targets look less spread than they are. The bias of Miller and Madow (1955),
+    (classes seen - 1) / 2n, is added, and with less than five targets for each class seen the
+    result is log K. So it is rather too high than too low.
+
+    Args:
+        counts: Masses (K,) of the targets, of smoothed or mixed labels too.
+        weights: Weights (K,) of the classes in a loss that is divided by the weights' sum; q is
+            then proportional to counts * weights.
+    """
+    counts = counts.double().cpu()
+    number, seen = float(counts.sum()), int((counts > 0).sum())
+    if number < 5 * seen:
+        return math.log(len(counts))
+    shares = counts if weights is None else counts * weights.double().cpu()
+    shares = shares / shares.sum()
+    entropy = -float((shares * shares.clamp(min=1e-300).log()).sum())
+    return min(entropy + (seen - 1) / (2 * number), math.log(len(counts)))

@@ -32,6 +32,8 @@ class UpdateGuardHook(GuardHook):
         UnhealthyTrainingError: With action='stop'.
     """
 
+    resumed = ('reported', 'changes', 'gradients')
+
     def __init__(
         self, interval: int = 100, action: str = 'warn', ignore: tuple[str, ...] | list[str] = ()
     ):
@@ -59,15 +61,3 @@ class UpdateGuardHook(GuardHook):
 
     def check(self, runner) -> dict[str, dict[str, Symptom] | None]:
         return dict(changes=self.changes.judge(runner), gradients=self.gradients.judge(runner))
-
-    def training_state(self) -> dict:
-        return dict(
-            super().training_state(),
-            changes=self.changes.training_state(),
-            gradients=self.gradients.training_state(),
-        )
-
-    def load_training_state(self, state: dict) -> None:
-        super().load_training_state(state)
-        self.changes.load_training_state(state['changes'])
-        self.gradients.load_training_state(state['gradients'])

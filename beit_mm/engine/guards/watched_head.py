@@ -1,7 +1,6 @@
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +9,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from beit_mm.contracts import MIMHead, TokenSource
+from beit_mm.contracts.runner_access import in_eval_mode
 
 SOFTMAX_LOSSES = ('CrossEntropyLoss', 'LabelSmoothLoss', 'SoftTargetCrossEntropyLoss')
 # Per step: enough to see a tendency, and little beside the step itself.
@@ -130,7 +130,7 @@ class TokenHead(WatchedHead):
         """Return what a call of ``loss`` says: answers of some rows, targets and loss of all."""
         if not len(features):
             return None
-        with _in_eval_mode(self.module):
+        with in_eval_mode(self.module):
             classes = self.module.predict(features[:1]).shape[-1]
             rows = features[:: math.ceil(len(features) / _max_rows(classes))]
             logits = self.module.predict(rows)
@@ -148,18 +148,6 @@ class TokenHead(WatchedHead):
             torch.where(is_used, sums, 0.0),
             torch.where(is_used, counts, 0.0).expand(2, -1),
         )
-
-
-@contextmanager
-def _in_eval_mode(module: nn.Module) -> Iterator[None]:
-    """Have a look inside move no running statistics and draw nothing."""
-    trained = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in trained:
-            part.training = True
 
 
 def watched_head(model: nn.Module) -> WatchedHead | None:

@@ -1,4 +1,8 @@
+from collections import Counter
+from collections.abc import Iterable
+
 import torch
+import torch.nn as nn
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
@@ -13,9 +17,6 @@ from beit_mm.engine.guards.guard_hook import (
     over_processes,
 )
 from beit_mm.engine.guards.schedules import is_moving, lr_schedulers
-from beit_mm.engine.guards.weight_names import grouped, names_of
-
-SAVED = ('_rates', '_changed', '_ever', '_iters', '_updates', '_highest')  # for a resumed run
 
 
 class WeightChanges(TrainingState):
@@ -24,6 +25,8 @@ class WeightChanges(TrainingState):
     Args:
         interval: Iterations between two judgments.
     """
+
+    resumed = ('_rates', '_changed', '_ever', '_iters', '_updates', '_highest', '_sums')
 
     def __init__(self, interval: int):
         self.interval = interval
@@ -162,13 +165,6 @@ class WeightChanges(TrainingState):
         patience = 2 if scheduler.by_epoch else max(self.interval, MIN_SAMPLES) - 1
         return now < scheduler.end - 1 and now - since >= patience and is_moving(scheduler)
 
-    def training_state(self) -> dict:
-        sums = None if self._sums is None else self._sums.cpu()
-        return dict({name: vars(self)[name] for name in SAVED}, _sums=sums)
-
-    def load_training_state(self, state: dict) -> None:
-        vars(self).update(state)
-
 
 def _why_frozen(scheduler, runner) -> str:
     if not any(isinstance(hook, ParamSchedulerHook) for hook in runner.hooks):
@@ -202,3 +198,31 @@ def _checksums(runner) -> Tensor:
     sums = torch.stack([t.sum().to(device) for t in tensors])
     norms = torch.stack([torch.linalg.vector_norm(t).to(device) for t in tensors])
     return torch.stack([sums, norms])
+
+
+def names_of(model: nn.Module) -> dict[int, str]:
+    """Return the name of each parameter of the model by the parameter's ``id``."""
+    return {id(parameter): name for name, parameter in model.named_parameters()}
+
+
+def grouped(names: Iterable[str], among: Iterable[str]) -> list[str]:
+    """Name parameters in few words: a module stands for all that it has ``among`` them.
+
+    ``['a.x', 'a.y', 'b.x']`` among ``['a.x', 'a.y', 'b.x', 'b.y']`` are
+    ``['a (2 tensors)', 'b.x']``.
+    """
+    names = list(names)
+    found, total = (Counter(p for n in group for p in _prefixes(n)) for group in (names, among))
+    words = {}
+    for name in names:
+        module = next(prefix for prefix in _prefixes(name) if found[prefix] == total[prefix])
+        if found[module] == 1:
+            words[name] = name
+        else:
+            words[module] = f'{module} ({found[module]} tensors)'
+    return list(words.values())
+
+
+def _prefixes(name: str) -> list[str]:
+    parts = name.split('.')
+    return ['.'.join(parts[:length]) for length in range(1, len(parts) + 1)]

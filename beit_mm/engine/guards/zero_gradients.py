@@ -13,7 +13,7 @@ from beit_mm.engine.guards.guard_hook import (
     is_positive,
     over_processes,
 )
-from beit_mm.engine.guards.weight_names import grouped, names_of
+from beit_mm.engine.guards.weight_changes import grouped, names_of
 
 ADVICE = (
     'Look for a detach() or no_grad() between it and the loss, an output that no loss uses, a loss '

@@ -9,17 +9,3 @@ from beit_mm.engine.hooks.probe_hook import ProbeHook
 from beit_mm.engine.hooks.run_record_hook import RunRecordHook
 from beit_mm.engine.hooks.tokenizer_pictures_hook import TokenizerPicturesHook
 from beit_mm.engine.hooks.worker_timeout_hook import WorkerTimeoutHook
-
-__all__ = [
-    'AtomicCheckpointHook',
-    'AttributeScheduleHook',
-    'DatasetCheckHook',
-    'EtaTimerHook',
-    'GracefulStopHook',
-    'LoadReportHook',
-    'PredictionPicturesHook',
-    'ProbeHook',
-    'RunRecordHook',
-    'TokenizerPicturesHook',
-    'WorkerTimeoutHook',
-]

@@ -13,21 +13,14 @@ from beit_mm.datasets.named_errors import NamedErrors
 from beit_mm.datasets.value_range import WatchRange
 from beit_mm.engine.loops import ResumableIterLoop
 from beit_mm.preflight.files.some_images import check_some_images
-from beit_mm.preflight.run import (
-    check_batches,
-    check_class_order,
-    check_labels,
-    check_last_batch,
-    check_length,
-    check_masks,
-    check_metrics,
-    check_precision,
-    check_weights,
-    describe_filled,
-    filled,
-    find_limits,
-)
-from beit_mm.preflight.run.class_order import describe_shift
+from beit_mm.preflight.run.batches import check_batches, check_last_batch, check_length
+from beit_mm.preflight.run.class_order import check_class_order, describe_shift
+from beit_mm.preflight.run.filled import describe_filled, filled, find_limits
+from beit_mm.preflight.run.labels import check_labels
+from beit_mm.preflight.run.masks import check_masks
+from beit_mm.preflight.run.metrics import check_metrics
+from beit_mm.preflight.run.precision import check_precision
+from beit_mm.preflight.run.weights import check_weights
 from beit_mm.registry import HOOKS
 
 FIRST_BATCHES = 20  # that are looked at for their range

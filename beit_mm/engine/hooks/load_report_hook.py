@@ -17,12 +17,10 @@ from beit_mm.checkpoints import (
 from beit_mm.checkpoints.adapt_beit import resize_positions
 from beit_mm.checkpoints.description import StageMismatchError, differences, here_of, tokenizer_of
 from beit_mm.checkpoints.store import with_todays_names
-from beit_mm.contracts import Backbone, Finding
-from beit_mm.contracts.arguments import check_choice
+from beit_mm.contracts import Backbone, Finding, check_choice, some
 from beit_mm.contracts.digest import weights_sha256
 from beit_mm.contracts.feature_extractor import has_drawn_weights
 from beit_mm.contracts.positions import TABLE
-from beit_mm.contracts.printable import some
 from beit_mm.contracts.runner_access import model_of, unwrap, wrappers
 from beit_mm.contracts.starting_weights import pretrained_steps
 from beit_mm.preflight.config.parts import preprocessor_key

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from beit_mm.contracts import TrainingState, UserError
 from beit_mm.contracts.config_walk import leaf_dataset_configs
-from beit_mm.contracts.runner_access import model_of, unwrap
+from beit_mm.contracts.runner_access import in_eval_mode, model_of, unwrap
 from beit_mm.datasets.random_state import kept_random_state
 from beit_mm.datasets.samplers import SeededIndex
 from beit_mm.datasets.spread import spread, spread_over_classes
@@ -53,6 +53,7 @@ class ProbeHook(Hook, TrainingState):
     """
 
     priority = 'LOW'  # after the logger and the average, before the checkpoint
+    resumed = ('first',)
 
     def __init__(self, dataset: dict | None = None, num_images: int = 500, num_probes: int = 10):
         for name, value, least in (('num_images', num_images, 4), ('num_probes', num_probes, 1)):
@@ -97,12 +98,6 @@ class ProbeHook(Hook, TrainingState):
         if self._probes:
             share = 100 * self._seconds / (time.perf_counter() - self._begin)
             runner.logger.info(f'ProbeHook took {self._seconds:.1f} s, {share:.1f} % of the time')
-
-    def training_state(self) -> dict:
-        return dict(first=self.first)
-
-    def load_training_state(self, state: dict) -> None:
-        self.first = state['first']
 
     def _read(self, runner, size: int) -> None:
         """Keep the images, as the data preprocessor takes them, and their labels."""
@@ -183,15 +178,10 @@ def labelled(dataset: Mapping, config: Mapping) -> tuple[Any, list[int]]:
 
 def features_of(backbone: nn.Module, inputs: Tensor, preprocess: nn.Module) -> list[Tensor]:
     """Return the features (N, C) of each layer, on the CPU; modes of modules are restored."""
-    modes = [(module, module.training) for module in backbone.modules()]
-    backbone.eval()
-    try:
+    with in_eval_mode(backbone):
         batches = [
             layer_features(backbone, preprocess(dict(inputs=part), False)['inputs'])
             for part in inputs.split(BATCH)
         ]
-    finally:
-        for module, mode in modes:
-            module.training = mode
     layers = zip(*batches, strict=True)
     return [torch.cat([part['mean'] for part in layer]).cpu() for layer in layers]

@@ -3,8 +3,7 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 
-from beit_mm.contracts import Tokenizer, TokenSource, TrainingState, UserError
-from beit_mm.contracts.arguments import check_integers
+from beit_mm.contracts import Tokenizer, TokenSource, TrainingState, UserError, check_integers
 from beit_mm.contracts.runner_access import model_of
 from beit_mm.registry import HOOKS
 from beit_mm.visualization import reconstruction_grid, to_rgb, usage_histogram
@@ -29,6 +28,7 @@ class TokenizerPicturesHook(Hook, TrainingState):
     """
 
     priority = 'NORMAL'
+    resumed = ('validations',)
 
     def __init__(self, num_images: int = 8, interval: int = 1):
         check_integers('TokenizerPicturesHook', 1, num_images=num_images, interval=interval)
@@ -75,9 +75,3 @@ class TokenizerPicturesHook(Hook, TrainingState):
             pictures['tokenizer_reconstructions'] = reconstruction_grid(images, recons)
         for name, picture in pictures.items():
             runner.visualizer.add_image(name, picture, runner.iter)
-
-    def training_state(self) -> dict[str, int]:
-        return dict(validations=self.validations)
-
-    def load_training_state(self, state: dict[str, int]) -> None:
-        self.validations = state['validations']

@@ -18,12 +18,12 @@ class ResumableEpochLoop(ResumableLoop, EpochBasedTrainLoop):
 
     def run(self):
         self.runner.call_hook('before_train')
-        self._resume()
+        self.resume()
         if self._iter and not self.offset:
-            self._validate_if_due()
+            self.validate_if_due()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
-            self._validate_if_due()
+            self.validate_if_due()
         self.runner.call_hook('after_train')
         return self.runner.model
 
@@ -31,8 +31,6 @@ class ResumableEpochLoop(ResumableLoop, EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         for index, batch in enumerate(self.batches(), self.offset // self.samples_per_iter):
-            self.batch_start = self.place
-            self.offset += self.samples_per_iter
             self.run_iter(index, batch)
         self.offset = 0
         self.runner.call_hook('after_train_epoch')
@@ -45,27 +43,18 @@ class ResumableEpochLoop(ResumableLoop, EpochBasedTrainLoop):
     def start_sampler(self) -> None:
         self.sampler.start(*self.place)
 
-    def run_iter(self, idx: int, data_batch) -> None:
-        self.seed_step()
-        super().run_iter(idx, data_batch)
+    @property
+    def progress(self) -> tuple[int, int]:
+        return self._epoch, self._max_epochs
 
-    def _validate_if_due(self) -> None:
-        self._decide_current_val_interval()
-        due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
-        if self.runner.val_loop is not None and self._epoch >= self.val_begin and due:
-            self.validate()
+    @property
+    def counted_offset(self) -> int:
+        return (self._iter - self._epoch * len(self.dataloader)) * self.samples_per_iter
 
-    def _resume(self) -> None:
-        self.sampler.seed = self.seed
-        if changes := self.changes():
-            raise UserError(
-                f'Cannot resume at iteration {self._iter} (epoch {self._epoch}): '
-                f'{", and ".join(changes)}. Epochs would have another number of iterations than '
-                'schedules and counters were made for. Set them back (fewer processes with a '
-                'larger batch_size each are fine), or start anew from these weights with '
-                'load_from and resume=False'
-            )
-        done = (self._iter - self._epoch * len(self.dataloader)) * self.samples_per_iter
-        self.offset = self.saved['offset'] if self.saved else done
-        self.warn_of_other_names()
-        self.saved = None
+    def tell_changes(self, changes: str) -> None:
+        raise UserError(
+            f'Cannot resume at iteration {self._iter} (epoch {self._epoch}): {changes}. Epochs '
+            'would have another number of iterations than schedules and counters were made for. '
+            'Set them back (fewer processes with a larger batch_size each are fine), or start '
+            'anew from these weights with load_from and resume=False'
+        )

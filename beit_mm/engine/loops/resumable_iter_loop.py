@@ -1,5 +1,6 @@
 from mmengine.runner import IterBasedTrainLoop
 
+from beit_mm.contracts import warn
 from beit_mm.engine.loops.resumable_loop import ResumableLoop
 from beit_mm.registry import LOOPS
 
@@ -16,17 +17,14 @@ class ResumableIterLoop(ResumableLoop, IterBasedTrainLoop):
     def run(self):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
-        self._resume()
+        self.resume()
         if self._iter:
-            self._validate_if_due()
+            self.validate_if_due()
         batches = self.batches()
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
-            batch = next(batches)
-            self.batch_start = self.place
-            self.offset += self.samples_per_iter
-            self.run_iter(batch)
-            self._validate_if_due()
+            self.run_iter(next(batches))
+            self.validate_if_due()
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
@@ -38,26 +36,16 @@ class ResumableIterLoop(ResumableLoop, IterBasedTrainLoop):
     def start_sampler(self) -> None:
         self.sampler.start(*self.place, endless=True)
 
-    def run_iter(self, data_batch) -> None:
-        self.seed_step()
-        super().run_iter(data_batch)
+    @property
+    def progress(self) -> tuple[int, int]:
+        return self._iter, self._max_iters
 
-    def _validate_if_due(self) -> None:
-        self._decide_current_val_interval()
-        due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
-        if self.runner.val_loop is not None and self._iter >= self.val_begin and due:
-            self.validate()
+    @property
+    def counted_offset(self) -> int:
+        return self._iter * self.samples_per_iter
 
-    def _resume(self) -> None:
-        self.sampler.seed = self.seed
-        self.offset = self._iter * self.samples_per_iter
-        if self.saved:
-            self.offset = self.saved['offset']
-            if changes := self.changes():
-                self.warn(
-                    f'Resumed at iteration {self._iter}: {", and ".join(changes)}. The data goes '
-                    f'on after the {self.offset} samples seen; max_iters and the schedules still '
-                    'count iterations'
-                )
-        self.warn_of_other_names()
-        self.saved = None
+    def tell_changes(self, changes: str) -> None:
+        warn(
+            f'Resumed at iteration {self._iter}: {changes}. The data goes on after the '
+            f'{self.offset} samples seen; max_iters and the schedules still count iterations'
+        )

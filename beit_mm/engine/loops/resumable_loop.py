@@ -1,5 +1,4 @@
 import hashlib
-import logging
 import os
 import random
 from collections.abc import Iterator, Mapping
@@ -9,11 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import get_rank, get_world_size
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from beit_mm.contracts import UserError
+from beit_mm.contracts import UserError, warn
 from beit_mm.contracts.runner_access import file_of
 from beit_mm.contracts.sample_source import leaf_datasets
 from beit_mm.datasets.path_samples import PathSamples
@@ -37,6 +35,8 @@ class ResumableLoop:
         offset: Samples that are done by all processes: of the epoch, or since the beginning in a
             loop of iterations.
         place: Epoch and offset at which the next batch begins.
+        progress: What a validation is due by, epochs or iterations: done, and in all.
+        counted_offset: The offset by the counters alone, for a checkpoint that says none.
         batch_start: Epoch and offset at which the current batch begins.
     """
 
@@ -85,7 +85,7 @@ class ResumableLoop:
             if begin == 0 or begin < end:
                 kept.append(one)
                 continue
-            self.warn(
+            warn(
                 f'param_scheduler.{place} begins at {begin}, but the training ends at {end}: it is '
                 'left out; set begin of it, and end of the one before, in proportion'
             )
@@ -129,7 +129,7 @@ class ResumableLoop:
         """Warn if a resumed run has other files than before, or the same in another order."""
         before = (self.saved or {}).get('dataset_paths')
         if before is not None and before != self.dataset_names:
-            self.warn(
+            warn(
                 f'Resumed at iteration {self._iter}: the files of the training data have other '
                 'names than before, or another order. The rest of this epoch repeats some and '
                 'leaves out others; restore the data, or start anew from these weights with '
@@ -144,18 +144,33 @@ class ResumableLoop:
         epoch, offset = start or self.batch_start
         return self.sampler.indices_of(epoch, offset, self.dataloader.batch_size)
 
-    def seed_step(self) -> None:
+    def resume(self) -> None:
+        """Go on where the checkpoint was made, if there is one; ``tell_changes`` may refuse."""
+        self.sampler.seed = self.seed
+        self.offset = self.saved['offset'] if self.saved else self.counted_offset
+        if changes := self.changes():
+            self.tell_changes(', and '.join(changes))
+        self.warn_of_other_names()
+        self.saved = None
+
+    def run_iter(self, *args) -> None:
         differs = self.runner._randomness_cfg.get('diff_rank_seed', False)
         _seed_all(self.seed, TRAINING, self._iter, get_rank() if differs else 0)
+        super().run_iter(*args)
 
-    def validate(self) -> None:
+    def validate_if_due(self) -> None:
+        self._decide_current_val_interval()
+        done, end = self.progress
+        is_due = done >= self.val_begin and (done % self.val_interval == 0 or done == end)
+        if self.runner.val_loop is None or not is_due:
+            return
         seed_validation(self.runner)
         # As after the step before, also where the run was resumed in between.
         self.runner.message_hub.update_info('iter', self._iter - 1)
         self.runner.val_loop.run()
 
     def batches(self) -> Iterator[Any]:
-        """Yield the batches from now on.
+        """Yield the batches from now on, and count their samples as done.
 
         Errors go to hooks with ``data_failed``, which may set ``starts_again``.
 
@@ -182,6 +197,8 @@ class ResumableLoop:
                 if words := why_worker_failed(error, iterator, files):
                     raise DataWorkerError(words) from error
                 raise
+            self.batch_start = self.place
+            self.offset += self.samples_per_iter
             yield batch
 
     def changes(self) -> list[str]:
@@ -197,9 +214,6 @@ class ResumableLoop:
             for key in words
             if saved.get(key, now[key]) != now[key]
         ]
-
-    def warn(self, message: str) -> None:
-        print_log(message, logger='current', level=logging.WARNING)
 
 
 def _last_two(path: str) -> int:

@@ -5,7 +5,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from beit_mm.contracts import UserError
-from beit_mm.contracts.constructor import with_defaults
+from beit_mm.contracts.constructor import class_of, with_defaults
 from beit_mm.contracts.positions import TABLE
 from beit_mm.contracts.runner_access import unwrap
 from beit_mm.preflight.config.decay import TOKENS
@@ -115,8 +115,7 @@ class BEiTOptimWrapperConstructor:
 
 def _weight_decay(optimizer: dict) -> float:
     """Return what a config says, else the default of the optimizer's class, else 0."""
-    name = optimizer.get('type')
-    cls = OPTIMIZERS.get(name) if isinstance(name, str) else name
+    cls = class_of(optimizer, OPTIMIZERS)
     found = with_defaults(cls, optimizer) if isinstance(cls, type) else optimizer
     return found.get('weight_decay', 0.0)
 

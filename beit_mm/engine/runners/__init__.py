@@ -1,3 +1,1 @@
 from beit_mm.engine.runners.quiet_runner import QuietRunner
-
-__all__ = ['QuietRunner']

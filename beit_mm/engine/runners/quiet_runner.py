@@ -6,10 +6,8 @@ from typing import Any
 import torch
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
-from mmengine.visualization import Visualizer
 from torch import Tensor
 
-from beit_mm.engine.runners.late_figure import LateFigure
 from beit_mm.engine.runners.start_summary import describe_loaded, summary_of
 from beit_mm.engine.runners.terminal_filter import TerminalFilter
 from beit_mm.registry import RUNNERS
@@ -23,9 +21,8 @@ class QuietRunner(Runner):
 
     The lines are about model, data, batch, learning rate and what was loaded; then come the
     warnings of the start, together, then the first step. Config, environment and the order of hooks
-    are in the work dir: ``CONFIG.py``, and ``TIMESTAMP/TIMESTAMP.log``. It starts faster than
-    MMEngine's: it imports neither torchvision for its version nor matplotlib for a figure that no
-    picture asks for.
+    are in the work dir: ``CONFIG.py``, and ``TIMESTAMP/TIMESTAMP.log``. It does not
+    import torchvision for its version, as MMEngine's does.
     """
 
     def __init__(self, *args, **kwargs):
@@ -41,10 +38,6 @@ class QuietRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         self.terminal.watch(logger)
         return logger
-
-    def build_visualizer(self, *args, **kwargs) -> Visualizer:
-        with LateFigure.in_visualizers():
-            return super().build_visualizer(*args, **kwargs)
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
         if fn_name == 'after_train_iter' and self._is_first:

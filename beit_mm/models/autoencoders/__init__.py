@@ -12,14 +12,3 @@ from beit_mm.models.autoencoders.dalle_pytorch_autoencoder import (
     DALLEPytorchEncoder,
 )
 from beit_mm.models.autoencoders.patch_autoencoder import PatchDecoder, PatchEncoder
-
-__all__ = [
-    'ConvDecoder',
-    'ConvEncoder',
-    'DALLEDecoder',
-    'DALLEEncoder',
-    'DALLEPytorchDecoder',
-    'DALLEPytorchEncoder',
-    'PatchDecoder',
-    'PatchEncoder',
-]

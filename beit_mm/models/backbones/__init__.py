@@ -1,3 +1,1 @@
 from beit_mm.models.backbones.beit_encoder import BEiTEncoder
-
-__all__ = ['BEiTEncoder']

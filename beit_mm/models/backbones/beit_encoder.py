@@ -7,8 +7,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from beit_mm.checkpoints.adapt_beit import adapt_beit
-from beit_mm.contracts import Backbone, UserError
-from beit_mm.contracts.arguments import check_choice
+from beit_mm.contracts import Backbone, UserError, check_choice
 from beit_mm.contracts.backbone import layer_indices
 from beit_mm.contracts.positions import Grid, patch_grid, resize_pos_embed
 from beit_mm.contracts.recorded import fix_size

@@ -5,13 +5,3 @@ from beit_mm.models.features.hf_features import HFFeatures
 from beit_mm.models.features.patch_hog import PatchHOG
 from beit_mm.models.features.patch_pixels import PatchPixels
 from beit_mm.models.features.timm_features import TimmFeatures
-
-__all__ = [
-    'BackboneFeatures',
-    'CLIPFeatures',
-    'FrozenFeatures',
-    'HFFeatures',
-    'PatchHOG',
-    'PatchPixels',
-    'TimmFeatures',
-]

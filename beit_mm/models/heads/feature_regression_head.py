@@ -2,8 +2,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from beit_mm.contracts import MIMHead, Target, UserError
-from beit_mm.contracts.arguments import check_choice, check_integers
+from beit_mm.contracts import MIMHead, Target, UserError, check_choice, check_integers
 from beit_mm.contracts.derived import check_dims
 from beit_mm.models.layers.init import init_linear_and_norm
 from beit_mm.registry import MODELS

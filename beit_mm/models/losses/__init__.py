@@ -4,12 +4,3 @@ from beit_mm.models.losses.logit_laplace_recon_loss import LogitLaplaceReconLoss
 from beit_mm.models.losses.mse_recon_loss import MSEReconLoss
 from beit_mm.models.losses.perceptual_recon_loss import PerceptualReconLoss
 from beit_mm.models.losses.smooth_l1_recon_loss import SmoothL1ReconLoss
-
-__all__ = [
-    'BaseReconLoss',
-    'L1ReconLoss',
-    'LogitLaplaceReconLoss',
-    'MSEReconLoss',
-    'PerceptualReconLoss',
-    'SmoothL1ReconLoss',
-]

@@ -4,5 +4,3 @@ from beit_mm.models.quantizers.fsq import FSQ
 from beit_mm.models.quantizers.gumbel_quantizer import GumbelQuantizer
 from beit_mm.models.quantizers.lfq import LFQ
 from beit_mm.models.quantizers.residual_vq import ResidualVQ
-
-__all__ = ['BSQ', 'EMAVectorQuantizer', 'FSQ', 'GumbelQuantizer', 'LFQ', 'ResidualVQ']

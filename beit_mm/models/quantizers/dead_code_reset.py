@@ -1,14 +1,11 @@
-import logging
 import math
 
 import torch
 import torch.nn as nn
 from mmengine.dist import all_reduce
-from mmengine.logging import print_log
 from torch import Tensor
 
-from beit_mm.contracts import TrainingState, UserError
-from beit_mm.contracts.arguments import check_integers
+from beit_mm.contracts import TrainingState, UserError, check_integers, warn
 from beit_mm.contracts.codebook_stats import dead_codes
 
 NAME = 'reset_dead_codes'
@@ -112,11 +109,9 @@ class DeadCodeReset(nn.Module, TrainingState):
         if self._has_warned or tokens >= self.min_tokens * vocab_size:
             return
         enough = math.ceil(self.min_tokens * vocab_size / tokens * window)
-        print_log(
+        warn(
             f'{NAME} never resets a code: the {window} steps of its window have '
             f'{tokens / vocab_size:.3g} tokens for each of {vocab_size} codes, fewer than '
-            f'{NAME}.min_tokens={self.min_tokens}; set {NAME}.window={enough}',
-            logger='current',
-            level=logging.WARNING,
+            f'{NAME}.min_tokens={self.min_tokens}; set {NAME}.window={enough}'
         )
         self._has_warned = True

@@ -1,11 +1,10 @@
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
+from mmengine.dist import all_gather, all_reduce, broadcast, get_world_size
 from torch import Tensor
 
 from beit_mm.contracts import Quantizer
 from beit_mm.contracts.recorded import is_exported
-from beit_mm.models.layers.joint_sum import num_processes
 from beit_mm.models.quantizers.dead_code_reset import DeadCodeReset
 from beit_mm.registry import MODELS
 
@@ -103,8 +102,7 @@ class EMAVectorQuantizer(Quantizer):
         for _ in range(self.kmeans_iters):
             sums, counts = _sums(z, nearest(z, codes), len(codes))
             codes = torch.where(counts[:, None] > 0, F.normalize(sums, dim=-1), codes)
-        if num_processes() > 1:
-            dist.broadcast(codes, src=0)
+        broadcast(codes)
         self.weight.copy_(codes)
         self.initialized.fill_(True)
 
@@ -142,23 +140,16 @@ def _sums(z: Tensor, ids: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
     """Return sum (V, D) and number (V,) of the vectors of each code, over all processes."""
     sums = z.new_zeros(vocab_size, z.shape[1]).index_add_(0, ids, z)
     counts = torch.bincount(ids, minlength=vocab_size).to(z.dtype)
-    if num_processes() > 1:
-        dist.all_reduce(sums)
-        dist.all_reduce(counts)
+    all_reduce(sums)
+    all_reduce(counts)
     return sums, counts
 
 
 def random_rows(z: Tensor, number: int) -> Tensor:
     """Return ``number`` vectors, the same ones in all processes and as many of each."""
-    world_size = num_processes()
-    share = -(-number // world_size)
+    share = -(-number // get_world_size())
     if len(z) >= share:
         index = torch.randperm(len(z), device=z.device)[:share]
     else:
         index = torch.randint(len(z), (share,), device=z.device)
-    rows = z[index].contiguous()
-    if world_size > 1:
-        parts = [torch.empty_like(rows) for _ in range(world_size)]
-        dist.all_gather(parts, rows)
-        rows = torch.cat(parts)
-    return rows[:number]
+    return torch.cat(all_gather(z[index].contiguous()))[:number]

@@ -12,20 +12,3 @@ from beit_mm.models.tokenizers.random_projection_tokenizer import RandomProjecti
 from beit_mm.models.tokenizers.residual_vq_tokenizer import ResidualVQTokenizer
 from beit_mm.models.tokenizers.vqkd_tokenizer import VQKDTokenizer
 from beit_mm.models.tokenizers.vqvae_tokenizer import VQVAETokenizer
-
-__all__ = [
-    'AutoencoderTokenizer',
-    'BSQTokenizer',
-    'DALLEPytorchTokenizer',
-    'DALLETokenizer',
-    'DVAETokenizer',
-    'FSQTokenizer',
-    'FeatureTarget',
-    'KMeansTokenizer',
-    'LFQTokenizer',
-    'PatchDVAETokenizer',
-    'RandomProjectionTokenizer',
-    'ResidualVQTokenizer',
-    'VQKDTokenizer',
-    'VQVAETokenizer',
-]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from beit_mm.contracts import Quantizer, Tokenizer, UserError
 from beit_mm.contracts.config_walk import class_name
-from beit_mm.models.layers.data_init import standardize_output_
+from beit_mm.models.layers.init import standardize_output_
 from beit_mm.registry import MODELS
 
 RECON_LOSSES = dict(mse='MSEReconLoss', l1='L1ReconLoss', smooth_l1='SmoothL1ReconLoss')

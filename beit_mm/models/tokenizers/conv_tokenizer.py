@@ -1,5 +1,4 @@
-from beit_mm.contracts import Quantizer
-from beit_mm.contracts.arguments import check_integers
+from beit_mm.contracts import Quantizer, check_integers
 from beit_mm.models.tokenizers.autoencoder_tokenizer import AutoencoderTokenizer, build_recon_loss
 from beit_mm.registry import MODELS
 

@@ -1,8 +1,7 @@
 import torch
 from torch import Tensor
 
-from beit_mm.contracts import UserError
-from beit_mm.contracts.arguments import check_integers
+from beit_mm.contracts import UserError, check_integers
 from beit_mm.contracts.tensor_names import rename_tensors
 from beit_mm.models.tokenizers.autoencoder_tokenizer import AutoencoderTokenizer
 from beit_mm.registry import MODELS

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from beit_mm.contracts.constructor import with_defaults
-from beit_mm.models.layers.joint_batch_norm import JointBatchNorm2d
+from beit_mm.models.layers.joint_sum import JointBatchNorm2d
 from beit_mm.models.tokenizers.conv_tokenizer import ConvTokenizer
 from beit_mm.registry import MODELS
 

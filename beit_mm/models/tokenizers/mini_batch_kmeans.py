@@ -1,11 +1,10 @@
 import torch
-import torch.distributed as dist
 import torch.nn as nn
+from mmengine.dist import all_reduce, broadcast
 from torch import Tensor
 
 from beit_mm.contracts import TrainingState
 from beit_mm.contracts.recorded import is_exported
-from beit_mm.models.layers.joint_sum import num_processes
 
 CHUNK_ELEMENTS = 2**24  # distances that are computed at a time
 
@@ -69,8 +68,7 @@ class MiniBatchKMeans(nn.Module, TrainingState):
         flat, self.waiting = torch.cat(self.waiting), []
         self.centers.copy_(self._drawn(flat))
         self.counts.zero_()  # those of a checkpoint that was made while it waited
-        if num_processes() > 1:
-            dist.broadcast(self.centers.data, src=0)
+        broadcast(self.centers.data)
         self._move(flat)
 
     def training_state(self) -> dict[str, list[Tensor]]:
@@ -92,19 +90,16 @@ class MiniBatchKMeans(nn.Module, TrainingState):
 
     def _enough(self) -> bool:
         """Return whether all processes have enough; they have to start in the same step."""
-        enough = torch.tensor(sum(map(len, self.waiting)) >= self.start_vectors)
-        if num_processes() > 1:
-            enough = enough.int().to(self.centers.device)
-            dist.all_reduce(enough, dist.ReduceOp.MIN)
+        enough = torch.tensor(int(sum(map(len, self.waiting)) >= self.start_vectors))
+        all_reduce(enough, 'min')
         return bool(enough)
 
     def _move(self, flat: Tensor) -> None:
         ids, _ = self(flat)
         sums = torch.zeros_like(self.centers, dtype=torch.float64).index_add_(0, ids, flat.double())
         counts = torch.bincount(ids, minlength=len(self.centers)).double()
-        if num_processes() > 1:
-            dist.all_reduce(sums)
-            dist.all_reduce(counts)
+        all_reduce(sums)
+        all_reduce(counts)
         self.counts += counts
         step = (sums - counts[:, None] * self.centers) / self.counts.clamp(min=1)[:, None]
         self.centers += step.to(self.centers.dtype)

@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 
-from beit_mm.contracts.arguments import check_integers
+from beit_mm.contracts import check_integers
 from beit_mm.contracts.constructor import with_defaults
 from beit_mm.models.tokenizers.conv_tokenizer import ConvTokenizer
 from beit_mm.registry import MODELS

@@ -22,8 +22,6 @@ from beit_mm.preflight.config.structure import check_structure, wrong_kinds
 from beit_mm.preflight.config.trial import check_parts
 from beit_mm.preflight.config.variables import check_variables
 
-__all__ = ['check_config']
-
 CHECKS = (
     *(check_variables, check_keys, check_names, check_schedule),
     *(check_pipelines, check_preprocessor, check_evaluation, check_decay, check_stages),

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
@@ -34,6 +35,13 @@ def find_class(registry: Registry, name, scope: str):
     if owner and owner not in (*SCOPES, 'mmengine'):
         return _get(registry, name)
     return _find(registry, bare, owner or scope)
+
+
+def class_of(registry: Registry, part, scope: str):
+    """Return the class of a part, None if it is no config of one or its class is not known."""
+    if not isinstance(part, Mapping) or not part.get('type'):
+        return None
+    return find_class(registry, part['type'], part.get('_scope_') or scope)
 
 
 def takes_arguments(cls) -> set[str] | None:
@@ -80,7 +88,7 @@ def explain_unknown(registry: Registry, name: str, scope: str) -> Finding | str:
         package = owner.split('.')[0]
         if not _is_installed(package):
             message = f'the config needs this package; pip install {package}'
-            return Finding('error', package, message)
+            return Finding.error(package, message)
         return f'there is no {name!r}: neither a scope nor a module that can be imported has it'
     scope = owner or scope
     return (
@@ -145,7 +153,7 @@ def _explain_missing(scope: str) -> Finding | None:
         import_module(f'{scope}.models')
     except ImportError as error:
         message = f'the config needs this package ({error}): pip install "beit_mm[{scope}]"'
-        return Finding('error', scope, message)
+        return Finding.error(scope, message)
     return None
 
 

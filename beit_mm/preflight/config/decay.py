@@ -30,15 +30,14 @@ def check_decay(config: Config) -> Iterator[Finding]:
     So is what cannot be built: the training says why.
     """
     wrapper, backbone = config.get('optim_wrapper'), value_at(config, 'model.backbone')
-    optimizer = wrapper.get('optimizer') if isinstance(wrapper, Mapping) else None
+    optimizer = value_at(config, 'optim_wrapper.optimizer')
     if not isinstance(backbone, Mapping) or not isinstance(optimizer, Mapping):
         return
     if not optimizer.get('weight_decay'):
         return
     constructor = class_name(dict(type=wrapper.get('constructor')))
     if constructor in BY_LAYERS and class_name(backbone) == 'BEiTEncoder':
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             'optim_wrapper.constructor',
             f'{constructor} finds no block of BEiTEncoder, so that all learn at the rate of the '
             "head; take 'beit_mm.BEiTOptimWrapperConstructor' with layer_decay_rate",
@@ -51,8 +50,7 @@ def check_decay(config: Config) -> Iterator[Finding]:
             f'{kind} ({len(names)} tensors, as {names[0]})' for kind, names in kinds.items()
         )
         chosen = 'paramwise_cfg' if wrapper.get('constructor') else 'constructor'
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             f'optim_wrapper.{chosen}',
             f'weight_decay={optimizer["weight_decay"]} would pull to 0: {found}; set '
             "optim_wrapper.constructor='beit_mm.BEiTOptimWrapperConstructor', or exclude them with "

@@ -1,13 +1,14 @@
 """What only a validation or test would stop at, and data sets that do not evaluate every sample."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS, MODELS
 
 from beit_mm.contracts import Finding, SampleSource
 from beit_mm.contracts.config_walk import is_number, walk_dataset_configs
-from beit_mm.preflight.config.classes import find_class, package_of
+from beit_mm.preflight.config.classes import class_of, find_class, package_of
+from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.labels import metric_configs
 
 IOU_METRICS = ('mIoU', 'mDice', 'mFscore')
@@ -26,8 +27,7 @@ def _replaced(config: Config) -> Iterator[Finding]:
     for part in walk_dataset_configs(config, ('val_dataloader', 'test_dataloader')):
         cls = find_class(DATASETS, part.config.get('type'), part.scope)
         if isinstance(cls, type) and issubclass(cls, SampleSource) and cls.replaces_samples:
-            yield Finding(
-                'error',
+            yield Finding.error(
                 f'{part.key}.type',
                 f'{cls.__name__} puts other samples in the place of bad ones, but an evaluation '
                 'needs every sample; take the data set without it, and repair what '
@@ -36,23 +36,21 @@ def _replaced(config: Config) -> Iterator[Finding]:
 
 
 def _iou_metrics(config: Config) -> Iterator[Finding]:
-    for name in ('val_evaluator', 'test_evaluator'):
-        for key, metric in metric_configs(config, name):
-            asked, cls = metric.get('iou_metrics', []), _find(METRICS, metric, config)
-            unknown = [one for one in _as_list(asked) if one not in IOU_METRICS]
-            if unknown and cls == ('mmseg', 'IoUMetric') and not metric.get('format_only'):
-                message = f'{asked!r}; expected some of {", ".join(IOU_METRICS)}'
-                yield Finding(_level(config), f'{key}.iou_metrics', message)
+    for key, metric in metric_configs(config):
+        asked, cls = metric.get('iou_metrics', []), _find(METRICS, metric, config)
+        unknown = [one for one in _as_list(asked) if one not in IOU_METRICS]
+        if unknown and cls == ('mmseg', 'IoUMetric') and not metric.get('format_only'):
+            message = f'{asked!r}; expected some of {", ".join(IOU_METRICS)}'
+            yield Finding(_level(config), f'{key}.iou_metrics', message)
 
 
 def _test_mode(config: Config) -> Iterator[Finding]:
     """Check how a segmentor is told to predict whole images."""
-    model, key = config.get('model'), 'model.test_cfg'
-    package, name = _find(MODELS, model, config) if isinstance(model, Mapping) else ('', '')
+    package, name = _find(MODELS, config.get('model'), config)
     if package != 'mmseg' or name not in SEGMENTORS:
         return
-    given, level = model.get('test_cfg'), _level(config)
-    mode = given.get('mode') if isinstance(given, Mapping) else None
+    key, level = 'model.test_cfg', _level(config)
+    given, mode = value_at(config, key), value_at(config, f'{key}.mode')
     if mode not in ('slide', 'whole'):
         yield Finding(level, f'{key}.mode', f"{mode!r}; expected 'whole' or 'slide'")
     if mode != 'slide':
@@ -65,13 +63,12 @@ def _test_mode(config: Config) -> Iterator[Finding]:
     if not wrong and any(a > b for a, b in zip(sides['stride'], sides['crop_size'], strict=True)):
         message = f'{sides["stride"]} leaves gaps between crops of crop_size={sides["crop_size"]}, '
         message += 'at which the evaluation of larger images stops; take at most crop_size'
-        yield Finding('warning', f'{key}.stride', message)
+        yield Finding.warning(f'{key}.stride', message)
 
 
-def _find(registry, part: Mapping, config: Config) -> tuple[str, str]:
+def _find(registry, part, config: Config) -> tuple[str, str]:
     """Return package and name of the class of a part."""
-    scope = part.get('_scope_') or config.get('default_scope') or 'mmengine'
-    cls = find_class(registry, part.get('type'), scope)
+    cls = class_of(registry, part, config.get('default_scope') or 'mmengine')
     return ('', '') if cls is None else (package_of(cls), cls.__name__)
 
 

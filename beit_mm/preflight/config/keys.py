@@ -67,7 +67,7 @@ def check_keys(config: Config) -> Iterator[Finding]:
         part = value_at(config, f'model.{name}')
         for key in set(part) - MODEL_CFGS if isinstance(part, Mapping) else ():
             if close := get_close_matches(str(key), MODEL_CFGS, 1, 0.75):
-                yield Finding('warning', f'model.{name}.{key}', f"did you mean '{close[0]}'?")
+                yield Finding.warning(f'model.{name}.{key}', f"did you mean '{close[0]}'?")
 
 
 def value_at(config: Config, key: str) -> Any:
@@ -84,13 +84,13 @@ def _hooks(hooks) -> Iterator[Finding]:
     """Find misspelt names, and hooks without a class; other hooks may be added."""
     for key in set(hooks) - DEFAULT_HOOKS if isinstance(hooks, Mapping) else ():
         if close := get_close_matches(str(key), DEFAULT_HOOKS, 1, 0.75):
-            yield Finding('warning', f'default_hooks.{key}', f"did you mean '{close[0]}'?")
+            yield Finding.warning(f'default_hooks.{key}', f"did you mean '{close[0]}'?")
     for key in hooks if isinstance(hooks, Mapping) else ():
         if isinstance(hooks[key], Mapping) and 'type' not in hooks[key]:
             close = get_close_matches(str(key), DEFAULT_HOOKS - {key}, 1, 0.75)
             advice = f"; did you mean '{close[0]}'?" if close else ''
             message = f"has no 'type', and the bases have no hook of this name{advice}"
-            yield Finding('error', f'default_hooks.{key}', message)
+            yield Finding.error(f'default_hooks.{key}', message)
 
 
 def _clip_grad(clip) -> Iterator[Finding]:
@@ -98,7 +98,7 @@ def _clip_grad(clip) -> Iterator[Finding]:
     kind = clip.get('type', 'norm') if isinstance(clip, Mapping) else 'norm'
     if not isinstance(kind, str) or kind not in CLIP_GRAD:
         message = f"{kind!r}; expected 'norm' or 'value'"
-        yield Finding('error', 'optim_wrapper.clip_grad.type', message)
+        yield Finding.error('optim_wrapper.clip_grad.type', message)
         return
     known = set(inspect.signature(CLIP_GRAD[kind]).parameters) - {'parameters'}
     yield from _unknown(clip, known | {'type'}, 'optim_wrapper.clip_grad', 'error')

@@ -14,6 +14,7 @@ from beit_mm.contracts.config_walk import (
     walk_pipelines,
 )
 from beit_mm.preflight.config.keys import value_at
+from beit_mm.preflight.config.names import EVALUATORS
 from beit_mm.preflight.config.parts import preprocessor_in, preprocessor_key
 
 MASK_LOADERS = ('LoadAnnotations', 'LoadSegmentationMask')
@@ -47,17 +48,16 @@ def _heads(config: Config) -> Iterator[tuple[str, Mapping]]:
                 yield key, head
 
 
-def metric_configs(config: Config, name: str) -> Iterator[tuple[str, Mapping]]:
-    """Return key and config of each metric of an evaluator."""
-    return ((k, part) for k, part in entries(config.get(name), name) if isinstance(part, Mapping))
+def metric_configs(config: Config, names=EVALUATORS) -> Iterator[tuple[str, Mapping]]:
+    """Return key and config of each metric of the evaluators."""
+    parts = (pair for name in names for pair in entries(config.get(name), name))
+    return ((key, part) for key, part in parts if isinstance(part, Mapping))
 
 
 def _topk(config: Config, heads: Mapping) -> Iterator[Finding]:
     classes = _int(heads.get('model.head', {}).get('num_classes'))
-    places = [
-        pair for n in ('val_evaluator', 'test_evaluator') for pair in metric_configs(config, n)
-    ]
-    asked = [(k, m.get('topk', 1)) for k, m in places if class_name(m) == 'Accuracy']
+    metrics = metric_configs(config)
+    asked = [(k, m.get('topk', 1)) for k, m in metrics if class_name(m) == 'Accuracy']
     if heads.get('model.head', {}).get('cal_acc') is True:
         asked.append(('model.head', heads['model.head'].get('topk', 1)))
     for key, topk in asked if classes else ():
@@ -66,7 +66,7 @@ def _topk(config: Config, heads: Mapping) -> Iterator[Finding]:
             message = (
                 f'{topk}, but model.head.num_classes={classes}; at most {classes} can be right'
             )
-            yield Finding('error', f'{key}.topk', message)
+            yield Finding.error(f'{key}.topk', message)
 
 
 def _weights(heads: Mapping) -> Iterator[Finding]:
@@ -82,10 +82,10 @@ def _weights(heads: Mapping) -> Iterator[Finding]:
                 message = (
                     f'has {len(weight)} values, but {key}.num_classes={classes}; take {scores}'
                 )
-                yield Finding('error', f'{place}.class_weight', message)
+                yield Finding.error(f'{place}.class_weight', message)
             if own and own != classes and class_name(loss) in COUNTING:
                 message = f'{own}, but {key}.num_classes={classes}; set them equal'
-                yield Finding('error', f'{place}.num_classes', message)
+                yield Finding.error(f'{place}.num_classes', message)
 
 
 def _losses(key: str, head: Mapping) -> Iterator[tuple[str, Mapping]]:
@@ -104,7 +104,7 @@ def _one_class(heads: Mapping) -> Iterator[Finding]:
             if class_name(loss) == 'CrossEntropyLoss' and not loss.get('use_sigmoid'):
                 message = f'a softmax over {key}.num_classes=1 is always 1, so that the loss is 0; '
                 message += 'count what is not of the class as one too, and set 2'
-                yield Finding('warning', place, message)
+                yield Finding.warning(place, message)
 
 
 def _auxiliary(heads: Mapping) -> Iterator[Finding]:
@@ -116,7 +116,7 @@ def _auxiliary(heads: Mapping) -> Iterator[Finding]:
             own, wanted = head.get(name, default), main.get(name, default)
             if 'auxiliary' in key and main and own != wanted and wanted is not None:
                 message = f'{own}, but model.decode_head.{name}={wanted}; both see the same labels'
-                yield Finding('warning', f'{key}.{name}', message)
+                yield Finding.warning(f'{key}.{name}', message)
 
 
 def _soft_labels(config: Config, heads: Mapping) -> Iterator[Finding]:
@@ -142,7 +142,7 @@ def _ignored(config: Config, heads: Mapping) -> Iterator[Finding]:
     for key, value, what in _ignored_values(config, main):
         if isinstance(value, int) and value != ignored:
             message = f'{value}, but model.decode_head.ignore_index={ignored}: {what}; set them '
-            yield Finding('warning', key, f'{message}equal')
+            yield Finding.warning(key, f'{message}equal')
 
 
 def _ignored_values(config: Config, head: Mapping) -> Iterator[tuple[str, int, str]]:
@@ -169,11 +169,10 @@ def _ignored_values(config: Config, head: Mapping) -> Iterator[tuple[str, int, s
             yield f'{part.key}.reduce_zero_label', 255, what
     for place, loss in _losses('model.decode_head', head):
         yield f'{place}.ignore_index', loss.get('ignore_index'), 'the loss takes its own'
-    for name in ('val_evaluator', 'test_evaluator'):
-        for key, metric in metric_configs(config, name):
-            if class_name(metric) == 'IoUMetric':
-                what = 'it judges pixels that were not learned, or leaves out some that were'
-                yield f'{key}.ignore_index', metric.get('ignore_index', 255), what
+    for key, metric in metric_configs(config):
+        if class_name(metric) == 'IoUMetric':
+            what = 'it judges pixels that were not learned, or leaves out some that were'
+            yield f'{key}.ignore_index', metric.get('ignore_index', 255), what
 
 
 def _zero_label(config: Config) -> Iterator[Finding]:
@@ -187,12 +186,12 @@ def _zero_label(config: Config) -> Iterator[Finding]:
         if own and isinstance(classes, list | tuple) and classes:
             if str(classes[0]).lower() in BACKGROUND:
                 message = f'True drops value 0, but class 0 is {classes[0]!r}; set it to False'
-                yield Finding('warning', f'{part.key}.reduce_zero_label', message)
+                yield Finding.warning(f'{part.key}.reduce_zero_label', message)
         if given is None:
             continue
         if first is not None and own != first[1]:
             message = f'{own}, but {first[0]}.reduce_zero_label={first[1]}: labels are shifted by 1'
-            yield Finding('warning', f'{part.key}.reduce_zero_label', message)
+            yield Finding.warning(f'{part.key}.reduce_zero_label', message)
         first = first or (part.key, own)
 
 
@@ -210,13 +209,13 @@ def _without_labels(config: Config) -> Iterator[Finding]:
         ('test_dataloader', 'test_evaluator'),
     ):
         judged = any(
-            class_name(metric) == 'Accuracy' for _, metric in metric_configs(config, evaluator)
+            class_name(metric) == 'Accuracy' for _, metric in metric_configs(config, [evaluator])
         )
         for part in leaf_dataset_configs(config, (loader,)) if judged else ():
             unlabelled = class_name(part.config) == 'UnlabelledImageFolder'
             if unlabelled or part.config.get('with_label') is False:
                 message = f'has no labels, which {evaluator} needs; give it some, or leave both out'
-                yield Finding('error', part.key, message)
+                yield Finding.error(part.key, message)
 
 
 def _sizes(config: Config) -> Iterator[Finding]:
@@ -229,8 +228,7 @@ def _sizes(config: Config) -> Iterator[Finding]:
             keeps = [s for s in pipeline if class_name(s) == 'Resize' and s.get('keep_ratio')]
             padded = any(class_name(step) == 'Pad' for step in pipeline)
             if keeps and not padded and (_int(batch) or 1) > 1:
-                yield Finding(
-                    'warning',
+                yield Finding.warning(
                     f'{name}.batch_size',
                     f'{batch}, but {key} keeps the proportions of the images: a batch of several '
                     'sizes stops the evaluation; set batch_size=1, unless all are of one size',
@@ -244,8 +242,7 @@ def _norms(config: Config, world_size: int) -> Iterator[Finding]:
     norm = value_at(config, 'model.decode_head.norm_cfg.type')
     scales = scales if isinstance(scales, list | tuple) else []
     if batch == 1 and 1 in scales and (norm == 'BN' or (norm == 'SyncBN' and world_size == 1)):
-        yield Finding(
-            'error',
+        yield Finding.error(
             'train_dataloader.batch_size',
             f'1, but {norm} of model.decode_head has one value per channel then, where '
             'pool_scales has 1; take at least 2',

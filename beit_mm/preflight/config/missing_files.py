@@ -17,14 +17,14 @@ def check_files(config: Config) -> Iterator[Finding]:
     for key, source in _checkpoints(config):
         path = Path(source).expanduser()
         if '://' not in source and not path.exists():
-            yield Finding('error', key, f'there is no {source}{describe_neighbors(path)}')
+            yield Finding.error(key, f'there is no {source}{describe_neighbors(path)}')
     trains = config.get('train_cfg') is not None
     for part in leaf_dataset_configs(config, DATALOADERS[:2] if trains else DATALOADERS):
         cls = find_class(DATASETS, part.config.get('type'), part.scope)
         folder = part.config.get('data_root') if package_of(cls) == 'beit_mm' else None
         if isinstance(folder, str) and '://' not in folder:
             if not Path(folder).expanduser().exists():
-                yield Finding('error', f'{part.key}.data_root', f'there is no folder {folder}')
+                yield Finding.error(f'{part.key}.data_root', f'there is no folder {folder}')
 
 
 def _checkpoints(config: Config) -> Iterator[tuple[str, str]]:

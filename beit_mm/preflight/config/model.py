@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from beit_mm.contracts import FeatureExtractor, Finding, UserError
 from beit_mm.contracts.config_walk import entries
-from beit_mm.preflight.config.classes import KNOWN_PACKAGES, find_class, package_of
+from beit_mm.preflight.config.classes import KNOWN_PACKAGES, class_of, package_of
 from beit_mm.preflight.config.parts import backbone_in
 from beit_mm.preflight.config.quiet import explain_error, quiet
 
@@ -54,10 +54,10 @@ def check_model(config: Config, known: list[str]) -> Iterator[Finding]:
             error, given = _forward(built, config)
         if error is not None:
             message = f'does not fit{given}: {explain_error(error)}'
-            yield Finding('error', _place(error, built), message)
+            yield Finding.error(_place(error, built), message)
         return
     found = [*_parts(model, scope)]
-    yield from found or [Finding('error', 'model', explain_error(error, model))]
+    yield from found or [Finding.error('model', explain_error(error, model))]
 
 
 def _parts(model: Mapping, scope: str) -> Iterator[Finding]:
@@ -68,7 +68,7 @@ def _parts(model: Mapping, scope: str) -> Iterator[Finding]:
                 continue
             _, error = _build(one, one.get('_scope_') or model.get('_scope_') or scope)
             if error is not None and 'required positional argument' not in str(error):
-                yield Finding('error', place, explain_error(error, one))
+                yield Finding.error(place, explain_error(error, one))
 
 
 def _build(given: Mapping, scope: str) -> tuple[nn.Module | None, Exception | None]:
@@ -127,8 +127,7 @@ def _is_known(value: Any, scope: str) -> bool:
         return all(_is_known(item, scope) for item in value)
     if not isinstance(value, Mapping):
         return True
-    inner = value.get('_scope_') or scope
-    cls = find_class(MODELS, value['type'], inner) if value.get('type') else None
+    inner, cls = value.get('_scope_') or scope, class_of(MODELS, value, scope)
     if isinstance(cls, type):
         if issubclass(cls, FeatureExtractor) or package_of(cls) not in BUILT_OF:
             return False

@@ -233,8 +233,7 @@ def _check_type(part: dict, place: Place) -> Iterator[Finding]:
         yield found if isinstance(found, Finding) else Finding(place.level, key, found)
         return None
     if name in LOOKALIKES and (others := lookalikes(registry, cls, name, place.scope)):
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             key,
             f"'{name}' is {cls.__module__}.{name} in scope {place.scope}, but "
             f"{' and '.join(others)} has another class of this name; write '{others[0]}.{name}' "

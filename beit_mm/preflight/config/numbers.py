@@ -42,7 +42,7 @@ def check_numbers(config: Config, world_size: int) -> Iterator[Finding]:
 def _types(config: Config) -> Iterator[Finding]:
     for key in TEXT_IS_WRONG:
         if isinstance(value := value_at(config, key), str):
-            yield Finding('error', key, f'{value!r} is text; write the number without quotes')
+            yield Finding.error(key, f'{value!r} is text; write the number without quotes')
     for key, (least, most) in WHOLE.items():
         value, part = value_at(config, key), config.get(key.partition('.')[0])
         if key.endswith('size') and isinstance(part, Mapping):
@@ -55,14 +55,14 @@ def _types(config: Config) -> Iterator[Finding]:
         if not isinstance(value, Integral) or value < least or (most and value > most):
             text = ' is text' if isinstance(value, str) else ''
             end = f'from {least} to {most}' if most else f'of at least {least}'
-            yield Finding('error', key, f'{value!r}{text}; expected a whole number {end}')
+            yield Finding.error(key, f'{value!r}{text}; expected a whole number {end}')
     level = config.get('log_level', 'INFO')
     if not isinstance(logging.getLevelName(level) if isinstance(level, str) else level, int):
         message = f"{level!r}; expected one of 'DEBUG', 'INFO', 'WARNING' and 'ERROR'"
-        yield Finding('error', 'log_level', message)
+        yield Finding.error('log_level', message)
     method = value_at(config, key := 'env_cfg.mp_cfg.mp_start_method')
     if isinstance(method, str) and method not in (known := get_all_start_methods()):
-        yield Finding('error', key, f'{method!r}; expected one of {", ".join(known)}')
+        yield Finding.error(key, f'{method!r}; expected one of {", ".join(known)}')
 
 
 def _total_batch(config: Config, world_size: int) -> Iterator[Finding]:
@@ -75,8 +75,7 @@ def _total_batch(config: Config, world_size: int) -> Iterator[Finding]:
         return
     total = batch * world_size * accumulated
     if total != base:
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             'auto_scale_lr.base_batch_size',
             f'the learning rate is made for a total batch of {base}, but {batch} per process x '
             f'{world_size} processes x {accumulated} accumulated is {total}; pass --auto-scale-lr, '
@@ -102,23 +101,20 @@ def _two_views(config: Config) -> Iterator[Finding]:
             continue
         grid = _divide(size, patch)
         if any(side % 1 for side in grid):
-            yield Finding(
-                'error',
+            yield Finding.error(
                 f'{key}.{crop[0]}.size',
                 f'{size} is no multiple of patch_size={patch} of the backbone; set '
                 f'size={_nearest(size, patch)}, or another patch_size',
             )
             continue
         if grid != _pair(mask[1].get('grid')):
-            yield Finding(
-                'error',
+            yield Finding.error(
                 f'{key}.{mask[0]}.grid',
                 f'{mask[1].get("grid")}, but size={size} / patch_size={patch} gives '
                 f'{_text(grid)} patches; set grid={tuple(round(side) for side in grid)}',
             )
         if stride and is_size(token_size) and _divide(token_size, stride) != grid:
-            yield Finding(
-                'error',
+            yield Finding.error(
                 f'{key}.{crop[0]}.token_size',
                 f'{token_size} / stride={stride} of the tokenizer gives '
                 f'{_text(_divide(token_size, stride))} tokens, but there are {_text(grid)} '
@@ -139,12 +135,12 @@ def _vocabulary(config: Config) -> Iterator[Finding]:
     own = value_at(config, 'model.head.vocab_size')
     if isinstance(own, int) and own != wanted:
         message = f'{own}, {named}; the head predicts ids of this tokenizer, set them equal'
-        yield Finding('error', 'model.head.vocab_size', message)
+        yield Finding.error('model.head.vocab_size', message)
     for name in ('val_evaluator', 'test_evaluator'):
         for _, metric in entries(config.get(name), name):
             size = metric.get('vocab_size') if isinstance(metric, Mapping) else None
             if size and size != wanted:
-                yield Finding('error', f'{name}.vocab_size', f'{size}, {named}; set them equal')
+                yield Finding.error(f'{name}.vocab_size', f'{size}, {named}; set them equal')
 
 
 def is_size(value) -> bool:

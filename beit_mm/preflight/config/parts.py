@@ -10,7 +10,8 @@ from beit_mm.contracts import Backbone, Target
 from beit_mm.contracts.config_walk import class_name
 from beit_mm.contracts.constructor import with_defaults
 from beit_mm.contracts.target import is_target_class
-from beit_mm.preflight.config.classes import find_class
+from beit_mm.preflight.config.classes import class_of
+from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.names import DEFAULT_PREPROCESSORS
 
 
@@ -43,7 +44,7 @@ def tokenizer_in(config: Config) -> TokenizerConfig | None:
         return None
     key = 'model.tokenizer' if 'tokenizer' in model else 'model'
     part = model.get('tokenizer', model)
-    cls = _find_model_class(part, config) if isinstance(part, Mapping) else None
+    cls = _class_of(part, config)
     return TokenizerConfig(key, cls, part) if is_target_class(cls) else None
 
 
@@ -52,11 +53,10 @@ def backbone_in(config: Config) -> dict[str, Any] | None:
 
     ``patch_size`` may be an attribute of the class.
     """
-    model = config.get('model')
-    backbone = model.get('backbone') if isinstance(model, Mapping) else None
+    backbone = value_at(config, 'model.backbone')
     if not isinstance(backbone, Mapping):
         return None
-    found, cls = _with_defaults(backbone, config), _find_model_class(backbone, config)
+    found, cls = _with_defaults(backbone, config), _class_of(backbone, config)
     if 'patch_size' not in found and isinstance(cls, type) and issubclass(cls, Backbone):
         found['patch_size'] = getattr(cls, 'patch_size', None)
     return found
@@ -67,9 +67,7 @@ def preprocessor_in(config: Config) -> dict[str, Any] | None:
 
     ``type`` is the name of the class without its scope.
     """
-    model = config.get('model')
-    inside = model.get('data_preprocessor') if isinstance(model, Mapping) else None
-    given = inside or config.get('data_preprocessor')  # as the runner chooses
+    given = value_at(config, preprocessor_key(config))
     if not isinstance(given, Mapping):
         return None
     default = DEFAULT_PREPROCESSORS.get(config.get('default_scope'))
@@ -79,15 +77,14 @@ def preprocessor_in(config: Config) -> dict[str, Any] | None:
 
 def preprocessor_key(config: Mapping) -> str:
     """Return the key of the preprocessor in a config. MMEngine prefers the one inside the model."""
-    model = config.get('model')
-    inside = isinstance(model, Mapping) and model.get('data_preprocessor')
+    inside = value_at(config, 'model.data_preprocessor')
     return 'model.data_preprocessor' if inside else 'data_preprocessor'
 
 
 def _with_defaults(part: Mapping, config: Config) -> dict[str, Any]:
-    cls = _find_model_class(part, config)
+    cls = _class_of(part, config)
     return with_defaults(cls, part) if isinstance(cls, type) else dict(part)
 
 
-def _find_model_class(part: Mapping, config: Config):
-    return find_class(MODELS, part.get('type'), config.get('default_scope') or 'mmengine')
+def _class_of(part, config: Config):
+    return class_of(MODELS, part, config.get('default_scope') or 'mmengine')

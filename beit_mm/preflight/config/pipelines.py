@@ -55,7 +55,7 @@ def _loaders(config: Config) -> Iterator[Finding]:
             own = dict(own, type=class_name(step[1]))
             if first is not None and own != first[1]:
                 message = f'{verb}s by {own}, but {first[0]} by {first[1]}: the model sees other '
-                yield Finding('warning', f'{key}.{step[0]}', f'{message}images; {verb} them alike')
+                yield Finding.warning(f'{key}.{step[0]}', f'{message}images; {verb} them alike')
             first = first or (key, own)
 
 
@@ -70,7 +70,7 @@ def _conversions(config: Config) -> Iterator[Finding]:
         for what, here, there in zip(CONVERTED, own, first[1], strict=True):
             if here != there:
                 message = f'{what} in {key if here else first[0]} alone: the model sees other '
-                yield Finding('warning', key, f'{message}images; convert them alike')
+                yield Finding.warning(key, f'{message}images; convert them alike')
 
 
 def _bits(key: str, pipeline: list) -> Iterator[Finding]:
@@ -80,7 +80,7 @@ def _bits(key: str, pipeline: list) -> Iterator[Finding]:
         if class_name(step) in OF_8_BITS:
             told = f'{class_name(step)} cuts values to 0 to 255; LoadMultiBandImage keeps more '
             told += 'bits, or scales to [0, 1]: take BandJitter for such files'
-            yield Finding('warning', f'{key}.{number}', told)
+            yield Finding.warning(f'{key}.{number}', told)
 
 
 def _masks(part: DatasetConfig) -> Iterator[Finding]:
@@ -93,7 +93,7 @@ def _masks(part: DatasetConfig) -> Iterator[Finding]:
             continue
         if number < loads[0]:
             told = f'moves the image before {class_name(pipeline[loads[0]])} reads its mask'
-            yield Finding('warning', place, f'{name} {told}; put it behind')
+            yield Finding.warning(place, f'{name} {told}; put it behind')
         elif package_of(find_class(TRANSFORMS, step['type'], part.scope)) == 'mmpretrain':
             told = f"{name} of MMPretrain moves the image and not its mask; take MMSegmentation's"
-            yield Finding('warning', place, told)
+            yield Finding.warning(place, told)

@@ -27,23 +27,21 @@ def _normalized_once(config: Config, key: str, normalizes: bool) -> Iterator[Fin
     without = [name for name, place in places.items() if place is None]
     for place in filter(None, places.values()):
         if normalizes:
-            yield Finding(
-                'warning',
+            yield Finding.warning(
                 place,
                 f'the images are normalized twice, here and by {key}.mean and std; '
                 'remove one of them',
             )
         elif without:
             message = f'the images are normalized here, but not in {without[0]}; add it there'
-            yield Finding('warning', place, message)
+            yield Finding.warning(place, message)
 
 
 def _mean(settings: dict, key: str) -> Iterator[Finding]:
     """Check the number of means: MMEngine's preprocessor and MMSegmentation's take one or three."""
     name, mean = settings.get('type'), settings.get('mean')
     if name in ONE_OR_THREE and isinstance(mean, Sequence) and len(mean) not in (1, 3):
-        yield Finding(
-            'error',
+        yield Finding.error(
             f'{key}.mean',
             f'{name} takes 1 or 3 values, here are {len(mean)}; set mean=None and std=None there, '
             "and add dict(type='Normalize', mean=[...], std=[...], to_rgb=False) to each pipeline",
@@ -59,8 +57,7 @@ def _range(config: Config, settings: dict, key: str) -> Iterator[Finding]:
     if not any(find_transform(pipeline, 'LoadImageFromFile') for pipeline in pipelines):
         return
     if 0 < max(mean) <= 1 and max(std) <= 1:
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             f'{key}.mean',
             f'{list(mean)} and std={list(std)} are those of images in [0, 1], but these are in '
             '[0, 255]; multiply both by 255',

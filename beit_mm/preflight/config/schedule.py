@@ -28,15 +28,13 @@ def check_schedule(config: Config) -> Iterator[Finding]:
 def _units(scheduler: Mapping, key: str, unit: str) -> Iterator[Finding]:
     by_epoch, begin = scheduler.get('by_epoch', True), scheduler.get('begin', 0)
     if is_number(begin) and is_number(scheduler.get('end')) and scheduler['end'] <= begin:
-        yield Finding(
-            'error',
+        yield Finding.error(
             f'{key}.end',
             f'{scheduler["end"]}, but it begins at {begin}; set begin of it, and end of the '
             f'one before, below {scheduler["end"]}',
         )
     if by_epoch and unit == 'max_iters' and not scheduler.get('convert_to_iter_based'):
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             f'{key}.by_epoch',
             'True, but a loop of iterations has no epochs that the schedule could count: it '
             'stays at its beginning; set by_epoch=False, and begin and end in iterations',
@@ -57,8 +55,7 @@ def _ends(schedulers: list[Mapping], unit: str, length: float) -> Iterator[Findi
         if is_number(end):
             begins[f'{key}.{name}'], ends[f'{key}.{name}'] = begin, end
         elif end is None and begin >= length:
-            yield Finding(
-                'warning',
+            yield Finding.warning(
                 f'{key}.begin',
                 f'{begin}, but train_cfg.{unit}={length}: the schedule begins after the training; '
                 'set begin of it, and end of the one before, in proportion',
@@ -66,8 +63,7 @@ def _ends(schedulers: list[Mapping], unit: str, length: float) -> Iterator[Findi
     for key, end in ends.items():
         if end > length + 1:  # some schedules reach their end one step after the last
             late = f', and begin of it below {length}' if begins[key] >= length else ''
-            yield Finding(
-                'warning',
+            yield Finding.warning(
                 key,
                 f'{end}, but train_cfg.{unit}={length}: training stops before the schedule does; '
                 f'set them equal{late}',
@@ -76,8 +72,7 @@ def _ends(schedulers: list[Mapping], unit: str, length: float) -> Iterator[Findi
     is_over = key and ends[key] < length and len(ends) == len(schedulers)
     if is_over and not key.endswith('milestones'):  # of which the last is before the end
         then = 'rises again' if key.endswith('T_max') else 'stands still'
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             key,
             f'{ends[key]}, but train_cfg.{unit}={length}: the learning rate {then} after it; set '
             'them equal',
@@ -105,10 +100,9 @@ def _checkpoints(config: Config, unit: str, length) -> Iterator[Finding]:
     if by_epoch == (unit == 'max_epochs') and is_late and not saves:
         message = f'False with interval={interval} and train_cfg.{unit}={length}: no checkpoint '
         message += 'is written at all; set it to True, or a shorter interval'
-        yield Finding('warning', 'default_hooks.checkpoint.save_last', message)
+        yield Finding.warning('default_hooks.checkpoint.save_last', message)
     if unit == 'max_iters' and by_epoch:
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             'default_hooks.checkpoint.by_epoch',
             'True, but a loop of iterations has no epochs: nothing is saved before its end; set '
             'by_epoch=False, and interval in iterations',

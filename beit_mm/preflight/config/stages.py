@@ -12,6 +12,7 @@ from beit_mm.contracts import Finding
 from beit_mm.contracts.config_walk import class_name
 from beit_mm.contracts.constructor import with_defaults
 from beit_mm.contracts.starting_weights import pretrained_steps
+from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.parts import (
     backbone_in,
     preprocessor_in,
@@ -26,8 +27,7 @@ def check_stages(config: Config) -> Iterator[Finding]:
     Files that are missing, or do not say how they were trained, are passed over.
     ``default_hooks.load_report.between_stages`` decides as it does in the training.
     """
-    hooks = config.get('default_hooks')
-    report = hooks.get('load_report') if isinstance(hooks, Mapping) else None
+    report = value_at(config, 'default_hooks.load_report')
     mode = report.get('between_stages', 'report') if isinstance(report, Mapping) else 'ignore'
     if mode == 'ignore' or not isinstance(config.get('model'), Mapping):
         return
@@ -38,8 +38,7 @@ def check_stages(config: Config) -> Iterator[Finding]:
         if found is None:
             continue
         if prefix == 'backbone.' and 'tokenizer' in found and 'backbone' not in found:
-            yield Finding(
-                'error',
+            yield Finding.error(
                 f'model.{part}.init_cfg.checkpoint',
                 f'{source} is a tokenizer ({found.get("model")}) and has no backbone; '
                 'name the checkpoint of the pre-training with it',

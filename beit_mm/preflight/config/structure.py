@@ -46,50 +46,50 @@ def check_structure(config: Config) -> Iterator[Finding]:
     """Yield parts that are no dict or list, that lack their ``type``, or lack one another."""
     for key in config:
         if not isinstance(key, str):
-            yield Finding('warning', str(key), 'nothing reads a key that is no text; remove it')
+            yield Finding.warning(str(key), 'nothing reads a key that is no text; remove it')
     for key in wrong_kinds(config):
         expected = 'a dict' if key in DICTS else 'text' if key in TEXTS else 'a list of dicts'
-        yield Finding('error', key, f'{config[key]!r}; expected {expected}')
+        yield Finding.error(key, f'{config[key]!r}; expected {expected}')
     for key in ('model', 'visualizer'):
         if isinstance(config.get(key), Mapping) and 'type' not in config[key]:
-            yield Finding('error', key, "has no 'type', the class to build; add it")
+            yield Finding.error(key, "has no 'type', the class to build; add it")
     for group in TOGETHER:
         given = [key for key in group if config.get(key) is not None]
         for key in sorted(set(group) - set(given)) if given else ():
             unknown = {name for name in config if isinstance(name, str)} - KNOWN
             close = get_close_matches(key, unknown, 1, 0.8)
             advice = f"; did you write it as '{close[0]}'?" if close else '; add it'
-            yield Finding('error', key, f'is missing beside {" and ".join(given)}{advice}')
+            yield Finding.error(key, f'is missing beside {" and ".join(given)}{advice}')
     for key in ('dataset', 'sampler'):  # a test set may be left out of the training
         for loader in DATALOADERS:
             part = config.get(loader)
             if isinstance(part, Mapping) and part and key not in part:
                 if not (key == 'sampler' and 'batch_sampler' in part):
-                    yield Finding('error', f'{loader}.{key}', 'is missing; add it')
+                    yield Finding.error(f'{loader}.{key}', 'is missing; add it')
     outer, inner = config.get('data_preprocessor'), value_at(config, 'model.data_preprocessor')
     if isinstance(outer, Mapping) and isinstance(inner, Mapping) and outer != inner:
         message = 'the model has its own, which is taken; set model.data_preprocessor instead'
-        yield Finding('warning', 'data_preprocessor', message)
+        yield Finding.warning('data_preprocessor', message)
     yield from _loop(config)
     for key in FLAGS:
         value = value_at(config, key)
         if key == 'resume' and isinstance(value, str) and value.lower() not in BOOLEANS:
             message = f'{value!r} is read as True; set resume=True and load_from={value!r}'
-            yield Finding('error', key, message)
+            yield Finding.error(key, message)
         elif isinstance(value, str):
-            yield Finding('error', key, explain_flag(value))
+            yield Finding.error(key, explain_flag(value))
 
 
 def _loop(config: Config) -> Iterator[Finding]:
     """Check how long the training is, and that a loop of MMEngine or of this package can run."""
     loop, wrapper = config.get('train_cfg'), config.get('optim_wrapper')
     if isinstance(wrapper, Mapping) and not {'optimizer', 'constructor'} & set(wrapper):
-        yield Finding('error', 'optim_wrapper.optimizer', 'is missing; add it')
+        yield Finding.error('optim_wrapper.optimizer', 'is missing; add it')
     if not isinstance(loop, Mapping):
         return
     if ('type' in loop) == ('by_epoch' in loop):
         both = 'both type and by_epoch' if 'type' in loop else 'neither type nor by_epoch'
-        yield Finding('error', 'train_cfg', f'has {both}; one of them says what loop it is')
+        yield Finding.error('train_cfg', f'has {both}; one of them says what loop it is')
         return
     name = class_name(loop) or f'{"Epoch" if loop["by_epoch"] else "Iter"}BasedTrainLoop'
     if name not in LOOPS:
@@ -97,11 +97,11 @@ def _loop(config: Config) -> Iterator[Finding]:
     unit = LOOPS[name]
     key, length = f'train_cfg.{unit}', loop.get(unit)
     if unit not in loop:
-        yield Finding('error', key, f'is missing, the length of the training by {name}; add it')
+        yield Finding.error(key, f'is missing, the length of the training by {name}; add it')
     elif not isinstance(length, Real) or length != length or length < 1 or length % 1:
         text = ', which is text' if isinstance(length, str) else ''
         message = f'{length!r}{text}; expected a whole number of at least 1'
-        yield Finding('error', key, message)
+        yield Finding.error(key, message)
         return
     if config.get('val_cfg') is not None:
         yield from _validations(loop, unit, length)
@@ -109,7 +109,7 @@ def _loop(config: Config) -> Iterator[Finding]:
     count = wrapper.get('accumulative_counts') if isinstance(wrapper, Mapping) else None
     known = unit == 'max_iters' and isinstance(count, int) and isinstance(length, int)
     if known and count > length:
-        yield Finding('warning', 'optim_wrapper.accumulative_counts', explain_rare(count, length))
+        yield Finding.warning('optim_wrapper.accumulative_counts', explain_rare(count, length))
 
 
 def _endless(config: Config, loop: str) -> Iterator[Finding]:
@@ -122,7 +122,7 @@ def _endless(config: Config, loop: str) -> Iterator[Finding]:
         batches = value_at(config, f'{key}.batch_sampler')  # may end by itself
         if name in WAITING and class_name(sampler) == 'InfiniteSampler' and batches is None:
             message = f'InfiniteSampler never ends, which {name} waits for; take DefaultSampler'
-            yield Finding('error', f'{key}.sampler', message)
+            yield Finding.error(f'{key}.sampler', message)
 
 
 def explain_rare(count: int, length: int) -> str:
@@ -137,10 +137,9 @@ def _validations(loop: Mapping, unit: str, length) -> Iterator[Finding]:
     for name in ('val_interval', 'val_begin'):
         value = loop.get(name, 1)
         if not isinstance(value, Real) or (name == 'val_interval' and value == 0):
-            yield Finding('error', f'train_cfg.{name}', f'{value!r}; expected a number above 0')
+            yield Finding.error(f'train_cfg.{name}', f'{value!r}; expected a number above 0')
         elif name == 'val_begin' and isinstance(length, int) and value > length:
-            yield Finding(
-                'warning',
+            yield Finding.warning(
                 'train_cfg.val_begin',
                 f'{value}, but train_cfg.{unit}={length}: it is never validated; begin before',
             )

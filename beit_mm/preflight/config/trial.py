@@ -21,9 +21,10 @@ from beit_mm.contracts.config_walk import (
     leaf_dataset_configs,
     steps_of,
 )
-from beit_mm.preflight.config.classes import KNOWN_PACKAGES, find_class, package_of
+from beit_mm.preflight.config.classes import KNOWN_PACKAGES, class_of, find_class, package_of
 from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.names import DEFAULT_PREPROCESSORS
+from beit_mm.preflight.config.parts import preprocessor_key
 from beit_mm.preflight.config.quiet import explain_error, quiet
 
 # Arguments of a dataloader that MMEngine makes into something else first.
@@ -52,7 +53,7 @@ def check_parts(config: Config, known: list[str]) -> Iterator[Finding]:
             continue
         if error := _fails(build, own_scope):
             known.append(key)
-            yield Finding('error', key, explain_error(error, value_at(config, key)))
+            yield Finding.error(key, explain_error(error, value_at(config, key)))
 
 
 def _parts(config: Config, scope: str) -> Iterator[tuple[str, str, Callable[[], Any]]]:
@@ -76,18 +77,16 @@ def _parts(config: Config, scope: str) -> Iterator[tuple[str, str, Callable[[], 
 
 
 def _preprocessor(config: Config, scope: str) -> Iterator[tuple[str, str, Callable[[], Any]]]:
-    inside = value_at(config, 'model.data_preprocessor')
-    given = inside or config.get('data_preprocessor')
+    given = value_at(config, key := preprocessor_key(config))
     if isinstance(given, Mapping):
         given = {'type': DEFAULT_PREPROCESSORS.get(scope), **given}
         if _is_known(root.MODELS, given, scope):
-            key = 'model.data_preprocessor' if inside else 'data_preprocessor'
             yield key, scope, _builder(root.MODELS, given)
 
 
 def _optimization(config: Config, scope: str) -> Iterator[tuple[str, str, Callable[[], Any]]]:
     wrapper = config.get('optim_wrapper')
-    optimizer = wrapper.get('optimizer') if isinstance(wrapper, Mapping) else None
+    optimizer = value_at(config, 'optim_wrapper.optimizer')
     if not _is_known(root.OPTIMIZERS, optimizer, scope, packages=(*KNOWN_PACKAGES, 'torch')):
         return
     kind, paramwise = wrapper.get('constructor'), wrapper.get('paramwise_cfg')
@@ -108,10 +107,7 @@ def _optimization(config: Config, scope: str) -> Iterator[tuple[str, str, Callab
 
 
 def _is_known(registry, part, scope: str, packages=KNOWN_PACKAGES) -> bool:
-    if not isinstance(part, Mapping) or not part.get('type'):
-        return False
-    cls = find_class(registry, part['type'], part.get('_scope_', scope))
-    return cls is not None and package_of(cls) in packages
+    return package_of(class_of(registry, part, scope)) in packages
 
 
 def _builder(registry, part: Mapping) -> Callable[[], Any]:

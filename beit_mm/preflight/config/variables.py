@@ -82,7 +82,7 @@ def check_variables(config: Config) -> Iterator[Finding]:
             place = f'{key}.dataset.pipeline' if 'loader' in key else key
             message = f"the list takes the place of the base's, which has {lost} as well: write "
             message += 'these too, unless they are left out on purpose'
-            yield Finding('warning', place, message)
+            yield Finding.warning(place, message)
 
 
 def _is_imported(value) -> bool:
@@ -100,13 +100,12 @@ def _check_variable(
     if reader is None and (key == 'test_pipeline' or value and _stands_in(config, value, known)):
         return  # for the inferencers of MMPretrain and MMSegmentation, or as a run has dumped it
     if reader is None:
-        yield Finding('warning', key, f'nothing reads it{_advise(config, key, known)}')
+        yield Finding.warning(key, f'nothing reads it{_advise(config, key, known)}')
     elif reader in below and key in reader.values:
         own = reader.values[key]
         if not _is_same(own, value) and not _stands_in(config, value, known):
             where = f'; set {places[0]} instead' if places else '; set what it stood in instead'
-            yield Finding(
-                'warning',
+            yield Finding.warning(
                 key,
                 f'it does not reach what {reader.path.name} has built with {_short(own)}: a '
                 f'variable acts in its own file alone{where}',

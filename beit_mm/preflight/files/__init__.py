@@ -2,6 +2,5 @@
 
 from beit_mm.preflight.files.image_file import Loader, check_image
 from beit_mm.preflight.files.mask_file import MaskRules, check_mask
-from beit_mm.preflight.files.sample import Sample, check_sample
-from beit_mm.preflight.files.split import Split, read_splits
+from beit_mm.preflight.files.split import Sample, Split, check_sample, read_splits
 from beit_mm.preflight.files.split_checks import check_duplicates, check_folders, check_labels

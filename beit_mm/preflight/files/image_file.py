@@ -63,18 +63,18 @@ def read_file(path: str, what: str = '') -> tuple[bytes | None, Finding | None]:
         refuse_unreadable(path)
         content = Path(path).read_bytes()
     except ImageTooLargeError as error:
-        return None, Finding('error', path, str(error), f'{what}decompression-bomb')
+        return None, Finding.error(path, str(error), f'{what}decompression-bomb')
     except UserError as error:
-        return None, Finding('error', path, str(error), f'{what}unreadable')
+        return None, Finding.error(path, str(error), f'{what}unreadable')
     except FileNotFoundError:
         message = 'the data set names it, but there is no such file; restore or remove its entry'
-        return None, Finding('error', path, message, f'{what}missing')
+        return None, Finding.error(path, message, f'{what}missing')
     except OSError as error:
         message = f'cannot be read ({error.strerror}); check its permissions and the disk'
-        return None, Finding('error', path, message, f'{what}unreadable')
+        return None, Finding.error(path, message, f'{what}unreadable')
     if not content:
         message = 'is empty (0 bytes); restore or remove it'
-        return None, Finding('error', path, message, f'{what}empty-file')
+        return None, Finding.error(path, message, f'{what}empty-file')
     return content, None
 
 
@@ -96,7 +96,7 @@ def check_image(
             f'OpenCV cannot read this {image.format} file, Pillow can; set imdecode_backend='
             "'pillow' of LoadImageFromFile, or convert the file"
         )
-        found.append(Finding('error', path, message, 'undecodable'))
+        found.append(Finding.error(path, message, 'undecodable'))
     facts = ImageFacts((image.height, image.width), orientation_of(image))
     turned = loader.turns and facts.orientation >= 5
     found += _check_size(path, facts.size[::-1] if turned else facts.size, loader)
@@ -118,23 +118,23 @@ def decode(path: str, content: bytes, what: str = '') -> tuple[list[Finding], Im
             image.load()
     except ImageTooLargeError as error:
         message = f'{error} ({len(content)} bytes; not decoded)'
-        return [Finding('error', path, message, f'{what}decompression-bomb')], None
+        return [Finding.error(path, message, f'{what}decompression-bomb')], None
     except Exception as raised:  # a decoder may raise anything on a broken file
         error = raised.__cause__ if isinstance(raised, UnknownSizeError) else raised
         if isinstance(error, UnidentifiedImageError):
             advice = advise_package(content) or 'restore or remove it'
             begin = f'it begins with {content[:12]!r}'
             message = f'is no image that Pillow can read ({begin}); {advice}'
-            return [Finding('error', path, message, f'{what}undecodable')], None
+            return [Finding.error(path, message, f'{what}undecodable')], None
         kind = 'truncated' if _is_cut_off(error, content) else 'undecodable'
         message = f'{len(content)} bytes, {error}; restore or remove it'
-        return [Finding('error', path, message, f'{what}{kind}')], None
+        return [Finding.error(path, message, f'{what}{kind}')], None
     if any(issubclass(warning.category, Image.DecompressionBombWarning) for warning in seen):
         message = (
             f'{image.width} x {image.height} pixels; each time it is loaded it takes '
             f'{image.width * image.height * 3 / 2**20:.0f} MiB. Scale it down, or cut it up'
         )
-        found.append(Finding('warning', path, message, f'{what}huge'))
+        found.append(Finding.warning(path, message, f'{what}huge'))
     return found, image
 
 
@@ -178,28 +178,28 @@ def _check_format(
 ) -> Iterator[Finding]:
     if real := other_format(path, image):
         message = f'is a {real} file by its content; rename it, some readers go by the ending'
-        yield Finding('warning', path, message, 'wrong-extension')
+        yield Finding.warning(path, message, 'wrong-extension')
     if not loader.eight_bit:
         return
     bits = bits_of(content, image)
     if image.format == 'TIFF' and 2 in image.tag_v2.get(SAMPLE_FORMAT, ()):
         message = 'has signed values, of which LoadImageFromFile makes others; ' + LOAD_BANDS
-        yield Finding('error', path, message, 'sixteen-bit')
+        yield Finding.error(path, message, 'sixteen-bit')
     elif bits > 8:
         message = (
             f'has {bits} bits a channel, LoadImageFromFile makes 8 of them (its darkest '
             '256th becomes all black); convert it, or read it by beit_mm.LoadMultiBandImage'
         )
-        yield Finding('error', path, message, 'sixteen-bit')
+        yield Finding.error(path, message, 'sixteen-bit')
     if image.mode == 'CMYK':
         message = 'is CMYK, its colors after conversion are a guess; convert it to RGB'
-        yield Finding('warning', path, message, 'cmyk')
+        yield Finding.warning(path, message, 'cmyk')
     if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
         message = (
             'has transparency, which is dropped: what is invisible becomes visible; put it on a '
             'background'
         )
-        yield Finding('warning', path, message, 'alpha')
+        yield Finding.warning(path, message, 'alpha')
 
 
 def _check_size(path: str, size: tuple[int, int], loader: Loader) -> list[Finding]:
@@ -207,15 +207,15 @@ def _check_size(path: str, size: tuple[int, int], loader: Loader) -> list[Findin
     sizes = f'{width} x {height} pixels'
     if min(size) == 1:
         message = f'{sizes}; nothing can be learned from one row or column, remove it'
-        return [Finding('error', path, message, 'one-pixel')]
+        return [Finding.error(path, message, 'one-pixel')]
     if min(size) < loader.patch:
         message = f'{sizes}, less than one patch of the model ({loader.patch}); remove it'
-        return [Finding('warning', path, message, 'smaller-than-patch')]
+        return [Finding.warning(path, message, 'smaller-than-patch')]
     if loader.crop is not None and (height < loader.crop[0] or width < loader.crop[1]):
         message = (
             f'{sizes}, the crop is {loader.crop[1]} x {loader.crop[0]}: it is enlarged or padded'
         )
-        return [Finding('note', path, message, 'smaller-than-crop')]
+        return [Finding.note(path, message, 'smaller-than-crop')]
     return []
 
 
@@ -234,17 +234,17 @@ def _check_other(
         LoadMultiBandImage().take_bands(img, path)
     except UserError as error:
         message = f'has {values}, of which none is read: {str(error).removeprefix(f"{path} ")}'
-        found = [Finding('error', path, message, 'undecodable')]
+        found = [Finding.error(path, message, 'undecodable')]
         return found, ImageFacts(img.shape[:2])
     if not can:
         message = f'has {values}, which LoadImageFromFile cannot read; {LOAD_BANDS}'
-        found = [Finding('error', path, message, 'multi-band')]
+        found = [Finding.error(path, message, 'multi-band')]
     elif loader.eight_bit and img.dtype != np.uint8:
         message = f'has {values}, of which LoadImageFromFile makes 8 bits; {LOAD_BANDS}'
-        found = [Finding('error', path, message, 'sixteen-bit')]
+        found = [Finding.error(path, message, 'sixteen-bit')]
     elif loader.eight_bit and img.shape[2] not in (1, 3):
         message = f'has {values}, of which LoadImageFromFile makes three; {LOAD_BANDS}'
-        found = [Finding('warning', path, message, 'multi-band')]
+        found = [Finding.warning(path, message, 'multi-band')]
     else:
         found = []
     size = img.shape[:2]
@@ -269,10 +269,10 @@ def _check_bands(
         img = loader.bands.transform(dict(img_path=path))['img']
     except ImageTooLargeError as error:
         message = str(error).removeprefix(f'{path} ')
-        return [Finding('error', path, message, 'decompression-bomb')], None
+        return [Finding.error(path, message, 'decompression-bomb')], None
     except Exception as error:  # a decoder may raise anything on a broken file
         message = str(error).removeprefix(f'{path} ')
-        return [Finding('error', path, message, 'undecodable')], None
+        return [Finding.error(path, message, 'undecodable')], None
     size = img.shape[:2]
     found = [*_check_size(path, size, loader), *_check_content(path, img)]
     return found, ImageFacts(size, values=f'{img.shape[2]} bands of type {img.dtype}')
@@ -283,7 +283,7 @@ def _check_content(path: str, img: np.ndarray) -> list[Finding]:
         return []
     values = ', '.join(f'{value:g}' for value in np.ravel(img[0, 0] * 1.0)[:8])
     message = f'is constant: all pixels are {values}; remove it unless it is meant to be'
-    return [Finding('warning', path, message, 'constant')]
+    return [Finding.warning(path, message, 'constant')]
 
 
 def _is_cut_off(error: Exception, content: bytes) -> bool:

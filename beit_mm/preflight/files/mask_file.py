@@ -53,7 +53,7 @@ def check_mask(
     if PurePath(path).suffix.lower() == '.npy':
         if rules.wraps:
             message = 'mmseg.LoadAnnotations reads no arrays; take beit_mm.LoadSegmentationMask'
-            return [Finding('error', path, message, 'mask-undecodable')], set()
+            return [Finding.error(path, message, 'mask-undecodable')], set()
     else:
         found, picture = decode(path, content, 'mask-')
         if picture is None:
@@ -64,16 +64,16 @@ def check_mask(
                 'its colors or gray levels to ids, and save an 8-bit PNG of one channel'
             )
             kind = 'mask-alpha' if picture.mode in ('LA', 'PA', 'La') else 'mask-rgb'
-            return [*found, Finding('error', path, message, kind)], set()
+            return [*found, Finding.error(path, message, kind)], set()
         bits = bits_of(content, picture)
         if picture.format in LOSSY:
             message = f'is {picture.format}, which changes ids at the edges of classes; write it '
-            found.append(Finding('warning', path, f'{message}as PNG from the source', 'mask-lossy'))
+            found.append(Finding.warning(path, f'{message}as PNG from the source', 'mask-lossy'))
     try:
         mask = read_mask(path, content)
     except ValueError as error:
         message = str(error).removeprefix(f'{path} ')
-        return [*found, Finding('error', path, message, 'mask-undecodable')], set()
+        return [*found, Finding.error(path, message, 'mask-undecodable')], set()
     if image is not None:
         found += _check_size(path, mask.shape, image, rules)
     seen: set[int] = set()
@@ -108,18 +108,18 @@ def _check_size(
         message = (
             f'is not turned, but its image is (EXIF orientation {image.orientation}); {advice}'
         )
-        yield Finding('error', path, message, 'mask-exif')
+        yield Finding.error(path, message, 'mask-exif')
     elif wrong := describe_size_difference(mask, loaded):
         transposed = mask == loaded[::-1]
         message = wrong.removeprefix('the mask ')
         kind = 'mask-transposed' if transposed else 'mask-size'
-        yield Finding('error', path, message, kind)
+        yield Finding.error(path, message, kind)
     elif turned and (image.orientation < 5 or mask == image.size):
         message = (
             f'its image is turned by EXIF orientation {image.orientation}, and the sizes do not '
             f'tell if the mask is turned, too; look at it. If it is not: {advice}'
         )
-        yield Finding('warning', path, message, 'mask-exif')
+        yield Finding.warning(path, message, 'mask-exif')
 
 
 def _check_ids(
@@ -130,29 +130,30 @@ def _check_ids(
             f'has shape {mask.shape}, mmseg.LoadAnnotations drops the axis; remove it, or take '
             'beit_mm.LoadSegmentationMask'
         )
-        yield Finding('error', path, message, 'mask-one-row')
+        yield Finding.error(path, message, 'mask-one-row')
     if mask.max() > 255 and rules.wraps:
         message = (
             f'has ids up to {mask.max()}, of which mmseg.LoadAnnotations keeps 8 bits (256 becomes '
             '0); correct the ids, or take beit_mm.LoadSegmentationMask'
         )
-        yield Finding('error', path, message, 'mask-sixteen-bit')
+        yield Finding.error(path, message, 'mask-sixteen-bit')
         return
     if bits > 8 and rules.wraps:
         message = f'is stored with {bits} bits, its ids fit into 8; save it as an 8-bit PNG'
-        yield Finding('note', path, message, 'mask-sixteen-bit')
+        yield Finding.note(path, message, 'mask-sixteen-bit')
     try:
         ids = map_ids(mask, rules.reduce_zero_label, rules.ignore_index, rules.label_map)
     except ValueError as error:
-        yield Finding('error', path, str(error), 'mask-id-out-of-range')
+        yield Finding.error(path, str(error), 'mask-id-out-of-range')
         return
     if rules.num_classes is not None:
         if wrong := describe_wrong_ids(ids, rules.num_classes, rules.ignore_index):
-            yield Finding('error', path, f'has {wrong}', 'mask-id-out-of-range')
+            yield Finding.error(path, f'has {wrong}', 'mask-id-out-of-range')
             return
     seen.update(np.unique(ids).tolist())
     if ids.min() == ids.max():
         value, is_ignored = int(ids.min()), ids.min() == rules.ignore_index
         what = 'is ignored' if is_ignored else f'is class {value}'
         message = f'every pixel {what}; look if the mask has been written at all'
-        yield Finding('warning' if is_ignored else 'note', path, message, 'mask-constant')
+        finding = Finding.warning if is_ignored else Finding.note
+        yield finding(path, message, 'mask-constant')

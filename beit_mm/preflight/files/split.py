@@ -1,5 +1,6 @@
-"""The samples that a dataloader of a config reads, without loading any image."""
+"""The samples that a dataloader of a config reads, found without loading any image."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,9 +18,8 @@ from beit_mm.contracts.config_walk import (
 )
 from beit_mm.datasets.image_folder import read_lines
 from beit_mm.datasets.transforms import LoadMultiBandImage
-from beit_mm.preflight.files.image_file import Loader
-from beit_mm.preflight.files.mask_file import MaskRules
-from beit_mm.preflight.files.sample import Sample
+from beit_mm.preflight.files.image_file import Loader, check_image, read_file
+from beit_mm.preflight.files.mask_file import MaskRules, check_mask
 
 CROPS = dict(
     RandomCrop='crop_size',
@@ -29,6 +29,33 @@ CROPS = dict(
 )
 # Parts of the errors of an empty data set: ours, MMEngine's and MMPretrain's.
 EMPTY = ('no samples', 'need at least one array', 'Found 0 files')
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One entry of a data set: its files and labels."""
+
+    image: str
+    mask: str | None = None
+    labels: tuple[float, ...] = ()
+
+
+def check_sample(
+    sample: Sample, loader: Loader, rules: MaskRules
+) -> tuple[list[Finding], tuple[str, str, set[int]] | None]:
+    """Return what is wrong, and of a readable image a hash, its values, its mask's classes."""
+    content, finding = read_file(sample.image)
+    if content is None:
+        found, facts, holds = [finding], None, None
+    else:
+        found, facts = check_image(sample.image, content, loader)
+        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        holds = digest, '' if facts is None else facts.values, set()
+    if sample.mask is not None:
+        wrong, classes = check_mask(sample.mask, facts, rules)
+        found = [*found, *wrong]
+        holds = holds and (*holds[:2], classes)
+    return found, holds
 
 
 @dataclass
@@ -184,26 +211,26 @@ def _why_broken(key: str, settings: dict, error: Exception) -> Iterator[Finding]
         )
     else:
         message = f'{key}: {type(error).__name__}: {error}'
-    yield Finding('error', folder, message, 'no-data')
+    yield Finding.error(folder, message, 'no-data')
 
 
 def _wrong_annotations(key: str, path: Path, settings: dict) -> Iterator[Finding]:
     if not path.exists():
         message = f'{key}.ann_file: there is no such file; correct it, or data_root'
-        yield Finding('error', str(path), message, 'annotations')
+        yield Finding.error(str(path), message, 'annotations')
     elif path.suffix == '.txt' and path.is_file():
         lines = read_lines(path)
         lines = lines[:-1] if lines and not lines[-1] else lines
         if not lines:
             message = f'{key}.ann_file is empty; write one image a line, or leave it out'
-            yield Finding('error', str(path), message, 'annotations')
+            yield Finding.error(str(path), message, 'annotations')
         wrong = list(_wrong_lines(lines)) if settings.get('with_label', True) else []
         for number, line in wrong[:20]:
             message = (
                 f'line {number} is {line!r}; expected a path, a space and a label (a whole number; '
                 'for names of classes, their place in metainfo.classes)'
             )
-            yield Finding('error', f'{path}:{number}', message, 'annotations')
+            yield Finding.error(f'{path}:{number}', message, 'annotations')
 
 
 def _wrong_lines(lines: list[str]) -> Iterator[tuple[int, str]]:

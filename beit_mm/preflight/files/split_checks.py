@@ -24,7 +24,7 @@ def check_labels(split: Split) -> Iterator[Finding]:
                 f'{(split.num_classes or 0) - 1}. Correct it in ann_file, or num_classes of the '
                 f'model and metainfo.classes of the data set{hint}'
             )
-            yield Finding('error', sample.image, message, 'label-out-of-range')
+            yield Finding.error(sample.image, message, 'label-out-of-range')
     if not seen:
         return
     folders = {label: folder for folder, label in split.class_folders.items()}
@@ -34,10 +34,10 @@ def check_labels(split: Split) -> Iterator[Finding]:
         name = split.classes[label] if split.classes else label
         if label in folders:
             message = f'no image of class {name!r} in its folder; copy them, or remove the folder'
-            yield Finding('error', folders[label], message, 'empty-class')
+            yield Finding.error(folders[label], message, 'empty-class')
         else:
             message = f'{split.key} has no sample of class {label} ({name})'
-            yield Finding('warning', split.roots[0], message, 'class-without-samples')
+            yield Finding.warning(split.roots[0], message, 'class-without-samples')
 
 
 def check_folders(split: Split) -> Iterator[Finding]:
@@ -51,7 +51,7 @@ def check_folders(split: Split) -> Iterator[Finding]:
         for folder, folders, files in walk if os.path.isdir(root) else ():
             if not folders and not files and folder not in split.class_folders:
                 message = 'is empty; copy what belongs there, or remove it'
-                yield Finding('warning', folder, message, 'empty-folder')
+                yield Finding.warning(folder, message, 'empty-folder')
             if split.listed or root in split.mask_roots:
                 continue
             for name in files:
@@ -62,14 +62,14 @@ def check_folders(split: Split) -> Iterator[Finding]:
                     passed[ending].append(path)
         for folder, why in walk.unreadable.items():
             message = f'cannot be read ({why}), and what is in it is left out; correct permissions'
-            yield Finding('error', folder, message, 'unreadable')
+            yield Finding.error(folder, message, 'unreadable')
     for ending, paths in sorted(passed.items()):
         advice = OTHER_IMAGES.get(ending, 'rename them, or add the ending (extensions, img_suffix)')
         message = (
             f'and {len(paths) - 1} more files ending with {ending} are not read by {split.key}; '
             f'{advice}'
         )
-        yield Finding('warning', paths[0], message, 'passed-over')
+        yield Finding.warning(paths[0], message, 'passed-over')
 
 
 def check_classes(split: Split, found: list[set[int]]) -> Iterator[Finding]:
@@ -77,7 +77,7 @@ def check_classes(split: Split, found: list[set[int]]) -> Iterator[Finding]:
     seen, (number, total) = set().union(*found), (len(found), len(split.samples))
     classes, ignored = split.num_classes or 0, split.rules.ignore_index
     if message := describe_missing(seen, ignored, number, total, classes, split.classes or ()):
-        yield Finding('warning', split.roots[0], message, 'class-without-samples')
+        yield Finding.warning(split.roots[0], message, 'class-without-samples')
 
 
 def check_duplicates(files: Iterable[tuple[str, str, str]]) -> Iterator[Finding]:
@@ -96,7 +96,7 @@ def check_duplicates(files: Iterable[tuple[str, str, str]]) -> Iterator[Finding]
             first, *others = paths.values()
             for path in others:
                 message = f'has the same content as {first}, both in {name}'
-                yield Finding('note', path, message, 'duplicate')
+                yield Finding.note(path, message, 'duplicate')
         training = splits.get('train', {})
         evaluated = {r: p for n in splits if n != 'train' for r, p in splits[n].items()}
         for real, path in evaluated.items() if training else ():
@@ -105,7 +105,7 @@ def check_duplicates(files: Iterable[tuple[str, str, str]]) -> Iterator[Finding]
                 f'{same} {training.get(real, next(iter(training.values())))} of the training set: '
                 'what is measured on it is memory; remove one of them'
             )
-            yield Finding('warning', path, message, 'duplicate-across-splits')
+            yield Finding.warning(path, message, 'duplicate-across-splits')
 
 
 def check_mixed(values: Mapping[str, str]) -> Iterator[Finding]:
@@ -117,4 +117,4 @@ def check_mixed(values: Mapping[str, str]) -> Iterator[Finding]:
             f'has {kind}, and so have {number - 1} more; {most} images have {usual}. They make no '
             'batch or have two scales: convert them, or set channels or bands of the loader'
         )
-        yield Finding('warning', path, message, 'mixed-bands')
+        yield Finding.warning(path, message, 'mixed-bands')

@@ -31,23 +31,20 @@ def check_batches(loader: DataLoader, key: str, endless: bool = False) -> Iterat
         return
     batches, samples = sizes
     own = torch.tensor(batches)
-    if get_world_size() > 1:
-        all_reduce(own, 'min')
+    all_reduce(own, 'min')
     batch_size, drop = loader.batch_size, loader.drop_last
     if not own.item():
         processes = f' of {get_world_size()} processes' if get_world_size() > 1 else ''
         dropped = f' and {key}.drop_last=True' if drop else ''
         advice = f'set {key}.drop_last=False or a smaller batch_size' if drop else 'add samples'
-        yield Finding(
-            'error',
+        yield Finding.error(
             key,
             f'gives no batch at all: {samples} samples, batch_size={batch_size}{processes}'
             f'{dropped}; {advice}',
         )
     elif drop and not key.startswith('train') and batch_size and len(loader.sampler) % batch_size:
         left_out = len(loader.sampler) % batch_size * get_world_size()
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             f'{key}.drop_last',
             f'True, so that {left_out} of {samples} samples are never evaluated; set it to False',
         )
@@ -60,8 +57,7 @@ def check_last_batch(loader: DataLoader, model: nn.Module) -> Iterator[Finding]:
     kinds = nn.SyncBatchNorm if get_world_size() > 1 else ()  # sees the samples of all processes
     norms = any(isinstance(m, _BatchNorm) and not isinstance(m, kinds) for m in model.modules())
     if norms and loader.batch_size > 1 and len(loader.sampler) % loader.batch_size == 1:
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             'train_dataloader.drop_last',
             f'False, so that the last of {len(loader)} batches has one sample: a batch norm, if it '
             'stands behind a pooling, has one value per channel and stops; set it to True',
@@ -78,11 +74,11 @@ def check_length(runner) -> Iterator[Finding]:
         if isinstance(runner.train_loop, EpochBasedTrainLoop) and not own['by_epoch']:
             if length + 1 < end < ENDLESS:
                 message = f'ends at step {end}, but the training has {length}; set them equal'
-                yield Finding('warning', f'param_scheduler.{number}', message)
+                yield Finding.warning(f'param_scheduler.{number}', message)
     for wrapper in optim_wrappers(runner):
         if wrapper._accumulative_counts > length > 0:
             message = explain_rare(wrapper._accumulative_counts, length)
-            yield Finding('warning', 'optim_wrapper.accumulative_counts', message)
+            yield Finding.warning('optim_wrapper.accumulative_counts', message)
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
             yield from _average(hook, runner.max_epochs, length)
@@ -93,7 +89,7 @@ def _average(hook: EMAHook, epochs: int, length: int) -> Iterator[Finding]:
     if late:
         begin = hook.begin_epoch or hook.begin_iter
         message = f'begins at {begin}, but the training ends before: it averages nothing'
-        yield Finding('warning', 'custom_hooks: EMAHook', f'{message}; let it begin earlier')
+        yield Finding.warning('custom_hooks: EMAHook', f'{message}; let it begin earlier')
         return
     given = hook.ema_cfg
     if given.get('type') not in ('ExponentialMovingAverage', ExponentialMovingAverage):
@@ -101,13 +97,12 @@ def _average(hook: EMAHook, epochs: int, length: int) -> Iterator[Finding]:
     momentum, interval = given.get('momentum', 0.0002), given.get('interval', 1)
     if not isinstance(interval, int) or interval < 1:
         message = f'interval={interval!r}; expected a whole number of at least 1'
-        yield Finding('error', 'custom_hooks: EMAHook', message)
+        yield Finding.error('custom_hooks: EMAHook', message)
         return
     steps = max(length - hook.begin_iter, 0) // interval
     kept = (1 - momentum) ** steps
     if kept > 0.5:
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             'custom_hooks: EMAHook',
             f'momentum={momentum} in {steps} steps: the average that is evaluated keeps '
             f'{100 * kept:.0f} % of the weights at the start; take momentum={3 / max(steps, 3):.2g}'

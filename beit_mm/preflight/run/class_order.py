@@ -21,7 +21,7 @@ def check_class_order(datasets: Mapping[str, object]) -> Iterator[Finding]:
     first = next(iter(named), None)
     for key, names in named.items():
         if message := describe_shift(named[first], names):
-            yield Finding('error', f'{key}.dataset', f'{message}, as {first}.dataset has it')
+            yield Finding.error(f'{key}.dataset', f'{message}, as {first}.dataset has it')
 
 
 def describe_shift(here: Sequence[str], there: Sequence[str]) -> str | None:
@@ -68,7 +68,7 @@ def _check_folders(dataset, key: str) -> Iterator[Finding]:
                 f'class {number} is {name!r}, but its folder {in_order[right]!r} has the number '
                 f'{right}; write the names in the order of the folders, {", ".join(in_order[:20])}'
             )
-            yield Finding('error', f'{key}.metainfo.classes', message)
+            yield Finding.error(f'{key}.metainfo.classes', message)
             return
 
 

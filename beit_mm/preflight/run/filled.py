@@ -40,7 +40,7 @@ def describe_filled(low: float, high: float, preprocessor, batches: int) -> Find
         f'the images of the first {batches} batches {found} of the range [0, 1] that the '
         f'tokenizer sees; {advice} (tools/analysis_tools/band_statistics.py)'
     )
-    return Finding('warning', f'data_preprocessor.{name}', message)
+    return Finding.warning(f'data_preprocessor.{name}', message)
 
 
 def find_limits(model) -> dict[str, tuple[float, float]]:

@@ -17,7 +17,7 @@ def check_labels(dataset, key: str, model: nn.Module) -> Iterator[Finding]:
     place = f'{key}.dataset'
     if isinstance(dataset, Sized) and len(dataset) == 0:
         message = 'is empty; check its data_root, ann_file, data_prefix and suffixes'
-        yield Finding('error', place, message)
+        yield Finding.error(place, message)
         return
     name, num_classes = _num_classes(model)
     if num_classes is None:
@@ -27,11 +27,11 @@ def check_labels(dataset, key: str, model: nn.Module) -> Iterator[Finding]:
     found = f'has {number} classes, but {name}={num_classes}'
     if number > num_classes:
         message = f'{found}; set {name}={number}, or metainfo.classes of the data set'
-        yield Finding('error', place, message)
+        yield Finding.error(place, message)
         return
     if number < num_classes and key == 'train_dataloader':
         message = f'{found}: the others are never the answer; set {name}={number} if that is not '
-        yield Finding('warning', place, f'{message}meant')
+        yield Finding.warning(place, f'{message}meant')
     yield from _wrong_labels(dataset, place, name, num_classes, number)
 
 
@@ -57,8 +57,7 @@ def _wrong_labels(
                 examples.append(f'{info.get("img_path", f"sample {index}")} ({bad[0]})')
     if wrong:
         found = ', '.join(f'{label} ({n} samples)' for label, n in sorted(wrong.items())[:5])
-        yield Finding(
-            'error',
+        yield Finding.error(
             place,
             f'has labels {found}; with {name}={num_classes} they are 0 to {num_classes - 1}: '
             f'{", ".join(examples)}. Correct them in its ann_file, or {name}'
@@ -68,7 +67,7 @@ def _wrong_labels(
     if every and missing and is_single and not wrong and place.startswith('train'):
         told = ', '.join(map(str, missing[:5])) + (', ...' if missing[5:] else '')
         message = f'no sample has the label {told}, with {name}={num_classes}; correct the labels, '
-        yield Finding('warning', place, f'{message}or it, if such samples should be there')
+        yield Finding.warning(place, f'{message}or it, if such samples should be there')
 
 
 def _num_classes(model: nn.Module) -> tuple[str, int | None]:

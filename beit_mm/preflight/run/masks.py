@@ -39,7 +39,7 @@ def check_masks(dataset, key: str, model: nn.Module) -> Iterator[Finding]:
         seen, own = set(), 0
         for path, ids in _some_masks(part, ignored, OF_A_CLASS * classes):
             if classes > 1 and (wrong := describe_wrong_ids(ids, classes, ignored)):
-                yield Finding('error', path, f'has {wrong}')
+                yield Finding.error(path, f'has {wrong}')
                 return
             seen |= set(np.unique(ids).tolist())
             own += 1
@@ -51,7 +51,7 @@ def check_masks(dataset, key: str, model: nn.Module) -> Iterator[Finding]:
     names = class_names(dataset) or ()
     message = describe_missing(every - {ignored}, ignored, number, total, classes, names)
     if trains and message:
-        yield Finding('warning', f'{key}.dataset', message)
+        yield Finding.warning(f'{key}.dataset', message)
 
 
 def _describe_single(seen: set[int], classes: int, ignored: int, key: str) -> Finding:
@@ -62,7 +62,7 @@ def _describe_single(seen: set[int], classes: int, ignored: int, key: str) -> Fi
             f'; {ignored} is ignored: if it is a class, write it as another id, or set metainfo or '
             f'label_map={{{ignored}: ...}} of the data set'
         )
-    return Finding('warning', key, message)
+    return Finding.warning(key, message)
 
 
 def _some_masks(dataset, ignored: int, needed: int) -> Iterator[tuple[str, np.ndarray]]:

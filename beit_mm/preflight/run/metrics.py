@@ -27,7 +27,7 @@ def check_metrics(runner) -> Iterator[Finding]:
     if runner.val_loop is None:
         for place, name in _monitored(runner):
             message = f'{name!r} is never measured, since nothing validates: it changes nothing'
-            yield Finding('warning', place, message)
+            yield Finding.warning(place, message)
         return
     yield from _rules(runner)
     evaluator = vars(runner.val_loop).get('evaluator')
@@ -39,8 +39,7 @@ def check_metrics(runner) -> Iterator[Finding]:
             known = [full for metric in metrics for full in _listed(metric)]
             close = get_close_matches(name, known, 1, 0.6)
             hint = f"; did you mean '{close[0]}'?" if close else ''
-            yield Finding(
-                'error',
+            yield Finding.error(
                 place,
                 f'{name!r} is no metric of val_evaluator, which gives {", ".join(known)}{hint}',
             )
@@ -56,7 +55,7 @@ def _rules(runner) -> Iterator[Finding]:
             other = 'less' if rule == 'greater' else 'greater'
             if {other} == {key for key, parts in known.items() if _names(name, parts)}:
                 message = f'{rule!r}, which keeps the worst {name}; set it to {other!r}'
-                yield Finding('warning', 'default_hooks.checkpoint.rule', message)
+                yield Finding.warning('default_hooks.checkpoint.rule', message)
 
 
 def _names(metric: str | None, parts: list[str]) -> bool:

@@ -17,7 +17,7 @@ def check_precision(runner) -> Iterator[Finding]:
         return
     for key, dtype in _halves(runner, model):
         if slow := describe_slowdown(dtype):
-            yield Finding('warning', key, slow)
+            yield Finding.warning(key, slow)
 
 
 def _halves(runner, model: nn.Module) -> Iterator[tuple[str, torch.dtype]]:

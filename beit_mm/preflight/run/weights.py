@@ -24,8 +24,7 @@ def check_weights(runner) -> Iterator[Finding]:
     parts = [vars(part) for part in (model, backbone)]
     given = [part.get('init_cfg') or part.get('_init_cfg') for part in parts]
     if not any(map(pretrained_steps, given)):
-        yield Finding(
-            'warning',
+        yield Finding.warning(
             'model.backbone',
             'is frozen with random weights: neither load_from nor init_cfg=dict(type='
             "'Pretrained', checkpoint=...) fills it",
@@ -42,4 +41,4 @@ def _rates(wrapper: Any, names: list[str]) -> Iterator[Finding]:
         if is_rate and not any(key in name for name in names):
             place = f'optim_wrapper.paramwise_cfg.custom_keys.{key}'
             message = f'no parameter has this in its name, {names[0]} for example'
-            yield Finding('warning', place, message)
+            yield Finding.warning(place, message)

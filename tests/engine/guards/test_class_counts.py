@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from beit_mm.engine.guards.class_counts import constant_share, unigram_entropy
+from beit_mm.engine.guards.constant_prediction import constant_share
+from beit_mm.engine.guards.unigram_loss import unigram_entropy
 
 
 def best_constant(targets, weights):

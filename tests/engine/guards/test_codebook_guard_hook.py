@@ -11,9 +11,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.utils.data import TensorDataset
 
-from beit_mm.contracts import Tokenizer, TokenSource
+from beit_mm.contracts import Tokenizer, TokenSource, errors
 from beit_mm.engine import CodebookGuardHook, CollapsedCodebookError
-from beit_mm.engine.guards import codebook_guard_hook
 
 numbers = count()
 HEALTHY = [8] * 16
@@ -85,7 +84,7 @@ def test_grace__without_a_number_a_quarter_of_the_run_and_at_most_1000(max_iters
 )
 def test_grace__as_long_as_the_run_is_told(grace, interval, told, monkeypatch):
     lines = []
-    monkeypatch.setattr(codebook_guard_hook, 'print_log', lambda text, **kwargs: lines.append(text))
+    monkeypatch.setattr(errors, 'print_log', lambda text, **kwargs: lines.append(text))
     guard(grace=grace, interval=interval).before_train(runner(HEALTHY, max_iters=40))
     last = 40 // interval * interval
     assert bool(lines) == told
@@ -116,9 +115,7 @@ def test_patience__a_good_check_starts_it_again():
 
 def test_warn__writes_and_goes_on(monkeypatch):
     written = []
-    monkeypatch.setattr(
-        codebook_guard_hook, 'print_log', lambda text, **kwargs: written.append((text, kwargs))
-    )
+    monkeypatch.setattr(errors, 'print_log', lambda text, **kwargs: written.append((text, kwargs)))
     steps(guard(action='warn'), runner(COLLAPSED), 6)
     assert len(written) == 2
     assert all('the vocabulary has collapsed' in text for text, _ in written)

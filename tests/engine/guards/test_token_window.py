@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from beit_mm.engine.guards.token_window import TokenWindow
+from beit_mm.engine.guards.codebook_guard_hook import TokenWindow
 
 
 def parts() -> list[list[tuple]]:

@@ -1,4 +1,4 @@
-from beit_mm.engine.guards.weight_names import grouped
+from beit_mm.engine.guards.weight_changes import grouped
 
 ALL = ['a.x.w', 'a.x.b', 'a.y.w', 'ab.w', 'c']
 

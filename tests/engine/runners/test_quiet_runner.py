@@ -1,16 +1,12 @@
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from mmengine.config import Config
-from mmengine.visualization import Visualizer
 from tiny_training import TinyModel, tiny_config
 
 from beit_mm.contracts.load_report import check_load
 from beit_mm.engine.runners import QuietRunner
-from beit_mm.engine.runners.late_figure import LateFigure
 
 
 def runner_of(folder, name, **changes) -> QuietRunner:
@@ -63,19 +59,3 @@ def test_terminal__a_start_that_fails_keeps_no_warning_back(tmp_path, capsys, mo
     with pytest.raises(ZeroDivisionError):
         runner.train()
     assert 'before the end' in capsys.readouterr().out
-
-
-def test_late_figure__draws_the_same_picture():
-    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
-    boxes = torch.tensor([[2.0, 3.0, 12.0, 15.0]])
-    drawn = []
-    for number in range(2):
-        if number:
-            with LateFigure.in_visualizers():
-                visualizer = Visualizer(f'late {number}')
-        else:
-            visualizer = Visualizer(f'late {number}')
-        visualizer.set_image(image)
-        visualizer.draw_bboxes(boxes, edge_colors='r')
-        drawn.append(visualizer.get_image())
-    assert np.array_equal(*drawn) and not np.array_equal(drawn[0], image)

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from beit_mm.models.heads import SoftTokenHead, VisualTokenHead
-from beit_mm.models.layers.soft_targets import neighbor_targets
+from beit_mm.models.heads.soft_token_head import neighbor_targets
 
 FEATS = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
 IDS = torch.tensor([0, 3, 3, 7, 1])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from beit_mm.models.quantizers import dead_code_reset
+from beit_mm.contracts import errors
 from beit_mm.models.quantizers.dead_code_reset import DeadCodeReset
 
 
@@ -93,7 +93,7 @@ def test_build__of_a_part_of_the_arguments_or_none():
 def test_a_full_window_that_is_too_small__is_named_once(monkeypatch):
     """Else dead codes stay dead without a word."""
     told = []
-    monkeypatch.setattr(dead_code_reset, 'print_log', lambda text, **kwargs: told.append(text))
+    monkeypatch.setattr(errors, 'print_log', lambda text, **kwargs: told.append(text))
     own = build([0, 0, 3, 15], window=2, min_tokens=10)
     own.dead()
     assert not told  # a step of two has come

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from beit_mm.contracts import Tokenizer
 from beit_mm.engine import CodebookGuardHook, CollapsedCodebookError
 from beit_mm.models import DVAETokenizer, ResidualVQTokenizer, VQVAETokenizer
-from beit_mm.models.layers.binary_code_entropy import binary_code_entropies
+from beit_mm.models.quantizers.binary_quantizer import binary_code_entropies
 from beit_mm.models.tokenizers.mini_batch_kmeans import MiniBatchKMeans, kmeans_plus_plus
 
 pytestmark = pytest.mark.distributed

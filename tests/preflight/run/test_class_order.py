@@ -3,7 +3,7 @@
 import pytest
 from mmengine.dataset import BaseDataset
 
-from beit_mm.preflight.run import check_class_order
+from beit_mm.preflight.run.class_order import check_class_order
 
 
 class Folders(BaseDataset):

@@ -5,7 +5,7 @@ import torch
 from mmengine.model import ImgDataPreprocessor
 
 from beit_mm.models import DVAETokenizer, TwoViewDataPreprocessor
-from beit_mm.preflight.run import describe_filled, filled, find_limits
+from beit_mm.preflight.run.filled import describe_filled, filled, find_limits
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import torch
 from mmengine.dataset import BaseDataset, ConcatDataset
 
 from beit_mm.datasets.transforms.load_segmentation_mask import read_mask
-from beit_mm.preflight.run import check_masks, masks
+from beit_mm.preflight.run import masks
+from beit_mm.preflight.run.masks import check_masks
 
 
 class Masks(BaseDataset):

@@ -14,8 +14,9 @@ from mmengine.runner import BaseLoop
 from small_runs import PointClassifier, Points, small_run
 
 from beit_mm.contracts import UserError
-from beit_mm.preflight.run import check_precision, check_weights
 from beit_mm.preflight.run.class_order import describe_shift
+from beit_mm.preflight.run.precision import check_precision
+from beit_mm.preflight.run.weights import check_weights
 
 CHECK = dict(type='beit_mm.DatasetCheckHook')
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from vector_quantize_pytorch import LFQ
 
-from beit_mm.models.layers.binary_code_entropy import binary_code_entropies
+from beit_mm.models.quantizers.binary_quantizer import binary_code_entropies
 
 
 def by_all_codes(logits):

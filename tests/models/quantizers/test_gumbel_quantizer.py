@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from beit_mm.models.layers.relaxations import RELAXATIONS, reinmax_of
+from beit_mm.models.quantizers.gumbel_quantizer import RELAXATIONS, reinmax_of
 
 LOGITS = torch.tensor([0.3, -1.1, 0.9, 0.0], dtype=torch.float64)
 

@@ -7,7 +7,7 @@ from mmengine.model import ExponentialMovingAverage
 
 from beit_mm.models import BEiTEncoder
 from beit_mm.models.layers import rel_pos_bias
-from beit_mm.models.layers.position_cache import PositionCache
+from beit_mm.models.layers.rel_pos_bias import PositionCache
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,6 @@
 import pytest
 
-from beit_mm.contracts import UserError
-from beit_mm.contracts.arguments import check_choice, check_integers
+from beit_mm.contracts import UserError, check_choice, check_integers
 
 
 @pytest.mark.parametrize('value', [0, 1.5, '2', None])

@@ -3,8 +3,8 @@ import torch
 import torch.distributed as dist
 import torch.nn as nn
 
-from beit_mm.models.layers.data_init import standardize_output_
-from beit_mm.models.layers.joint_batch_norm import JointBatchNorm2d
+from beit_mm.models.layers.init import standardize_output_
+from beit_mm.models.layers.joint_sum import JointBatchNorm2d
 
 COUNTS = (3, 1)  # images of each process
 
