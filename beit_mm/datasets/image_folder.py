@@ -46,12 +46,14 @@ class Walk:
     Attributes:
         unreadable: Folders that could not be listed, and why.
         broken: Links that lead nowhere.
+        repeated: Links to folders that have their own path below ``root``, or an earlier link.
     """
 
     root: str
     recursive: bool = True
     unreadable: dict[str, str] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[tuple[str, list[str], list[str]]]:
         """Yield each folder with the names of its folders and files, sorted.
@@ -66,6 +68,7 @@ class Walk:
             folder = folders.pop() if folders else links.pop(0)
             real = os.path.realpath(folder)
             if real in seen:
+                self.repeated.append(folder)
                 continue
             seen.add(real)
             try:
@@ -91,6 +94,15 @@ class Walk:
             start = os.path.join(os.path.relpath(folder, self.root), '')
             found += names if folder == self.root else [start + name for name in names]
         return found
+
+    def describe_links(self) -> list[str]:
+        """Say which links are left out."""
+        kinds = {
+            'lead nowhere and are left out, {!r} for example; restore their targets': self.broken,
+            'lead to folders that are read already and are left out, {!r} for '
+            'example': self.repeated,
+        }
+        return [f'{len(at)} links {words.format(at[0])}' for words, at in kinds.items() if at]
 
     def _sort(self, entries: list[os.DirEntry]) -> tuple[list[os.DirEntry], list[str]]:
         """Return the folders, and the names of the files."""
@@ -122,7 +134,7 @@ def find_images(
     Hidden files and folders are left out. ``~`` is expanded.
 
     Args:
-        told: Gets what :func:`describe_others` says.
+        told: Gets what :func:`describe_others` and :meth:`Walk.describe_links` say.
 
     Raises:
         MissingFileError: There is no ``path``.
@@ -143,6 +155,8 @@ def find_images(
         raise UserError(f'{root!r} has no images: {len(found)} files seen{describe_others(found)}')
     if told is not None and (others := describe_others(sorted({*found} - {*images}))):
         told.append(others.removeprefix('; '))
+    if told is not None:
+        told += walk.describe_links()
     return [os.path.join(root, name) for name in sorted(images)]
 
 
@@ -200,11 +214,14 @@ def spelled(words: str, form: str = 'NFC') -> str:
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Return the rows of a CSV or TSV file that are not empty, with line numbers.
 
-    Cells are separated by commas, semicolons or tabs, whichever the first row has most of.
+    Cells are separated by commas, semicolons or tabs, whichever the first row has most of, or as
+    a first line such as 'sep=;' says, which spreadsheets write.
     """
     lines = read_lines(path)
     first = next((line for line in lines if line.strip()), '')
     mark = '\t' if path.suffix.lower() == '.tsv' else max(',;\t', key=first.count)
+    if first[:4].lower() == 'sep=' and len(first) == 5:
+        mark, lines[lines.index(first)] = first[4], ''
     reader = csv.reader(lines, delimiter=mark)
     try:
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]

@@ -93,6 +93,8 @@ class LabelledImageFolder(UnlabelledImageFolder):
         root, labels = self.data_root, {}
         for written, label in table.items():
             name = find_name(root, written)
+            if os.path.isabs(name) or name.startswith('.') or '/.' in name or '//' in name:
+                name = os.path.relpath(os.path.join(root, name), root)  # one name for a file
             if labels.setdefault(name, label) != label:
                 told = f'has the labels {labels[name]!r} and {label!r}'
                 raise UserError(f'{Path(root) / self.labels}: {name} {told}')

@@ -73,7 +73,10 @@ class SegmentationFolder(UnlabelledImageFolder):
             else:
                 alone.append(name)
         if alone and (self.missing == 'error' or not pairs):
+            seen = {os.path.splitext(name)[1] for name in Walk(str(root)).files()}
             there = f' (there is {masks[min(masks)][0]}, for example)' if masks else ''
+            if others := sorted(seen - {*MASK_EXTENSIONS}):
+                there += f' (files with {", ".join(others[:5])} are no masks: save them as PNG)'
             skip = " or leave these images out with missing='skip'"
             raise MissingFileError(
                 f'{len(alone)} of {len(alone) + len(pairs)} images have no mask in '

@@ -58,6 +58,8 @@ def read_tiff(path: str, content: bytes, nodata: float | None = None) -> np.ndar
         raise UserError(f'{path} is not a readable TIFF file: {error}{advice}') from error
     img = _merge(path, images)
     missing = np.ma.getmask(hide_nodata(img, nodata))
+    if img.dtype == bool:  # as OpenCV has two levels
+        img, inverted = (img != inverted).astype(np.uint8) * 255, False
     if colors is not None:
         img = _apply_palette(path, img, colors)
     elif inverted and img.dtype.kind == 'u':

@@ -164,11 +164,8 @@ class UnlabelledImageFolder(SampleSource, BaseDataset):
 
     def _find_images(self, walk: Walk) -> list[str]:
         root, files = walk.root, walk.files()
-        if walk.broken:
-            _warn(
-                f'{len(walk.broken)} links lead nowhere and are left out, {walk.broken[0]!r} for '
-                'example; restore their targets, or remove them'
-            )
+        for told in walk.describe_links():
+            _warn(told)
         for folder, why in walk.unreadable.items():
             _warn(f'{folder!r} cannot be read and is left out ({why}); correct its permissions')
         images = sorted(name for name in files if name.lower().endswith(self.extensions))

@@ -14,10 +14,12 @@ def read_log(work_dir: str | Path) -> list[dict[str, Any]]:
     """Return the logged steps of all runs in a work dir, in order.
 
     Each has ``kind`` ('train' or 'val'), ``iter``, the training iterations before it, and scalars.
-    Where several runs have the same step, the latest one counts. Lines that are cut are left out.
+    Where a run begins before the last step of an earlier one, what that had after it is left out,
+    as are lines that are cut.
     """
     folder = Path(work_dir)
     steps: dict[tuple[int, bool], dict] = {}
+    last = 0  # step of a training
     whole = folder / ContinuedVisBackend.file_name
     for path in [whole] if whole.is_file() else sorted(folder.glob('*/vis_data/scalars.json')):
         if not path.is_file():  # a pipe, which would never end
@@ -30,6 +32,9 @@ def read_log(work_dir: str | Path) -> list[dict[str, Any]]:
             if not isinstance(number, int | float) or not math.isfinite(number):
                 continue
             before = int(number)
+            if not is_val and before < last:  # of another run
+                steps = {key: step for key, step in steps.items() if key[0] < before}
+            last = last if is_val else before
             step = steps.setdefault((before, is_val), {})
             step |= entry | dict(kind='val' if is_val else 'train', iter=before)
     return [steps[key] for key in sorted(steps)]

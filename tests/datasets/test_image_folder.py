@@ -53,6 +53,19 @@ def test_folders_that_link_to_each_other__each_is_visited_once(tmp_path):
     assert not list(check_folders(splits(data_root=str(tmp_path))[0]))
 
 
+def test_links_that_are_left_out__are_told(tmp_path, logged):
+    touch(tmp_path / 'a/1.png')
+    (tmp_path / 'c').symlink_to(tmp_path / 'a')
+    (tmp_path / 'd.png').symlink_to(tmp_path / 'gone.png')
+    told = []
+    assert len(find_images(tmp_path, told=told)) == 1
+    UnlabelledImageFolder(str(tmp_path))
+    reports = [' '.join(told), ' '.join(map(str, logged))]
+    for words in reports:
+        assert '1 links lead nowhere' in words and 'd.png' in words
+        assert '1 links lead to folders that are read already' in words and '/c' in words
+
+
 def test_link_beside_its_folder__the_folder_keeps_its_path(tmp_path):
     touch(tmp_path / 'z/1.png', tmp_path / 'elsewhere/2.png')
     (tmp_path / 'root').mkdir()
@@ -192,6 +205,7 @@ def test_names_that_are_not_utf_8(tmp_path):
         ('l.csv', 'a.png,3\nd/b.png,4\n'),
         ('l.csv', 'id,image,label\n1,a.png,cat\n2,d/b.png,dog\n'),
         ('l.csv', '\ufeffimage;label\na.png;cat\n\nd/b.png;dog\n'),
+        ('l.csv', 'sep=;\nimage;label\na.png;cat, small\nd/b.png;dog, small\n'),
         ('l.csv', 'label,path\n"cat, small","a.png"\ndog, d/b.png\n'),
         ('l.tsv', 'a.png\tcat\nd/b.png\tdog\n'),
         ('l.csv', 'image,label\n.\\a.png,cat\nd\\b.png,dog\n'),

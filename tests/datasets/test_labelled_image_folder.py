@@ -285,3 +285,15 @@ def test_numbers__from_1_on(root, classes, monkeypatch):
     assert table(root, '012')[0] == [0, 1, 2] and len(told) == 1
     with pytest.raises(UserError, match='1 to 3, but numbers of classes begin at 0: subtract 1'):
         table(root, '123', classes=['a', 'b', 'c'])
+
+
+@pytest.mark.parametrize('spelling', ['./{}', '{folder}/{}', 'x/../{}', './/{}'])
+def test_tables__with_two_paths_of_one_image(root, spelling):
+    name, other = sorted(path.relative_to(root).as_posix() for path in root.rglob('*.png'))[:2]
+    again = spelling.format(name, folder=root)
+    table = root / 'twice.csv'
+    table.write_text(f'{name},cat\n{again},cat\n{other},dog\n')
+    assert len(LabelledImageFolder(str(root), labels='twice.csv')) == 2
+    table.write_text(f'{name},cat\n{again},dog\n{other},dog\n')
+    with pytest.raises(UserError, match="has the labels 'cat' and 'dog'"):
+        LabelledImageFolder(str(root), labels='twice.csv')

@@ -41,3 +41,17 @@ def test_read__passes_over_a_damaged_line(line, tmp_path):
     lines = [b'{"loss": 3.0, "step": 1}', line, b'{"loss": 2.0, "step": 2}']
     (folder / 'scalars.json').write_bytes(b'\n'.join(lines))
     assert read_scalars(tmp_path) == ([1, 2], [3.0, 2.0])
+
+
+def test_scalars_of_a_run_that_began_anew__have_nothing_of_the_one_before(tmp_path):
+    runs = {
+        'a': [dict(loss=5.0, step=10), dict(acc=9.0, step=10), dict(loss=4.0, step=20)],
+        'b': [dict(loss=3.0, step=5), dict(loss=2.0, step=12)],
+    }
+    for name, entries in runs.items():
+        folder = tmp_path / name / 'vis_data'
+        folder.mkdir(parents=True)
+        lines = [json.dumps(entry) for entry in entries]
+        (folder / 'scalars.json').write_text('\n'.join(lines))
+    assert read_scalars(tmp_path) == ([5, 12], [3.0, 2.0])
+    assert read_scalars(tmp_path, 'acc') == ([], [])

@@ -50,6 +50,8 @@ class LoadMultiBandImage(FileReader, Transform):
             tag of a GeoTIFF (GDAL_NODATA), the padding value of DICOM. Where there is one, NaN is
             no data either.
         fill: What such pixels become, in the units of the file; None is 0 in the result.
+        dtype: Type of the values that every image must have, such as 'uint16'; None takes what
+            comes.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -66,6 +68,7 @@ class LoadMultiBandImage(FileReader, Transform):
         window: tuple[float, float] | None = None,
         nodata: float | None = None,
         fill: float | None = None,
+        dtype: str | None = None,
     ):
         pair = window if isinstance(window, list | tuple) and len(window) == 2 else (0, 0)
         if window is not None and not pair[0] < pair[1]:
@@ -78,6 +81,8 @@ class LoadMultiBandImage(FileReader, Transform):
             raise UserError(f'LoadMultiBandImage.fill={fill!r}: expected a finite number')
         self.fill = fill
         check_choice('LoadMultiBandImage', ('hwc', 'chw'), layout=layout)
+        check_choice('LoadMultiBandImage', (None, *DTYPES), dtype=dtype)
+        self.dtype = dtype
         self.bands = None if bands is None else list(bands)
         if self.bands is not None and (not self.bands or min(self.bands) < 0):
             raise UserError(
@@ -127,15 +132,17 @@ class LoadMultiBandImage(FileReader, Transform):
             return read_tiff(path, content, self.nodata)
         else:
             img = _read_image(path, content)
+        img = img.astype(np.uint8) * 255 if img.dtype == bool else img  # as OpenCV has two levels
         return hide_nodata(img[..., None] if img.ndim == 2 else img, self.nodata)
 
     def take_bands(self, img: np.ndarray, path: str) -> np.ndarray:
         """Return the bands that are asked for, or raise a UserError about the file."""
         if img.ndim != 3 or 0 in img.shape:
             raise UserError(f'{path} has shape {img.shape}; expected (H, W) or (H, W, C)')
-        if img.dtype.name not in DTYPES:
+        if img.dtype.name not in (DTYPES if self.dtype is None else [self.dtype]):
             raise UserError(
-                f'{path} has values of type {img.dtype}; expected one of {", ".join(DTYPES)}'
+                f'{path} has values of type {img.dtype}; expected '
+                + (f'one of {", ".join(DTYPES)}' if self.dtype is None else f'{self.dtype} here')
             )
         count = img.shape[2]
         if self.bands is not None:

@@ -8,6 +8,7 @@ import tifffile
 from PIL import Image
 
 from beit_mm.contracts import UserError
+from beit_mm.datasets import transforms
 from beit_mm.registry import TRANSFORMS
 
 
@@ -186,3 +187,28 @@ def test_window__of_signed_values(tmp_path):
     for window in ((5, 5), (5, 1), 7, (1, 2, 3)):
         with pytest.raises(UserError, match='LoadMultiBandImage.window'):
             load(tmp_path / 'a.npy', window=window)
+
+
+def test_dtype__of_another_file_is_an_error(tmp_path):
+    load = transforms.LoadMultiBandImage(dtype='uint16')
+    for dtype in ('uint8', 'uint16'):
+        np.save(tmp_path / f'{dtype}.npy', np.ones((4, 4, 2), dtype))
+    assert load.transform(dict(img_path=str(tmp_path / 'uint16.npy')))['img'].dtype == np.uint16
+    with pytest.raises(UserError, match='uint8.npy has values of type uint8; expected uint16'):
+        load.transform(dict(img_path=str(tmp_path / 'uint8.npy')))
+    with pytest.raises(UserError, match='LoadMultiBandImage.dtype'):
+        transforms.LoadMultiBandImage(dtype='int64')
+
+
+@pytest.mark.parametrize('kind', ['npy', 'minisblack', 'miniswhite'])
+def test_two_levels__are_0_and_255_as_opencv_has_them(tmp_path, kind):
+    bits = np.random.default_rng(0).random((8, 16)) < 0.5
+    path = tmp_path / ('a.npy' if kind == 'npy' else 'a.tif')
+    if kind == 'npy':
+        np.save(path, bits)
+        expected = bits * 255
+    else:
+        tifffile.imwrite(path, bits, photometric=kind)
+        expected = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    img = transforms.LoadMultiBandImage().transform(dict(img_path=str(path)))['img']
+    assert img.dtype == np.uint8 and (img[..., 0] == expected).all()
