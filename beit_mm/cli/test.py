@@ -175,7 +175,8 @@ def evaluate(runner: Runner, outputs: dict[Path, str]) -> None:
     classes = (per_class.dataset_meta or {}).get('classes') or ()
     for path, item in outputs.items():
         if item == 'metrics':
-            write_metrics(path, metrics, per_class.rows)
+            images = len(runner.test_dataloader.dataset)
+            write_metrics(path, metrics, per_class.rows, images)
         else:
             write_predictions(path, kept.predictions, classes)
 

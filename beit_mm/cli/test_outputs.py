@@ -37,17 +37,18 @@ def plan_outputs(paths: Sequence[Path], item: str | None, overwrite: bool) -> di
     return {path: item or ('pred' if path.suffix in PICKLES else 'metrics') for path in paths}
 
 
-def write_metrics(path: Path, metrics: Mapping, rows: Sequence[Mapping]) -> None:
+def write_metrics(path: Path, metrics: Mapping, rows: Sequence[Mapping], images: int) -> None:
     """Write the metrics, and the results of each class if there are any.
 
-    JSON: the metrics, ``written`` with the local time, and ``per_class`` with an object for each
-    class. CSV: a line for each number, ``metric,class,value``. Pickle: the metrics alone, as tools
-    of mmpretrain write them.
+    JSON: the metrics, ``images`` with their number, ``written`` with the local time, and
+    ``per_class`` with an object for each class. CSV: a line for each number,
+    ``metric,class,value``. Pickle: the metrics alone, as tools of mmpretrain write them.
     """
     plain = {name: to_json(value) for name, value in metrics.items()}
     if path.suffix in PICKLES:
         _write(path, pickle.dumps(dict(metrics)))
     elif path.suffix == '.json':
+        plain['images'] = images
         plain['written'] = time.strftime('%Y/%m/%d %H:%M:%S')  # as in logs
         if rows:
             plain['per_class'] = to_json(rows)

@@ -19,6 +19,8 @@ class KeptPredictions(BaseMetric):
     ``pred_label``, which tools of mmpretrain read.
     """
 
+    default_prefix = ''  # MMEngine warns where there is none
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.predictions: list[Mapping] = []

@@ -20,6 +20,8 @@ class PerClassResults(BaseMetric):
         ignore_index: The id of pixels that do not count.
     """
 
+    default_prefix = ''  # MMEngine warns where there is none
+
     def __init__(self, ignore_index: int = 255, **kwargs):
         super().__init__(**kwargs)
         self.ignore_index = ignore_index

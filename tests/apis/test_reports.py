@@ -15,7 +15,7 @@ import work_dirs
 from mmengine.config import Config
 from work_dirs import train, val, with_data, write_run
 
-from beit_mm.apis.reports import Report, Run, find_runs, pictures
+from beit_mm.apis.reports import Report, Run, are_repeats, find_runs, pictures
 from beit_mm.apis.reports.curves import draw_run_curves
 from beit_mm.apis.reports.run_data import read_data
 from beit_mm.contracts import MissingFileError, UserError
@@ -246,6 +246,51 @@ def test_verdict__does_it_help(chain, tmp_path, pair, expected):
         shutil.copytree(chain / name, tmp_path / name)
         (tmp_path / name / 'scalars.jsonl').write_text(json.dumps(val(4, accuracy__top1=score)))
     assert any(expected in text for text in said(tmp_path))
+
+
+@pytest.mark.parametrize(('images', 'expected'), [(None, 'is not known'), (400, 'does not help')])
+def test_verdict__without_the_images_takes_their_number_from_the_test(tmp_path, images, expected):
+    for name, score in (('fine', 50.0), ('scratch', 60.0)):
+        config = made.classifier()
+        if name == 'fine':
+            config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='a.pth')
+        metrics = {'accuracy/top1': score} | (dict(images=images) if images else {})
+        write_run(tmp_path / name, config, [val(4, accuracy__top1=score)], metrics=metrics)
+    texts = [text for text in said(tmp_path) if 'beside' in text]
+    assert len(texts) == 1 and expected in texts[0]
+
+
+@pytest.mark.parametrize(
+    ('change', 'expected'),
+    [
+        (dict(model=dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='b')))), True),
+        (dict(train_dataloader=dict(dataset=dict(file_list='b/list.txt'))), True),
+        (dict(randomness=dict(seed=7)), True),
+        (dict(model=dict(backbone=dict(drop_path_rate=0.5))), False),
+        (dict(optim_wrapper=dict(optimizer=dict(lr=9.0))), False),
+        (dict(train_dataloader=dict(dataset=dict(data_root='b'))), False),
+    ],
+)
+def test_repeats__differ_in_seeds_and_places_alone(change, expected):
+    config = dict(
+        model=dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='a'))),
+        train_dataloader=dict(dataset=dict(data_root='a', file_list='a/list.txt')),
+        optim_wrapper=dict(optimizer=dict(lr=1.0)),
+    )
+    other = Config(config)
+    other.merge_from_dict(change)
+    runs = [Run(Path(), 'x', Config(config)), Run(Path(), 'y', other)]
+    assert are_repeats(runs) == expected
+
+
+def test_run__of_fewer_steps_in_the_same_folder_has_its_own_length(tmp_path):
+    folder = write_run(
+        tmp_path / 'a', made.classifier(), [train(20, loss=1.0), train(3, loss=2.0)], iters=3
+    )
+    shutil.copy(folder / 'iter_3.pth', folder / 'iter_20.pth')
+    (folder / 'earlier_checkpoints.txt').write_text('iter_20.pth\n')
+    run = find_runs([folder])[0]
+    assert run.steps[0] == 3 and [entry['iter'] for entry in run.log] == [3]
 
 
 def test_verdict__chains_side_by_side_are_compared_each_in_itself(chain, tmp_path):

@@ -233,7 +233,7 @@ def test_amp_computes_in_bfloat16_and_the_rate_counts_all_images_of_a_step(folde
 
 def read_metrics(path):
     metrics = json.loads(path.read_text())
-    assert time.strptime(metrics.pop('written'), '%Y/%m/%d %H:%M:%S')
+    assert metrics.pop('images') > 0 and time.strptime(metrics.pop('written'), '%Y/%m/%d %H:%M:%S')
     return metrics
 
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from beit_mm.apis.reports.written_config import read_written
-from beit_mm.checkpoints import read_description
+from beit_mm.checkpoints import read_description, store
 from beit_mm.checkpoints.find_checkpoint import find_in_folder
 from beit_mm.checkpoints.trust import is_trusted
 from beit_mm.contracts import MissingFileError, UserError
@@ -27,7 +27,7 @@ STEP = re.compile(STAMP.pattern + r'.* (?:Iter|Epoch)\((?:train|val)\)', re.MULT
 SMALLER_IS_BETTER = re.compile(r'loss|mse|l1$|error|dead_codes')
 DICTS = ('model', 'train_cfg', 'randomness', 'val_dataloader', 'train_dataloader')
 LARGEST = 1e300  # figure; NaN is none either
-NO_METRICS = {'time', 'data_time', 'iter', 'epoch', 'step', 'mim/variance'}
+NO_METRICS = {'images', 'time', 'data_time', 'iter', 'epoch', 'step', 'mim/variance'}
 
 
 @dataclass
@@ -121,7 +121,9 @@ class Run:
         by_epoch = bool(plan.get('max_epochs'))
         found = [entry.get('epoch' if by_epoch else 'iter', 0) for entry in self.log]
         pattern = re.compile(rf'{"epoch" if by_epoch else "iter"}_(\d+)\.pth')
-        names = [pattern.fullmatch(path.name) for path in self.folder.glob('*.pth')]
+        earlier = store.retired(self.folder)
+        files = [path.name for path in self.folder.glob('*.pth') if path.name not in earlier]
+        names = map(pattern.fullmatch, files)
         found += [int(name[1]) for name in names if name]
         planned = plan.get('max_epochs') or plan.get('max_iters')
         planned = planned if is_number(planned) else None
@@ -193,6 +195,12 @@ class Run:
         """Return what the test says of each class; empty without one."""
         rows = self.tested.get('per_class')
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+    @property
+    def tested_images(self) -> int | None:
+        """Return how many images the test had, where it says so."""
+        count = self.tested.get('images')
+        return count if isinstance(count, int) and count > 0 else None
 
     @property
     def vocab_size(self) -> int | None:

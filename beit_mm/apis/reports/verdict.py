@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from beit_mm.apis.reports.curves import blind_guess, num_classes, unigram_entropy
@@ -203,14 +203,16 @@ def _compare(tuned: Run, scratch: Run, images: int | None) -> Verdict:
     facts = f'{in_words(name, a)} and {in_words(name, b)}'
     if _data(tuned) != _data(scratch):
         return Verdict('unsure', f'{words}: {facts}, but their validation data differ.')
-    doubt, why = 1.0, 'they are less than a point apart'
-    if name == 'accuracy/top1' and images:  # two standard errors of a difference of two shares
+    images = images or tuned.tested_images
+    if not images:
+        told = 'how many images validated them is not known, and so what may be luck'
+        return Verdict('unsure', f'{words}: {facts}; {told}.')
+    if name == 'accuracy/top1':  # two standard errors of a difference of two shares
         shares = [min(max(value / 100, 0), 1) for value in (a, b)]
         doubt = max(200 * math.sqrt(sum(s * (1 - s) for s in shares) / images), 100 / images)
-    elif images:  # the same, where the IoU of an image has a standard deviation of 15 points
-        doubt = max(doubt, 200 * 0.15 * math.sqrt(2 / images))
-    if images:
-        why = f'with {images} images, differences below {doubt:.1f} points may be luck'
+    else:  # the same, where the IoU of an image has a standard deviation of 15 points
+        doubt = max(1.0, 200 * 0.15 * math.sqrt(2 / images))
+    why = f'with {images} images, differences below {doubt:.1f} points may be luck'
     same = tuned.steps[0] == scratch.steps[0]
     effort = '' if same else f' (after {tuned.steps[0]} and {scratch.steps[0]} {tuned.steps[2]})'
     if a - b > doubt:
@@ -227,9 +229,23 @@ def _data(run: Run) -> object:
 
 
 def are_repeats(runs: Sequence[Run]) -> bool:
-    """Return whether runs have the same images, length and vocabulary, and so a mean."""
-    found = [(_data(run), run.steps[1], run.vocab_size) for run in runs]
+    """Return whether runs differ in their seeds and folders alone, and so have a mean."""
+    found = []
+    for run in runs:
+        config = run.config or {}
+        parts = [config.get(f'{name}_dataloader') or {} for name in ('train', 'val')]
+        data = [part.get('dataset') for part in parts]
+        optimizer = (config.get('optim_wrapper') or {}).get('optimizer')
+        found.append((_unplaced([run.model, data, optimizer]), run.steps[1], run.vocab_size))
     return found == found[:1] * len(runs)
+
+
+def _unplaced(value: object) -> object:
+    """Return a part of a config without the files that the folder of a chain has."""
+    if isinstance(value, Mapping):
+        rest = {key: part for key, part in value.items() if key not in ('checkpoint', 'file_list')}
+        return {key: _unplaced(part) for key, part in rest.items()}
+    return [_unplaced(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def next_steps(runs: Sequence[Run], verdicts: dict[str, list[Verdict]]) -> list[tuple[str, str]]:
