@@ -63,11 +63,12 @@ def find_in_folder(path: Path) -> Path:
         passed = f'; passed over {"; ".join(broken)}' if broken else ''
         print_log(f'{path}: took {file.name}{passed}', logger='current')
         return file
+    inside = sorted(pointer.parent.name for pointer in path.glob(f'*/{store.POINTER}'))
     raise (UserError if broken else MissingFileError)(
         f'{path} has no '
         + (f'whole checkpoint ({"; ".join(broken)})' if broken else 'checkpoint')
         + f': looked for best_*.pth, {store.POINTER}, iter_*.pth, epoch_*.pth and {EXPORTED[0]}; '
-        'name a file'
+        + (f'it has the work dirs {some(inside)}: name one' if inside else 'name a file')
     )
 
 

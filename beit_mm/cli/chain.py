@@ -5,7 +5,6 @@ import copy
 import hashlib
 import json
 import shlex
-import signal
 from pathlib import Path
 
 import cv2
@@ -29,7 +28,7 @@ from beit_mm.cli.own_folder.run import (
 from beit_mm.cli.own_folder.survey import EXTENSIONS, contact_sheet, look_at
 from beit_mm.cli.own_folder.tasks import read_labels, read_masks
 from beit_mm.cli.report import main as report
-from beit_mm.cli.stages import terminate
+from beit_mm.cli.stages import end_in_words
 from beit_mm.cli.train import use_autocast
 from beit_mm.contracts import UserError, printable
 from beit_mm.datasets.image_folder import CHAIN
@@ -135,7 +134,7 @@ def print_table(title: str, rows: list[tuple[str, str]]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
-    signal.signal(signal.SIGTERM, terminate)
+    end_in_words()
     args.out = args.out.expanduser().resolve()
     images = Path(args.images).expanduser().resolve()
     for option, folder in (('out', args.out), ('masks', args.masks)):

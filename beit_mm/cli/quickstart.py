@@ -2,14 +2,13 @@
 
 import argparse
 import os
-import signal
 from pathlib import Path
 
 from mmengine.config import Config
 
 import beit_mm
 from beit_mm.cli.config_loading import load_config
-from beit_mm.cli.stages import Stages, terminate
+from beit_mm.cli.stages import Stages, end_in_words
 from beit_mm.contracts import MissingFileError, UserError
 
 ROOT = Path(beit_mm.__file__).resolve().parents[1]
@@ -112,5 +111,5 @@ def main() -> None:
     work_dir = seen_from_root(args.work_dir or ROOT / 'work_dirs' / name)
     data = seen_from_root(args.data or ROOT / f'{DATA}{small}')
     os.chdir(ROOT)
-    signal.signal(signal.SIGTERM, terminate)
+    end_in_words()
     Quickstart(work_dir, data, args.seed, args.smoke).run_all()

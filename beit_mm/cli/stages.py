@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from beit_mm.checkpoints.store import refuse_link, write_atomically
+from beit_mm.checkpoints.store import POINTER, refuse_link, write_atomically
 from beit_mm.cli.hardware import HARDWARE, choose_hardware
 
 PROGRESS = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\].*? eta: (\S+).*? loss: (\S+)')
@@ -22,6 +23,14 @@ SAVED = 75  # exit status of a training that a signal stopped
 
 class Terminated(SystemExit):
     """The process got SIGTERM; between two commands it ends with the message alone."""
+
+
+def end_in_words() -> None:
+    """Have SIGTERM and a lost connection end this process with a message, and its stage as well."""
+    for name in ('SIGTERM', 'SIGHUP'):
+        number = signal.Signals.__members__.get(name)
+        if number and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, terminate)
 
 
 def terminate(*_) -> None:
@@ -79,7 +88,9 @@ class Stages:
         key = self._key_of(command, config, inputs)
         done = self.work_dir / 'stages' / f'{name}.json'
         head = f'[{self.number:2d}/{self.total}] {name}'
-        if marker and read_key(done) == key:
+        result = self.work_dir / name / POINTER
+        finished = read_key(done) if marker else None
+        if finished == dict(key, result=digest_of(result)):
             print(f'{head}: done before', flush=True)
             self.left -= seconds
             return
@@ -88,12 +99,23 @@ class Stages:
         print(f'{head}: elapsed {elapsed:.0f} s, about {pace * self.left:.0f} s to go', flush=True)
         log, started = done.with_suffix('.log'), done.with_suffix('.started')
         log.parent.mkdir(parents=True, exist_ok=True)
-        if resume and read_key(started) == key:
+        was_finished = finished == dict(key, result=(finished or {}).get('result'))
+        if resume and read_key(started) == key and not was_finished:
             command = [*command, '--resume']  # the same run, stopped before its end
         elif resume:
             self.set_aside(name)
+        done.unlink(missing_ok=True)
         write_atomically(started, json.dumps(key, indent=2).encode())
         start = time.time()
+        self._follow(name, command, log, show)
+        self.left -= seconds
+        if marker:  # a stage without one may have had nothing to do, which says nothing of the pace
+            key['result'] = digest_of(result)
+            write_atomically(done, json.dumps(key, indent=2).encode())
+            self.spent, self.expected = self.spent + time.time() - start, self.expected + seconds
+        print(f'        {name} took {time.time() - start:.0f} s', flush=True)
+
+    def _follow(self, name: str, command: list[str], log: Path, show: bool) -> None:
         environment = self.hardware.environment
         code = follow([sys.executable, '-u', *command], self.cwd, log, show, environment)
         if code == SAVED:
@@ -101,11 +123,6 @@ class Stages:
         if code:
             tail = ''.join(log.read_text(errors='replace').splitlines(keepends=True)[-8:])
             raise SystemExit(f'{tail}\n{name} failed with exit status {code}; whole log: {log}')
-        self.left -= seconds
-        if marker:  # a stage without one may have had nothing to do, which says nothing of the pace
-            write_atomically(done, json.dumps(key, indent=2).encode())
-            self.spent, self.expected = self.spent + time.time() - start, self.expected + seconds
-        print(f'        {name} took {time.time() - start:.0f} s', flush=True)
 
     def set_aside(self, name: str) -> None:
         """Move the checkpoints of another run, from which --resume would go on, to a folder."""
@@ -130,6 +147,14 @@ class Stages:
         content = b''.join(hashlib.sha256(file.read_bytes()).digest() for file in files)
         digest = hashlib.sha256(text.encode() + content).hexdigest()
         return dict(command=[*command], inputs=digest)
+
+
+def digest_of(pointer: Path) -> str:
+    """Return a digest of the last checkpoint, '' where there is none."""
+    if not pointer.is_file():
+        return ''
+    path = pointer.parent / Path(pointer.read_text().strip()).name
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ''
 
 
 def read_key(path: Path) -> dict | None:

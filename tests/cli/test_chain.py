@@ -125,6 +125,30 @@ def test_survey__of_missing_pixels_that_the_user_names(tmp_path, nodata):
         assert len(rows) == 6 and '--nodata nan' in rows[0] and rows[-1].startswith('3 more')
 
 
+def test_survey__of_8_bit_tiffs_with_gaps_keeps_what_their_tag_says(tmp_path):
+    for n in range(10):
+        image = np.random.default_rng(n).integers(100, 200, (40, 48), np.uint8)
+        image[:5] = 0
+        tifffile.imwrite(tmp_path / f'{n}.tif', image, extratags=[(42113, 's', 0, '0', True)])
+    survey = look_at(str(tmp_path))
+    assert not survey.is_8_bit and survey.low >= 100
+
+
+@pytest.mark.parametrize(
+    ('low', 'high', 'window'),
+    [(290.0, 310.0, (288.0, 312.0)), (0.0, 20.0, None), (5.0, 20.0, None), (-5.0, 20.0, (-5, 20))],
+)
+def test_values__far_from_0_are_counted_from_their_lower_end(tmp_path, low, high, window):
+    survey = Survey([f'{n}.npy' for n in range(9)], sizes=[(80, 80)] * 9, low=low, high=high)
+    survey.channels[1] = survey.dtypes['float32'] = 1
+    survey.mean, survey.std = [(low + high) / 2], [1.0]
+    configs = ChainConfigs(tmp_path, 'images', survey, choose(survey), seed=0)
+    config = configs.make('tokenizer', None)
+    load = config.train_dataloader.dataset.pipeline[0]
+    assert load['dtype'] == 'float32' and load.get('window') == window
+    assert config.data_preprocessor.std == [window[1] - window[0] if window else high]
+
+
 @pytest.mark.parametrize('sides', [(150, 100), (64, 48), (400, 700)])
 @pytest.mark.parametrize('turn', [1, 6])
 def test_contact_sheet__has_whole_images_upright(tmp_path, sides, turn):
@@ -229,6 +253,7 @@ def test_stages__that_begin_with_a_new_checkpoint_are_done_again(tmp_path, monke
         folder = tmp_path / Path(command[-1]).stem
         folder.mkdir(exist_ok=True)
         torch.save(dict(weight=torch.full((3,), len(trained))), folder / 'iter_9.pth')
+        (folder / 'last_checkpoint').write_text('iter_9.pth')
         trained.append(folder.name)
 
     def load(path):
@@ -251,6 +276,9 @@ def test_stages__that_begin_with_a_new_checkpoint_are_done_again(tmp_path, monke
     changed = 'other'
     run.run_stages(tmp_path, paths, seconds)
     assert trained[4:] == names[:3]
+    torch.save(dict(weight=torch.zeros(3)), tmp_path / 'cls_scratch/iter_9.pth')  # trained alone
+    run.run_stages(tmp_path, paths, seconds)
+    assert trained[7:] == ['cls_scratch']
 
 
 PLANS = {
@@ -289,7 +317,7 @@ def test_configs__are_children_that_say_what_is_meant(tmp_path, name):
         text = path.read_text()
         long = [line for line in text.splitlines() if len(line) > 100 and '/' not in line]
         assert long == []  # but for paths
-        assert len(text.splitlines()) < (60 if name == '64' else 90)
+        assert len(text.splitlines()) < (60 if name == '64' else 95)
         assert f"_base_ = 'beit_mm::{LEAVES[plan.family][stage.partition('_')[0]]}'" in text
         found, meant = load_config(path).to_dict(), made[stage].to_dict()
         variables = ('train_pipeline', 'val_pipeline', 'tta_pipeline')
@@ -397,9 +425,8 @@ def test_chain__plans_once_and_goes_on_with_it(images, tmp_path, monkeypatch, ca
         assert value == steps * 0.5 + START_SECONDS
     told = capsys.readouterr().out
     assert re.search(r'Labels\n +images +10\n +classes +2: a \(5\), b \(5\)', told)
-    assert re.search(
-        r'Masks\n +images +10\n +classes +3: 0 \(10\), 1 \(0\), 2 \(10\)\n +warning', told
-    )
+    parts, classes = '10, 8 for training, 2 for validation', r'3: 0 \(10\), 1 \(0\), 2 \(10\)'
+    assert re.search(rf'Masks\n +images +{parts}\n +classes +{classes}\n +warning', told)
     total = re.search(r'all +about (.*)', told)[1]
     assert total == '10.0 minutes'
     assert all("dtype='bfloat16'" in text for name, text in first.items() if name[-3:] == '.py')
@@ -413,7 +440,7 @@ def test_chain__plans_once_and_goes_on_with_it(images, tmp_path, monkeypatch, ca
     assert first == {path.name: path.read_text() for path in (out / 'configs').iterdir()}
     with pytest.raises(UserError, match='has a chain with another size'):
         chain.main([*arguments, '--plan', '--size', '32'])
-    with pytest.raises(UserError, match='classes up to 2, and 2 have names'):
+    with pytest.raises(UserError, match='masks have the classes .0, 2., and 2 have names'):
         chain.main([*arguments[:-1], str(tmp_path / 'new'), '--plan', '--classes', 'a', 'b'])
 
 
@@ -443,13 +470,14 @@ def test_chain__goes_on_with_what_was_meant_and_not_with_other_images_or_labels(
 
 
 @pytest.mark.parametrize(
-    'numbers', [('0', '1'), ('2019', '2020'), ('1', '2'), ('0', '7'), ('9', '10'), ('01', '02')]
+    'numbers', ['0 1', '2019 2020', '1 2', '0 7', '9 10', '01 02', '1.0 2.0'], ids=str
 )
 def test_labels__that_are_numbers_have_a_class_each_and_no_more(images, tmp_path, numbers):
+    numbers = numbers.split()
     lines = [f'{p.relative_to(images)},{numbers[p.parent.name == "b"]}\n' for p in find(images)]
     (tmp_path / 'x.csv').write_text(''.join(lines))
     labels = read_labels(str(images), str(tmp_path / 'x.csv'), SEEN)
-    assert labels.classes == [*numbers] and labels.count == 10
+    assert [*map(float, labels.classes)] == [*map(float, numbers)] and labels.count == 10
     dataset = LabelledImageFolder(**labels.dataset)
     for info in map(dataset.get_data_info, range(10)):
         assert info['gt_label'] == (Path(info['img_path']).parent.name == 'b')
@@ -536,6 +564,26 @@ def test_masks__of_a_rare_class_are_in_both_parts(tmp_path, names):
     assert 6 <= len(parts[1]) <= 10
     if names == '{}':
         assert [len(part & {'11', '30'}) for part in parts] == [1, 1]
+
+
+def test_masks__with_a_class_of_its_own_each_are_divided_all_the_same(images, tmp_path):
+    write_masks(tmp_path / 'masks', images, np.zeros((40, 48), np.uint8))
+    for number, path in enumerate(find(tmp_path / 'masks'), 1):
+        mask = np.zeros((40, 48), np.uint8)
+        mask[:9] = number
+        cv2.imwrite(str(path), mask)
+    labels = read_masks(str(images), str(tmp_path / 'masks'), SEEN)
+    assert {part: len(names) for part, names in labels.parts.items()} == dict(train=8, val=2)
+    assert ('images', '10, 8 for training, 2 for validation') in labels.table()
+
+
+def test_masks__of_one_class_or_of_few_numbers(images, tmp_path):
+    write_masks(tmp_path / 'masks', images, np.full((40, 48), 3, np.uint8))
+    with pytest.raises(UserError, match=r'have the classes \[3\].* Two or more'):
+        read_masks(str(images), str(tmp_path / 'masks'), SEEN)
+    write_masks(tmp_path / 'masks', images, np.eye(40, 48, dtype=np.uint8) * 128)
+    told = read_masks(str(images), str(tmp_path / 'masks'), SEEN).table()
+    assert ('warning', '2 of these 129 classes occur; number them 0, 1, 2, ...') in told
 
 
 def test_masks__of_classes_that_one_part_lacks_are_told(images, tmp_path):
@@ -632,7 +680,7 @@ def test_broken_images__are_left_out_or_skipped(images, tmp_path, is_complete):
             assert found and str(broken) not in found and found < {str(p) for p in find(images)}
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal__that_reaches_the_chain_alone_is_passed_on(tmp_path, number):
     """As from a batch system; Ctrl-C in a terminal reaches the stage as well."""
     stage = (
@@ -643,7 +691,7 @@ def test_signal__that_reaches_the_chain_alone_is_passed_on(tmp_path, number):
     )
     script = (
         'import signal, sys\nfrom pathlib import Path\nfrom beit_mm.cli import stages\n'
-        'signal.signal(signal.SIGTERM, stages.terminate)\n'
+        'stages.end_in_words()\n'
         f'stages.follow([sys.executable, "-c", {stage!r}], Path.cwd(), Path("log"), True, {{}})\n'
     )
     process = subprocess.Popen(
@@ -708,10 +756,20 @@ def test_init__architecture_is_read_from_the_weights(tmp_path, prefix, rel_pos, 
         n: t.shape for n, t in encoder.state_dict().items()
     }
     (tmp_path / 'config.json').write_text('{}')
-    guess = architecture_of(str(tmp_path / 'a.pth'), 16)[0]['arch']['num_heads']
+    guess = architecture_of(str(tmp_path / 'a.pth'))[0]['arch']['num_heads']
     assert guess == (4 if rel_pos else 2)
-    with pytest.raises(UserError, match='patches have 16 pixels, expected 8'):
-        architecture_of(str(tmp_path / 'a.pth'), 8)
+
+
+def test_init__of_the_encoder_that_a_chain_trains_on_a_cpu(tmp_path):
+    arch = dict(embed_dims=128, num_layers=2, num_heads=4)
+    encoder = BEiTEncoder(arch=arch, img_size=64, patch_size=8)
+    torch.save(encoder.state_dict(), tmp_path / 'a.pth')
+    plan = choose(SEEN, init=str(tmp_path / 'a.pth'))
+    assert (plan.family, plan.patch, plan.size) == ('micro', 8, 32)
+    encoder = BEiTEncoder(arch=arch, img_size=56, patch_size=14)
+    torch.save(encoder.state_dict(), tmp_path / 'b.pth')
+    with pytest.raises(UserError, match='patches have 14 pixels; .* 8 or 16'):
+        choose(SEEN, init=str(tmp_path / 'b.pth'))
 
 
 def test_init__of_positions_that_are_not_square_needs_their_size(tmp_path):
@@ -721,10 +779,10 @@ def test_init__of_positions_that_are_not_square_needs_their_size(tmp_path):
     file = tmp_path / 'a.pth'
     torch.save(dict(state_dict=encoder.state_dict()), file)
     with pytest.raises(UserError, match=r'--init .*a.pth: .* --source-img-size H W of beit-mm'):
-        architecture_of(str(file), 16)
+        architecture_of(str(file))
     said = dict(format=3, backbone=dict(img_size=[32, 64]))
     torch.save(dict(state_dict=encoder.state_dict(), meta=dict(beit_mm=said)), file)
-    assert architecture_of(str(file), 16)[0]['arch']['num_layers'] == 1
+    assert architecture_of(str(file))[0]['arch']['num_layers'] == 1
 
 
 def save_dalle(path):

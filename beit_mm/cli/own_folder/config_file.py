@@ -51,7 +51,8 @@ def write_config(path: Path, leaf: str, base: Config, new: Config, about: str) -
         f'{names[key]} = {render(value, 0, len(names[key]) + 3)}' for key, value in found.items()
     ]
     lines += [f"test_pipeline = {test}['dataset']['pipeline']"] if is_tested else []
-    head = f'"""{about}\n\n    beit-mm train {path}\n"""\n\n'
+    place = str(path).replace('\\', '/').replace('"""', "'''")  # which would end the docstring
+    head = f'"""{about}\n\n    beit-mm train {place}\n"""\n\n'
     text = '\n'.join([f"_base_ = 'beit_mm::{leaf}'", *lines])
     write_atomically(path, f'{head}{text}\n'.encode())
 

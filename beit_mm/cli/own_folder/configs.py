@@ -38,8 +38,10 @@ ABOUT = dict(
     seg_beit='Segmentation with the pre-trained encoder.',
     seg_scratch='The same segmentation from random weights, to compare with.',
 )
+MARGIN = 0.1  # of a range
 LIKE = 8  # parts of a tokenizer's values that other images have at least to be of its kind
 SPLITS = {'train', 'training', 'val', 'valid', 'validation', 'test', 'testing'}
+PARTS = dict(train='training', val='validation')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -69,17 +71,26 @@ class Labels:
         """Return names and values for a terminal."""
         found = [f'{name} ({self.images[n]})' for n, name in enumerate(self.classes)]
         shown = ', '.join(found[:20]) + ', ...' * (len(found) > 20)
-        rows = [('images', str(self.count)), ('classes', f'{len(found)}: {shown}')]
+        parts = [f'{len(names)} for {PARTS[part]}' for part, names in self.parts.items()]
+        rows = [
+            ('images', ', '.join([str(self.count), *parts])),
+            ('classes', f'{len(found)}: {shown}'),
+        ]
         if SPLITS.issuperset(map(str.lower, self.classes)):
             told = 'these are names of parts of a data set; give --labels the folder of one'
+            rows.append(('warning', told))
+        seen = sum(count > 0 for count in self.images.values())
+        if 4 * seen < len(self.classes):
+            told = f'{seen} of these {len(self.classes)} classes occur; number them 0, 1, 2, ...'
             rows.append(('warning', told))
         if rare := [name for n, name in enumerate(self.classes) if self.images[n] < 2]:
             told = f'{", ".join(rare[:20])}: one image or none, which cannot be learned and judged'
             rows.append(('warning', told))
         for part, names in self.missing.items():
             if names:
-                where = dict(train='training', val='validation')[part]
-                told = f'no image of the {where} has {", ".join(names[:20])}; add images with it'
+                told = (
+                    f'no image of the {PARTS[part]} has {", ".join(names[:20])}; add images with it'
+                )
                 rows.append(('warning', told))
         return rows
 
@@ -99,6 +110,7 @@ class ChainConfigs:
         self.channels = survey.loaded_channels
         if not survey.is_8_bit:
             self.loader = dict(type='beit_mm.LoadMultiBandImage', channels=self.channels)
+            self.loader['dtype'] = next(iter(survey.dtypes))
             if survey.nodata is not None:  # NaN as text, since configs have no word for it
                 is_nan = survey.nodata != survey.nodata
                 self.loader['nodata'] = 'nan' if is_nan else survey.nodata
@@ -109,14 +121,20 @@ class ChainConfigs:
     def _values(self) -> tuple[tuple[float, float] | None, float]:
         """Return the window of the loader, None for none, and the value that tokens call 1.
 
-        They are those of a trained tokenizer, if its images had values like these.
+        They are those of a trained tokenizer, if its images had values like these. A range that is
+        far from 0 for its width, such as 290 to 310 K, is counted from its lower end, too.
         """
-        low, high = min(self.survey.low, 0.0), self.survey.high
+        low, high = self.survey.low, self.survey.high
+        far = low > high - low > 0
+        if far:  # other images may have a little less or more
+            low, high = low - MARGIN * (high - low), high + MARGIN * (high - low)
+        elif low > 0:
+            low = 0.0
         trained = self.plan.tokenizer
         if trained and trained.scale and (trained.window or low == 0):
             if trained.scale / LIKE < high - low <= 2 * trained.scale:
                 return trained.window and tuple(trained.window), trained.scale
-        return (low, high) if low < 0 else None, high - low
+        return (low, high) if low < 0 or far else None, high - low
 
     def make(self, stage: str, labels: Labels | None) -> Config:
         """Return the config of a stage, such as 'pretrain' or 'cls_scratch'."""

@@ -73,20 +73,19 @@ def choose(
         UserError: ``size`` is no multiple of the patch size, or weights do not fit it.
     """
     sides = sorted(min(shape) for shape in survey.sizes)
+    backbone, prefix, patch = architecture_of(init) if init else ({}, 'backbone.', None)
     if size is None:
-        most = 224 if torch.cuda.is_available() or init else 64
-        size = max(min(sides[len(sides) // 2], most) // 16 * 16, 64 if init else 32)
-    family = 'small' if init or size > 96 else 'micro'
+        most = 224 if torch.cuda.is_available() or patch == 16 else 64
+        size = max(min(sides[len(sides) // 2], most) // 16 * 16, 64 if patch == 16 else 32)
+    family = {8: 'micro', 16: 'small', None: 'small' if size > 96 else 'micro'}[patch]
     batch = min(64 if torch.cuda.is_available() else 32, max(len(survey.paths) // 2, 1))
-    plan = Plan(family, size, 0, batch, {}, init)
+    plan = Plan(family, size, 0, batch, backbone, init, prefix)
     if size % plan.patch or size < 4 * plan.patch:
         near = max(size // plan.patch, 4) * plan.patch
         raise UserError(
             f'--size {size}: expected a multiple of {plan.patch}, the patches of this encoder, '
             f'and at least {4 * plan.patch}; take {near} or {near + plan.patch}'
         )
-    if init is not None:
-        plan.backbone, plan.init_prefix = architecture_of(init, plan.patch)
     if tokenizer is not None:
         plan.tokenizer = tokenizer_of(tokenizer, survey.loaded_channels)
         plan.vocab_size = plan.tokenizer.vocab_size

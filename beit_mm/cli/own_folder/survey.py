@@ -35,6 +35,7 @@ class Survey:
         thumbnails: Some images, uint8 RGB.
         others: Words on the files in formats that are not read.
         nodata: The value of pixels without data that the user has named.
+        has_gaps: An image has such pixels.
     """
 
     paths: list[str]
@@ -50,6 +51,7 @@ class Survey:
     thumbnails: list[np.ndarray] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     nodata: float | None = None
+    has_gaps: bool = False
 
     @property
     def is_8_bit(self) -> bool:
@@ -58,7 +60,7 @@ class Survey:
         It reads no arrays, of the bands of a TIFF those that it takes for colors, and transparent
         images without their transparency. It knows no missing pixels.
         """
-        if self.nodata is not None:
+        if self.nodata is not None or self.has_gaps:
             return False
         endings = ('.npy',) if set(self.channels) <= {1} else ('.npy', '.tif', '.tiff')
         if any(path.lower().endswith(endings) for path in self.paths):
@@ -96,6 +98,9 @@ class Survey:
             rows.append(('cannot be read', why if path in why else f'{path}: {why}'))
         if (more := len(self.broken) - SHOWN_BROKEN) > 0:
             rows.append(('cannot be read', f'{more} more; they are left out'))
+        if self.channels and max(self.channels) > min(map(min, self.sizes)):
+            told = 'more channels than pixels of a side; arrays are read as (H, W, C)'
+            rows.append(('warning', told))
         return [*rows, *(('left out', words) for words in self.others)]
 
 
@@ -128,6 +133,7 @@ def look_at(folder: str, nodata: float | None = None, limit: int = 500) -> Surve
             except Exception as error:  # whatever a decoder raises
                 survey.broken[path] = str(error)
                 continue
+            survey.has_gaps |= bool(np.any(missing))
             survey.sizes.append(image.shape[:2])
             survey.channels[image.shape[2]] += 1
             survey.dtypes[image.dtype.name] += 1
@@ -139,6 +145,21 @@ def look_at(folder: str, nodata: float | None = None, limit: int = 500) -> Surve
             moments.append(np.ma.stack([values.mean(0), (values * values).mean(0)]))
             if path in shown:
                 survey.thumbnails.append(make_thumbnail(image, path))
+    _check(survey, folder, first)
+    survey.duplicates = sum(count - 1 for count in seen.values())
+    if len(survey.channels) == 1:
+        mean, square = np.ma.stack(moments).mean(0).filled(0)
+        survey.mean = mean.tolist()
+        survey.std = np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
+    return survey
+
+
+def _check(survey: Survey, folder: str, first: dict) -> None:
+    """Raise a UserError if the images cannot be trained on together.
+
+    Args:
+        first: An image of each number of channels and of each type.
+    """
     if not survey.sizes:
         raise UserError(f'None of the images can be read. The first one: {survey.broken.popitem()}')
     if len(survey.sizes) < LEAST:
@@ -146,12 +167,7 @@ def look_at(folder: str, nodata: float | None = None, limit: int = 500) -> Surve
             f'{folder} has {len(survey.sizes)} images that can be read; a training and its '
             f'validation need {LEAST} at least, and learn from thousands'
         )
-    survey.duplicates = sum(count - 1 for count in seen.values())
-    if len(survey.channels) == 1:
-        mean, square = np.ma.stack(moments).mean(0).filled(0)
-        survey.mean = mean.tolist()
-        survey.std = np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
-    elif not survey.is_8_bit:
+    if len(survey.channels) > 1 and not survey.is_8_bit:
         raise UserError(
             f'{folder}: images have different numbers of channels ({_counts(survey.channels)}), '
             f'{", ".join(first[n] for n in survey.channels)} for example; keep those of one kind '
@@ -160,9 +176,9 @@ def look_at(folder: str, nodata: float | None = None, limit: int = 500) -> Surve
     if len(survey.dtypes) > 1:
         raise UserError(
             f'{folder}: images have different types ({_counts(survey.dtypes)}), '
-            f'{", ".join(first.values())} for example; convert them to one, or keep them apart'
+            f'{", ".join(first[name] for name in survey.dtypes)} for example; convert them to '
+            'one, or keep them apart'
         )
-    return survey
 
 
 def make_thumbnail(image: np.ndarray, path: str) -> np.ndarray:
@@ -175,10 +191,10 @@ def make_thumbnail(image: np.ndarray, path: str) -> np.ndarray:
 
 def contact_sheet(survey: Survey) -> np.ndarray:
     """Return a picture (H, W, 3) of some images, black where the values are least."""
-    span = max(survey.high - min(survey.low, 0), 1e-9)
+    span = max(survey.high - survey.low, 1e-9)
     tiles = []
     for image in survey.thumbnails:
-        small = (image.astype(np.float32) - min(survey.low, 0)) / span
+        small = (image.astype(np.float32) - survey.low) / span
         small = to_rgb(small.clip(0, 1).transpose(2, 0, 1)[None])[0]
         scale = min(TILE / max(small.shape[:2]), 1)
         size = [max(round(scale * side), 1) for side in small.shape[1::-1]]

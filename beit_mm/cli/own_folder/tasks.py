@@ -11,7 +11,7 @@ from beit_mm.cli.own_folder.survey import EXTENSIONS, Survey
 from beit_mm.contracts import UserError
 from beit_mm.datasets import LabelledImageFolder, SegmentationFolder
 from beit_mm.datasets.image_files import open_image
-from beit_mm.datasets.label_table import read_label_table
+from beit_mm.datasets.label_table import number_labels, read_label_table
 from beit_mm.datasets.part import PARTS, take_part
 from beit_mm.datasets.transforms import LoadSegmentationMask
 from beit_mm.datasets.transforms.check_segmentation import describe_size_difference
@@ -30,10 +30,11 @@ def read_labels(images: str, labels: str | None, survey: Survey) -> Labels | Non
         arguments = dict(data_root=str(path))
     else:
         arguments = dict(data_root=str(Path(images).expanduser().resolve()), labels=str(path))
-        names = set(read_label_table(path).values())
-        is_numbered = all(name.isdecimal() for name in names)
+        table = read_label_table(path)
+        names, numbers = {*table.values()}, {*number_labels(table).values()}
+        is_numbered = all(name.isdecimal() for name in numbers) and len(names) == len(numbers)
         if is_numbered and names != {str(number) for number in range(len(names))}:
-            arguments['classes'] = sorted(names, key=int)  # not all up to the largest one
+            arguments['classes'] = sorted(names, key=float)  # not all up to the largest one
     leave_out(arguments, survey)
     dataset = LabelledImageFolder(**arguments, extensions=EXTENSIONS)
     counts = Counter(int(dataset.get_data_info(n)['gt_label']) for n in range(len(dataset)))
@@ -80,11 +81,11 @@ def read_masks(
         found[Path(info['img_path']).relative_to(arguments['data_root']).as_posix()] = numbers
         pixels.update(dict(zip(numbers, times, strict=True)))
     names = classes or [str(number) for number in range(highest + 1)]
-    if len(names) <= highest or highest == 0:
+    if len(names) <= highest or len(pixels) < 2:
         advice = f'. If {IGNORED} is a class here, save it as 1' if highest == 0 else ''
         raise UserError(
-            f'--masks {masks}: masks have classes up to {highest}, and {len(names)} have names: '
-            f'{names}. Two or more are expected; {IGNORED} is ignored{advice * has_ignored}'
+            f'--masks {masks}: masks have the classes {sorted(pixels)[:20]}, and {len(names)} have '
+            f'names: {names}. Two or more are expected; {IGNORED} is ignored{advice * has_ignored}'
         )
     weights = weigh_classes([pixels[number] for number in range(len(names))])
     counts = Counter(number for numbers in found.values() for number in numbers)
@@ -108,6 +109,8 @@ def divide(found: dict[str, list[int]], counts: Counter) -> dict[str, list[str]]
     if any(name != name.strip() for name in names):
         return {}  # lists have no such names; the data set divides them by itself
     rarest = [min(numbers, key=counts.get, default=None) for numbers in found.values()]
+    sizes = Counter(rarest)
+    rarest = [None if sizes[number] == 1 else number for number in rarest]  # divided together
     return {part: [names[i] for i in take_part(names, rarest, part, VAL_SHARE)] for part in PARTS}
 
 

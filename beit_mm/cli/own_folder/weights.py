@@ -88,16 +88,17 @@ def _published(weights: Mapping[str, Tensor]) -> dict | None:
     return None
 
 
-def architecture_of(path: str, patch: int) -> tuple[dict, str]:
-    """Return the arguments of the encoder in a file of any known layout, and its prefix there."""
+def architecture_of(path: str) -> tuple[dict, str, int]:
+    """Return arguments, prefix and patch size of the encoder in a file of any known layout."""
     weights = unwrap(in_our_layout(read_checkpoint(path), path))[0]
     prefix = 'backbone.' if any(name.startswith('backbone.') for name in weights) else ''
     kernel = weights.get(f'{prefix}patch_embed.proj.weight')
     if kernel is None:
         raise UserError(f'--init {path}: it has no encoder of a layout that is known')
-    if kernel.shape[-1] != patch:
+    patch = kernel.shape[-1]
+    if patch not in (8, 16):
         raise UserError(
-            f'--init {path}: its patches have {kernel.shape[-1]} pixels, expected {patch}'
+            f'--init {path}: its patches have {patch} pixels; the configs of a chain have 8 or 16'
         )
     size = (read_description(path) or {}).get('backbone', {}).get('img_size')
     grid = size and (size[0] // patch, size[1] // patch)
@@ -107,7 +108,8 @@ def architecture_of(path: str, patch: int) -> tuple[dict, str]:
     except UserError as error:
         raise UserError(f'--init {path}: {error}') from error
     others = ('final_norm', *sizes.images)  # of a chain's own
-    return {name: value for name, value in sizes.backbone.items() if name not in others}, prefix
+    found = {name: value for name, value in sizes.backbone.items() if name not in others}
+    return found, prefix, patch
 
 
 def find_heads(path: str) -> int | None:
