@@ -691,6 +691,7 @@ def test_signal__that_reaches_the_chain_alone_is_passed_on(tmp_path, number):
     )
     script = (
         'import signal, sys\nfrom pathlib import Path\nfrom beit_mm.cli import stages\n'
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\n'  # in the background, too
         'stages.end_in_words()\n'
         f'stages.follow([sys.executable, "-c", {stage!r}], Path.cwd(), Path("log"), True, {{}})\n'
     )

@@ -193,9 +193,7 @@ def trained(tmp_path, monkeypatch):
 def test_features__that_come_trained_need_no_init_cfg(trained, monkeypatch, name, comes_trained):
     """Centers of k-means are weights of their own, and are told all the same."""
     said = []
-    monkeypatch.setattr(
-        'beit_mm.models.masked_image_model.print_log', lambda text, **kwargs: said.append(text)
-    )
+    monkeypatch.setattr('beit_mm.models.masked_image_model.warn', said.append)
     given = (trained if comes_trained else FEATURES)[name]
     features = dict(given, type=f'beit_mm.{name}')
     projected = build(TOKENIZERS, 'RandomProjectionTokenizer', features=features)

@@ -75,7 +75,7 @@ def test_nan__is_data_only_where_nothing_is_named(tmp_path):
     img = np.ones((4, 4, 1), np.float32)
     img[0, 0], img[1, 1] = np.nan, -9999
     np.save(tmp_path / 'a.npy', img)
-    with pytest.raises(UserError, match=r"1 of 16 values are not finite; .*nodata=float\('nan'\)"):
+    with pytest.raises(UserError, match=r"1 of 16 values are not finite; .*nodata='nan' of Load"):
         load(tmp_path / 'a.npy')
     assert load(tmp_path / 'a.npy', nodata=-9999)['missing'].sum() == 2
     img[2, 2] = np.inf

@@ -49,16 +49,17 @@ def test_blockwise__at_most_and_the_seed_decides(options, seed):
 
 @prop(few=40, options=settings(), seed=seeds)
 def test_blockwise__consists_of_blocks_within_the_limits(options, seed):
-    """Each call places one rectangle, of the sizes and shapes that the options allow."""
+    """Each call draws one rectangle, of the sizes and shapes that the options allow."""
     transform = BlockwiseMask(**options)
-    place = transform._place_block
+    draw = transform._draw_block
 
-    def checked(mask, most):
-        before = mask.copy()
-        new = place(mask, most)
-        assert new == (mask & ~before).sum() <= most
-        assert not (before & ~mask).any()
-        if new and not before.any():
+    def checked(hidden, most):
+        patches = draw(hidden, most)
+        new = patches.bit_count()
+        assert not patches & hidden and new <= most
+        if new and not hidden:
+            h, w = transform.grid
+            mask = np.array([patches >> n & 1 for n in range(h * w)], bool).reshape(h, w)
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
             assert mask[rows[0] :, columns[0] :][:height, :width].all()  # a full rectangle
@@ -70,9 +71,9 @@ def test_blockwise__consists_of_blocks_within_the_limits(options, seed):
             assert (height - 0.5) ** 2 <= high * greatest and (width - 0.5) ** 2 * least <= high
             assert (height + 0.5) * (width + 0.5) >= low
             assert (height - 0.5) * (width - 0.5) <= high
-        return new
+        return patches
 
-    transform._place_block = checked
+    transform._draw_block = checked
     drawn(transform, seed)
 
 
