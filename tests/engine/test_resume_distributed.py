@@ -81,7 +81,10 @@ found = dict(
     calm=train('calm'), first=train('chaos', kill), second=train('chaos', resume=True),
     poisoned=train('poisoned', poison=[3]), stopped=train('stopped', signal_one),
 )
-json.dump(found, open(f'{sys.argv[1]}/found{rank}.json', 'w'))
+with open(f'{sys.argv[1]}/found{rank}.json', 'w') as file:
+    json.dump(found, file)
+torch.distributed.barrier()
+os._exit(0)  # a thread of the group may abort a normal end
 """
 
 
