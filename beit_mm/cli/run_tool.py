@@ -23,6 +23,7 @@ OF_FILES = {
     errno.ENAMETOOLONG: 'choose a shorter name',
 }
 
+INTERRUPTED = 130  # the status of a program that Ctrl-C has ended, by the custom of shells
 OF_DISKS = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)  # said of a write, without a name
 
 
@@ -31,8 +32,8 @@ def run_tool(main: Callable[[], None]) -> None:
 
     Those are each ``UserError``, what the system says of a file (there is none, it is read-only,
     the disk is full), a name that no registry has, in this process or in a worker of a data loader;
-    workers that die or hang, and processes that do not find each other. All other errors keep their
-    traceback.
+    workers that die or hang, and processes that do not find each other. Ctrl-C ends it in a word.
+    All other errors keep their traceback.
     """
     try:
         with closed_pipe_ends():
@@ -42,6 +43,10 @@ def run_tool(main: Callable[[], None]) -> None:
         if isinstance(stop.code, int):
             _leave_process_group(stop.code)
         raise
+    except KeyboardInterrupt:
+        print('\ninterrupted', file=sys.stderr)
+        _leave_process_group(INTERRUPTED)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         message = message_for_user(error)
         if message is None:

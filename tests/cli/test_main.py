@@ -92,3 +92,13 @@ def test_program_without_output__ends_with_its_own_status(tmp_path, closed, code
     (tmp_path / 'a.py').write_text(code)
     done = subprocess.run(f'exec {sys.executable} {tmp_path / "a.py"} {closed}', shell=True)
     assert done.returncode == status
+
+
+def test_interrupt__ends_the_program_in_a_word():
+    code = (
+        'from beit_mm.cli.run_tool import run_tool\n'
+        'def main(): raise KeyboardInterrupt\n'
+        'run_tool(main)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (130, 'interrupted')
