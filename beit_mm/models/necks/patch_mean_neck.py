@@ -14,17 +14,25 @@ class PatchMeanNeck(BaseModule):
 
     Args:
         norm_eps: As in BEiTEncoder.
+        class_token: The first output is one, and is left out. Give False for an encoder without.
     """
 
-    def __init__(self, dims: int, norm_eps: float = 1e-6, init_cfg: dict | None = None):
+    def __init__(
+        self,
+        dims: int,
+        norm_eps: float = 1e-6,
+        class_token: bool = True,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg)
+        self.first = int(class_token)
         self.norm = nn.LayerNorm(dims, eps=norm_eps)
 
     def forward(self, tokens: tuple[Tensor, ...]) -> tuple[Tensor]:
-        """Return ((B, C),), of outputs (B, 1+N, C)."""
+        """Return ((B, C),), of outputs (B, 1+N, C), or (B, N, C) without class token."""
         if tokens[-1].ndim != 3:
             raise UserError(
                 f'PatchMeanNeck got {tuple(tokens[-1].shape)} from the backbone: expected '
                 "(B, 1+N, C); set model.backbone.out_type='tokens'"
             )
-        return (self.norm(tokens[-1][:, 1:].mean(1)),)
+        return (self.norm(tokens[-1][:, self.first :].mean(1)),)

@@ -30,3 +30,9 @@ def test_class_token_and_order_of_patches_do_not_matter():
 def test_featmap__refused():
     with pytest.raises(ValueError, match="set model.backbone.out_type='tokens'"):
         PatchMeanNeck(6)((torch.zeros(2, 6, 3, 3),))
+
+
+def test_encoder_without_class_token__all_outputs_count():
+    neck = PatchMeanNeck(6, class_token=False)
+    tokens = torch.randn(2, 9, 6)
+    torch.testing.assert_close(neck((tokens,))[0], neck.norm(tokens.mean(1)))
