@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from beit_mm.checkpoints.store import POINTER, retired
 from beit_mm.cli.arguments import choose_work_dir, config_parser, parse_with_launcher, positive_int
 from beit_mm.cli.config_loading import load_config
+from beit_mm.cli.host_memory import keep_memory
 from beit_mm.cli.loggers import LOGGERS, add_loggers
 from beit_mm.cli.start_distributed import place_of_process, start_distributed
 from beit_mm.cli.test import evaluate
@@ -183,6 +184,7 @@ def leave_at_once(dropped) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
+    keep_memory()
     outputs = plan_outputs(args.test_out, None, overwrite=True)  # the same command may go on
     for number in STOP_SIGNALS:  # GracefulStopHook answers them while there is something to save
         if signal.getsignal(number) is signal.SIG_DFL:
