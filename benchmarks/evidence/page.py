@@ -8,7 +8,13 @@ from pathlib import Path
 from statistics import fmean
 
 from beit_mm.contracts import UserError
-from benchmarks.evidence.cifar10 import FINETUNE_STEPS, INIT_STEPS, SHORT_STEPS
+from benchmarks.evidence.cifar10 import (
+    FINETUNE_STEPS,
+    INIT_STEPS,
+    SHORT_FINETUNE_STEPS,
+    SHORT_RATES,
+    SHORT_STEPS,
+)
 
 DOCS = Path(__file__).resolve().parents[2] / 'docs'
 PAGE, RUNS, PLOT = DOCS / 'results.md', DOCS / 'evidence/runs.json', DOCS / 'images/results.svg'
@@ -135,9 +141,29 @@ def values_by_seed(runs: list[dict], pretrained: list[dict]) -> list[dict]:
         for run in runs:
             if run['kind'] == 'probes' and run['start'] == name:
                 knn[seed], linear[seed] = (run['layers'][-1][probe] for probe in ('knn', 'linear'))
-            if run['kind'] == 'cls' and run['start'] == name and not run['variant']:
+            if is_short(run) and run['start'] == name and run['rate'] == SHORT_RATES[0]:
                 accuracy.get(run['labels'], {})[seed] = run['metrics']['accuracy/top1']
     return [knn, linear, *accuracy.values()]
+
+
+def peer_rates(runs: list[dict]) -> str:
+    """Accuracy of short fine-tunings by learning rate, for the first seed."""
+    found = defaultdict(dict)
+    for run in runs:
+        if is_short(run) and run['seed'] == 0:
+            found[run['labels'], run['start']][run['rate']] = run['metrics']['accuracy/top1']
+    rows = []
+    for (labels, start), values in sorted(found.items()):
+        if len(values) > 1:
+            cells = [f'{values[rate]:.1f}' if rate in values else 'not run' for rate in SHORT_RATES]
+            rows.append([labels, title(start), *cells])
+    return markdown(('labels', 'start', *(f'{rate:g}' for rate in SHORT_RATES)), rows)
+
+
+def is_short(run: dict) -> bool:
+    """Return whether a record is a short fine-tuning without changes."""
+    is_plain = run['kind'] == 'cls' and not run['variant']
+    return is_plain and run['steps'] == SHORT_FINETUNE_STEPS
 
 
 def versus(values: dict, origin: dict) -> str:
@@ -259,6 +285,7 @@ TABLES = {
     'layers': layers,
     'inits': lambda runs: compared(runs, lambda run: run['method'] == 'beit', INIT_STEPS),
     'peers': lambda runs: compared(runs, lambda run: not run['variant']),
+    'peer-rates': peer_rates,
     'ablations': lambda runs: compared(runs, lambda run: run['method'] == 'beit', base='beit'),
     'recipe': recipe,
     'camvid': masks,
@@ -287,10 +314,14 @@ def grouped(
 
 
 def title(start: str) -> str:
-    """Return how a start is named in the tables: its method, and the steps of its training."""
-    method, _, rest = start.partition('-')
-    steps = rest.split('-')[0]
-    return NAMES.get(method, method) + (f', {int(steps):,} steps' if steps.isdigit() else '')
+    """Return how a start is named in the tables: its method, and steps and seed of its training."""
+    found = re.fullmatch(r'(.+?)-(\d+)-s(\d+)', start)
+    if found is None:  # it has no length of ours
+        method = re.sub(r'-s\d+$', '', start)
+        return NAMES.get(method, method)
+    method, steps, seed = found.groups()
+    other = '' if seed == '0' else f', seed {seed}'
+    return f'{NAMES.get(method, method)}, {int(steps):,} steps{other}'
 
 
 def spread(values: list[float], sign: str = '') -> str:
