@@ -10,12 +10,12 @@ import numpy as np
 from beit_mm.apis.images.find_images import find_images
 from beit_mm.apis.model import Model
 from beit_mm.apis.reports.run_data import RunData
-from beit_mm.apis.results.reconstructions import shown
+from beit_mm.apis.results.reconstructions import Reconstructions, shown
 from beit_mm.apis.results.segmentations import distinct_colors, legend_of
 from beit_mm.contracts import UserError
 from beit_mm.datasets.random_state import kept_random_state
 from beit_mm.datasets.transforms import BlockwiseMask
-from beit_mm.visualization import confusion_figure, segmentation_overlay, to_svg
+from beit_mm.visualization import confusion_figure, paste_patches, segmentation_overlay, to_svg
 
 Rows = list[list[np.ndarray]]
 RATIO = 0.4  # masked patches: BEiT, section 2.3
@@ -60,18 +60,15 @@ def reconstructions(model: Model, images: Sequence) -> Pictures:
 def masked_predictions(model: Model, images: Sequence) -> Pictures:
     """Draw masked patches from the tokens that are predicted for them."""
     masks = blockwise_masks([ids.shape for ids in model.tokenize([*images], progress=False).ids])
-    found = None
-    for image, mask in zip(images, masks, strict=True):
-        part = model.reconstruct([image], mask=mask, progress=False)
-        found = part if found is None else type(part).joined([found, part])
+    pairs = zip(images, masks, strict=True)
+    parts = [model.reconstruct([image], mask=mask, progress=False) for image, mask in pairs]
+    found = Reconstructions.joined(parts)
     _can_draw(found.predicted)
     columns = ('original', 'masked', 'predicted', 'truth')
     rows = [[shown(row[name]) for name in columns] for row in found]
     for row, mask in zip(rows, found.mask, strict=True):  # what is seen stays as it is
-        pixels = cv2.resize(mask.astype(np.uint8), row[0].shape[1::-1], interpolation=0)
-        row[2] = np.where(pixels[..., None].astype(bool), row[2], row[0])
-    right = sum(((a == b) & m).sum() for a, b, m in _ids(found))
-    total = sum(mask.sum() for mask in found.mask)
+        row[2] = paste_patches(row[0], row[2], mask)
+    right, total = (sum(found.table()[name]) for name in ('right', 'masked'))
     return Pictures(
         'Masked patches and their prediction',
         f'{100 * RATIO:.0f} % of the patches are hidden. The model predicts their tokens from the '
@@ -100,7 +97,10 @@ def blockwise_masks(
 def attention(model: Model, images: Sequence) -> Pictures:
     """Draw what the patch in the middle attends to, and the main components of the features."""
     views = [view_of(model, image) for image in images]
-    features = [f.astype(np.float32) for f in _features(model, images)]
+    features = [
+        model.embed([image], pool='patches', progress=False).features[0].astype(np.float32)
+        for image in images
+    ]
     colors = main_components(features)
     rows = []
     for image, view, color in zip(images, views, colors, strict=True):
@@ -173,8 +173,7 @@ def segmentations(
     first = next(iter(found.values()))
     has_truth = all(truth is not None for truth in truths)
     columns = [[*truths]] * has_truth + [[*result.masks] for result in found.values()]
-    names = model.classes or [str(n) for n in range(max(int(m.max()) for m in first.masks) + 1)]
-    palette = model.palette or distinct_colors(len(names))
+    palette = model.palette or distinct_colors(len(first.names))
     start = 0 if any(palette[0]) else 1  # a black background is clear
     rows = [
         [image, *(segmentation_overlay(image, mask, palette, first=start) for mask in masks)]
@@ -186,7 +185,7 @@ def segmentations(
         'The predicted class of each pixel over the image' + ', beside the truth' * has_truth + '.',
         ('image', *['truth'] * has_truth, *found),
         rows,
-        legend=legend_of(names, palette, seen),
+        legend=legend_of(first.names, palette, seen),
     )
 
 
@@ -226,14 +225,6 @@ def attempt(notes: list[str], draw: Callable[..., Pictures], *args) -> list[Pict
         kind = '' if isinstance(error, UserError) else f'{type(error).__name__}: '
         notes.append(f'No {draw.__name__.replace("_", " ")}: {kind}{error}')
         return []
-
-
-def _features(model: Model, images: Sequence) -> list[np.ndarray]:
-    return [model.embed([image], pool='patches', progress=False).features[0] for image in images]
-
-
-def _ids(found):
-    return zip(found.predicted_ids, found.true_ids, found.mask, strict=True)
 
 
 def _can_draw(pictures) -> None:

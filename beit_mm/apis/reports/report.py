@@ -196,10 +196,10 @@ class Report:
             ('Command', run.recorded('Command'), True),
             ('Code', run.recorded('Code'), False),
             ('Work dir', str(run.folder), False),
-            ('Best checkpoint', run.checkpoint and run.checkpoint.name, False),
         ]
-        if run.checkpoint and not run.checkpoint.name.startswith('best_'):
-            found[-1] = ('Last checkpoint', run.checkpoint.name, False)
+        if run.checkpoint:
+            kind = 'Best' if run.checkpoint.name.startswith('best_') else 'Last'
+            found.append((f'{kind} checkpoint', run.checkpoint.name, False))
         return [fact for fact in found if fact[1]]
 
     def training_data(self, run: Run) -> str:

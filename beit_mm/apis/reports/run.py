@@ -175,8 +175,7 @@ class Run:
             best, step = max(finite)
             found.append(Metric(name, values[-1], sign * best, -step))
         for name, value in self.tested.items():
-            is_number = isinstance(value, int | float)
-            if is_number and name not in NO_METRICS and name not in names:
+            if is_number(value) and name not in NO_METRICS and name not in names:
                 found.append(Metric(name, value, value, None))
         return found
 
