@@ -109,13 +109,10 @@ class ArrayFormat:
         if self.loader and self.loader.window:
             return  # all values become some of the window
         self.check_bits(array, name)
-        wrong = None
-        if high > 1.25 * self.white or (self.is_8_bit and low < -0.25 * self.white):
-            wrong = f'from {low:g} to {high:g}'
-        elif self.white > 1 and array.dtype.kind == 'f' and 0 <= low < high <= 1:
-            wrong = f'from {low:g} to {high:g}' if (array % 1 != 0).any() else None
-        if wrong:
+        is_share = self.white > 1 and array.dtype.kind == 'f' and 0 <= low < high <= 1
+        is_wrong = high > 1.25 * self.white or (self.is_8_bit and low < -0.25 * self.white)
+        if is_wrong or is_share and (array % 1 != 0).any():
             raise UserError(
-                f'{name} has values {wrong}, but the model was trained with 0 to {self.white:g}; '
-                'bring them to this range'
+                f'{name} has values from {low:g} to {high:g}, but the model was trained with 0 to '
+                f'{self.white:g}; bring them to this range'
             )

@@ -109,7 +109,6 @@ class Result:
             return
         if path.exists() and not overwrite:
             raise UserError(f'{path} exists already; give another name, or overwrite=True')
-        path.parent.mkdir(parents=True, exist_ok=True)
         writers = dict(csv=self._write_csv, parquet=self._write_parquet, npz=self._write_npz)
         writers[suffix[1:]](path)
 

@@ -32,7 +32,8 @@ def rows(module: nn.Module, batch: Batch, mask: Mask = None) -> Rows:
     view = token_view(module, batch)
     tokenizer = vocabulary_of(module)
     true = encode(module, view)  # (B, h, w)
-    if tokenizer is module:
+    sees_all = tokenizer is module
+    if sees_all:
         where, predicted = torch.zeros_like(true, dtype=torch.bool), true
     else:
         where = masks_of(batch, mask, tuple(true.shape[1:])).to(true.device)
@@ -45,8 +46,7 @@ def rows(module: nn.Module, batch: Batch, mask: Mask = None) -> Rows:
     )
     if tokenizer.can_decode:
         found['truth'] = decode(module, true)
-        same = tokenizer is module
-        found['predicted'] = found['truth'] if same else decode(module, predicted)
+        found['predicted'] = found['truth'] if sees_all else decode(module, predicted)
     pictures = rows_of(**found)
     for row in pictures:
         row['masked'] = mask_patches(row['original'], row['mask'], GRAY)
@@ -66,18 +66,17 @@ def masks_of(batch: Batch, mask: Mask, grid: tuple[int, int]) -> Tensor:
     """Return (B, h, w) bool, True = masked; a ratio masks the same random patches of all images."""
     size = len(batch.images)
     if mask is None or isinstance(mask, int | float):
-        number = max(round((RATIO if mask is None else mask) * grid[0] * grid[1]), 1)
-        generator = torch.Generator().manual_seed(0)
-        chosen = torch.randperm(grid[0] * grid[1], generator=generator)[:number]
-        flat = torch.zeros(grid[0] * grid[1], dtype=torch.bool)
-        flat[chosen] = True
-        return flat.view(1, *grid).expand(size, -1, -1)
+        patches = grid[0] * grid[1]
+        number = max(round((RATIO if mask is None else mask) * patches), 1)
+        order = torch.randperm(patches, generator=torch.Generator().manual_seed(0))
+        chosen = torch.isin(torch.arange(patches), order[:number])
+        return chosen.view(1, *grid).expand(size, -1, -1)
     given = torch.as_tensor(mask).bool()
     if given.ndim == 3:
-        last = max(image.index for image in batch.images)
-        if last >= len(given):
+        places = [image.index for image in batch.images]
+        if max(places) >= len(given):
             raise UserError(f'mask has {len(given)} masks, but there are more images')
-        given = given[[image.index for image in batch.images]]
+        given = given[places]
     if tuple(given.shape[-2:]) != grid:
         raise UserError(
             f'mask is for {tuple(given.shape[-2:])} patches, but the images have {grid} (h, w)'

@@ -12,10 +12,6 @@ from beit_mm.apis.verbs.verb import TOKENIZERS, Rows, Verb, rows_of, vocabulary_
 from beit_mm.contracts import UserError
 
 
-def check(module: nn.Module) -> None:
-    vocabulary_of(module)
-
-
 def rows(module: nn.Module, batch: Batch) -> Rows:
     """Return ``ids`` (h, w)."""
     return rows_of(ids=encode(module, token_view(module, batch)))
@@ -76,4 +72,4 @@ def detokenize(module: nn.Module, ids: Any) -> np.ndarray:
         ).numpy()
 
 
-TOKENIZE = Verb(TOKENIZERS, Tokens, rows, check)
+TOKENIZE = Verb(TOKENIZERS, Tokens, rows, check=vocabulary_of)

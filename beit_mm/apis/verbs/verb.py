@@ -31,7 +31,7 @@ class Verb:
     tasks: tuple[str, ...]
     result: type[Result]
     rows: Callable[..., Rows]
-    check: Callable[..., None]
+    check: Callable[..., Any]
     keeps_pixels: bool = False
 
 
