@@ -165,11 +165,10 @@ def _build(config: Mapping, registry: Registry, source: str) -> Any:
     except UserError as error:
         raise UserError(f'{source}: {error}') from error
     except (ImportError, KeyError, RuntimeError) as error:
-        package = name.split('.')[0] if isinstance(name, str) and '.' in name else ''
-        if package in ('mmpretrain', 'mmseg') and 'not in the' in str(error):
+        packages = dict(mmpretrain='onedl-mmpretrain', mmseg='onedl-mmsegmentation')
+        if scope in packages and 'not in the' in str(error):
             raise MissingPackageError(
-                f'{source} needs {name}: pip install onedl-'
-                f'{dict(mmseg="mmsegmentation").get(package, package)}'
+                f'{source} needs {name}: pip install {packages[scope]}'
             ) from error
         advice = ON_META if 'meta tensor' in str(error) else ''
         raise UserError(f'{source}: {name} cannot be built: {error}{advice}') from error

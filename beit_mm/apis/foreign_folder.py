@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from beit_mm.apis.export.sizes import POSITIONS, Sizes
 from beit_mm.checkpoints.description.stored import FORMAT
 from beit_mm.contracts import UserError
+from beit_mm.contracts.config_walk import is_number
 from beit_mm.models.features.frozen_features import IMAGENET_MEAN, IMAGENET_STD, as_size
 
 CONFIG, IMAGES = 'config.json', 'preprocessor_config.json'
@@ -234,7 +234,7 @@ def _check_images(facts: Facts, weights: Mapping[str, Tensor]) -> None:
     channels = weights['backbone.patch_embed.proj.weight'].shape[1]
     for name, values in (('mean', facts.mean), ('std', facts.std)):
         is_list = isinstance(values, list | tuple) and len(values) in (1, channels)
-        if not is_list or not all(_is_number(value) for value in values):
+        if not is_list or not all(is_number(v) and math.isfinite(v) for v in values):
             raise UserError(f'{name}={values!r}; expected a number for each of {channels} channels')
     if min(facts.std) <= 0:
         raise UserError(f'std={facts.std!r}; expected positive numbers')
@@ -270,13 +270,9 @@ def _given(values: Mapping) -> dict:
 
 
 def _positive(name: str, value: Any) -> float:
-    if not _is_number(value) or value <= 0:
+    if not is_number(value) or not math.isfinite(value) or value <= 0:
         raise UserError(f'{name}={value!r}; expected a positive number')
     return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_json(path: Path) -> Mapping | None:

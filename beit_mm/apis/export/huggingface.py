@@ -167,9 +167,8 @@ def add_segmentor(subject: Subject, weights: dict[str, Tensor]) -> dict:
 
 def make_config(sizes: Sizes, state: Mapping[str, Tensor]) -> dict:
     """Return what of a BeitConfig follows from the tensors, and our LayerNorm's epsilon."""
-    names = list(state)
     pretrain = 'lm_head.weight' in state
-    inner_norm = any(n.endswith('layernorm.weight') and 'pooler' not in n for n in names)
+    inner_norm = any(n.endswith('layernorm.weight') and 'pooler' not in n for n in state)
     if pretrain:
         inner_norm = 'beit.layernorm.weight' in state
     return dict(
@@ -184,9 +183,10 @@ def make_config(sizes: Sizes, state: Mapping[str, Tensor]) -> dict:
         num_channels=sizes.channels,
         layer_scale_init_value=0.1 if sizes.layer_scale else 0.0,
         use_absolute_position_embeddings=sizes.abs_pos,
-        use_shared_relative_position_bias=any('encoder.relative_position' in n for n in names)
-        or any('shared_position_bias' in n for n in names),
-        use_relative_position_bias=any(n.endswith(TABLE) and '.0.' in n for n in names),
+        use_shared_relative_position_bias=any(
+            'encoder.relative_position' in n or 'shared_position_bias' in n for n in state
+        ),
+        use_relative_position_bias=any(n.endswith(TABLE) and '.0.' in n for n in state),
         use_mask_token=pretrain,
         use_mean_pooling=not inner_norm,
         layer_norm_eps=1e-6,

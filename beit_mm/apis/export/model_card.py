@@ -6,6 +6,7 @@ from pathlib import Path
 from beit_mm.apis.export.images import Resizing, resizing_steps
 from beit_mm.apis.export.run_facts import read_run
 from beit_mm.apis.export.subject import TURNED, Subject
+from beit_mm.apis.verbs import PREDICTS
 
 TAGS = dict(
     classification='image-classification',
@@ -13,7 +14,6 @@ TAGS = dict(
     pretraining='image-feature-extraction',
     backbone='image-feature-extraction',
 )
-LIBRARIES = dict(huggingface='transformers', timm='timm', onnx='onnx', beit_mm='beit_mm')
 PIPELINE = """from transformers import pipeline
 
 model = pipeline('{tag}', model='{name}')
@@ -36,9 +36,6 @@ OURS = """import beit_mm
 
 model = beit_mm.load_model('{name}')
 model.{verb}('images/').save('results.csv')"""
-VERBS = dict(
-    classification='classify', segmentation='segment', tokenizer='tokenize', pretraining='embed'
-)
 
 
 def write_card(subject: Subject, found, source: str, folder: Path) -> None:
@@ -66,23 +63,22 @@ def write_card(subject: Subject, found, source: str, folder: Path) -> None:
 
 def make_code(subject: Subject, to: str, name: str) -> str:
     """Return the lines that load the folder and use it."""
-    tag = TAGS.get(subject.task, '')
     if to == 'huggingface':
         text = PIPELINE if subject.in_channels == 3 else ARRAYS
     else:
         text = dict(timm=TIMM, onnx=ONNX, beit_mm=OURS)[to]
     return text.format(
         name=name,
-        tag=tag,
+        tag=TAGS.get(subject.task, ''),
         channels=subject.in_channels,
         shape=('batch', subject.in_channels, *(subject.size or ())),
         values='{:g} is black, {:g} white'.format(*subject.window or (0, subject.white)),
-        verb=VERBS.get(subject.task, 'embed'),
+        verb=PREDICTS[subject.task],
     )
 
 
 def _head(subject: Subject, to: str) -> str:
-    lines = [f'library_name: {LIBRARIES[to]}']
+    lines = [f'library_name: {"transformers" if to == "huggingface" else to}']
     if subject.task in TAGS:
         lines.append(f'pipeline_tag: {TAGS[subject.task]}')
     return '\n'.join(['---', *lines, 'tags:', '- beit', '- beit_mm', '---'])

@@ -77,13 +77,10 @@ def _data(text: str) -> dict[str, Any]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     for node in body:
-        if isinstance(node, ast.Assign) and _names(node) == ['train_dataloader']:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if [t.id for t in targets if isinstance(t, ast.Name)] == ['train_dataloader']:
             return dict(_constants(node.value))
     return {}
-
-
-def _names(node: ast.Assign) -> list[str]:
-    return [target.id for target in node.targets if isinstance(target, ast.Name)]
 
 
 def _constants(node: ast.AST) -> Iterator[tuple[str, Any]]:
