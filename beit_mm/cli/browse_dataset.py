@@ -1,12 +1,12 @@
 """Draw what the model sees of a data set (tools/analysis_tools/browse_dataset.py)."""
 
 import argparse
+import math
 import os
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
@@ -28,6 +28,7 @@ from beit_mm.visualization import (
     mask_patches,
     segmentation_overlay,
     stretched,
+    tile,
     to_rgb,
 )
 
@@ -65,7 +66,7 @@ class Browser:
             with kept_random_state(seed + place):
                 sample = self.dataset[SeededIndex(place, seed + place, 0)]
             views, label = self.views(sample, self.dataset.get_data_info(place))
-            rows.append([tile(view) for view in views.values()])
+            rows.append([tile(view, SIDE, most=math.inf) for view in views.values()])
             lines = textwrap.wrap(label, WIDTH, max_lines=LINES, placeholder='…')
             labels.append('\n'.join(lines))
         sheet = grid(rows, titles=[*views], labels=labels if any(labels) else ())
@@ -98,8 +99,7 @@ class Browser:
         """Return an image (C, H, W) as uint8 RGB."""
         planes = inputs.numpy()
         planes = planes[::-1] if self.is_bgr and len(planes) == 3 else planes
-        is_8_bit = planes.dtype == np.uint8 or self.is_bgr and planes.max() <= 255
-        return to_rgb((planes if is_8_bit else stretched(planes))[None].astype(np.float32), 255)[0]
+        return draw(planes, planes.dtype == np.uint8 or self.is_bgr and planes.max() <= 255)
 
 
 def read_file(path: str | os.PathLike | None, load: LoadMultiBandImage) -> np.ndarray | None:
@@ -108,20 +108,12 @@ def read_file(path: str | os.PathLike | None, load: LoadMultiBandImage) -> np.nd
         image = load.transform(dict(img_path=str(path)))['img']
     except (UserError, FileNotFoundError):
         return None
-    planes = image.transpose(2, 0, 1)
-    planes = planes if image.dtype == np.uint8 else stretched(planes)
-    return to_rgb(planes[None].astype(np.float32), 255)[0]
+    return draw(image.transpose(2, 0, 1), image.dtype == np.uint8)
 
 
-def tile(image: np.ndarray) -> np.ndarray:
-    """Fit an image into a white square."""
-    scale = SIDE / max(image.shape[:2])
-    size = [max(round(side * scale), 1) for side in image.shape[1::-1]]
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-    small = cv2.resize(np.ascontiguousarray(image), size, interpolation=method)
-    square = np.full((SIDE, SIDE, 3), 255, np.uint8)
-    square[: size[1], : size[0]] = small
-    return square
+def draw(planes: np.ndarray, is_8_bit: bool) -> np.ndarray:
+    """Return an image (C, H, W) as uint8 RGB; what has not 8 bits is stretched."""
+    return to_rgb((planes if is_8_bit else stretched(planes))[None].astype(np.float32), 255)[0]
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

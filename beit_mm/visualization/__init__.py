@@ -21,6 +21,7 @@ from beit_mm.visualization.patches import (
     segmentation_overlay,
     stretched,
     swapped_ids,
+    tile,
     to_rgb,
 )
 from beit_mm.visualization.scalars import curve_of, read_log, read_scalars

@@ -21,6 +21,17 @@ def stretched(values: np.ndarray) -> np.ndarray:
     return (values.astype(np.float32) - low) / max(high - low, 1e-9) * 255
 
 
+def tile(image: np.ndarray, side: int, most: float = 1.0) -> np.ndarray:
+    """Fit an image (H, W, 3), uint8, into a white square, enlarged at most ``most`` times."""
+    scale = min(side / max(image.shape[:2]), most)
+    size = [max(round(scale * length), 1) for length in image.shape[1::-1]]
+    method = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA
+    small = cv2.resize(np.ascontiguousarray(image), size, interpolation=method)
+    square = np.full((side, side, 3), 255, np.uint8)
+    square[: size[1], : size[0]] = small
+    return square
+
+
 def mask_patches(image: np.ndarray, mask: np.ndarray, value: float = 128) -> np.ndarray:
     """Return ``image`` with the patches of ``mask`` (h, w), True = masked, painted gray."""
     return np.where(_pixels(mask, image), image.dtype.type(value), image)

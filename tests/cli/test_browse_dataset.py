@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from beit_mm.cli.browse_dataset import SIDE, Browser, main, read_file, tile
+from beit_mm.cli.browse_dataset import SIDE, Browser, main, read_file
 from beit_mm.contracts import UserError
 from beit_mm.datasets.transforms import LoadMultiBandImage
 
@@ -111,10 +111,3 @@ def test_labels__of_many_letters_are_whole_on_several_lines(tmp_path, monkeypatc
     browser.sheet(1, seed=0)
     lines = seen['labels'][0].split('\n')
     assert ' '.join(lines) == label and max(map(len, lines)) <= 13
-
-
-def test_tile__keeps_the_shape_of_an_image():
-    image = np.zeros((20, 10, 3), np.uint8)
-    square = tile(image)
-    assert square.shape == (SIDE, SIDE, 3)
-    assert (square[:, : SIDE // 2] == 0).all() and (square[:, SIDE // 2 :] == 255).all()

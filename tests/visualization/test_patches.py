@@ -8,12 +8,23 @@ from beit_mm.visualization import (
     paste_patches,
     segmentation_overlay,
     swapped_ids,
+    tile,
     to_rgb,
 )
 
 
 def flat(value, height=6, width=10):
     return np.full((height, width, 3), value, np.uint8)
+
+
+def test_tile__keeps_the_shape_of_an_image():
+    image = np.zeros((20, 10, 3), np.uint8)
+    square = tile(image, 160, most=8.0)
+    assert square.shape == (160, 160, 3)
+    assert (square[:, :80] == 0).all() and (square[:, 80:] == 255).all()
+    square = tile(image, 160)  # is not enlarged
+    assert (square[:20, :10] == 0).all() and (square == 0).sum() == image.size
+    assert (tile(image, 10)[:, :5] == 0).all() and (tile(image, 10)[:, 5:] == 255).all()
 
 
 def test_masked_patches_are_gray_and_others_untouched():

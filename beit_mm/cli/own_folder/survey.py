@@ -11,9 +11,10 @@ from beit_mm.datasets.image_folder import IMAGE_EXTENSIONS, find_images
 from beit_mm.datasets.spread import spread
 from beit_mm.datasets.transforms import LoadMultiBandImage
 from beit_mm.progress import Progress
-from beit_mm.visualization import grid, to_rgb
+from beit_mm.visualization import grid, tile, to_rgb
 
 EXTENSIONS = (*IMAGE_EXTENSIONS, '.npy')
+MOST_READ = 500  # images
 SHOWN = 24  # on the contact sheet
 TILE = 112  # pixels of one
 SHOWN_BROKEN = 5
@@ -104,8 +105,8 @@ class Survey:
         return [*rows, *(('left out', words) for words in self.others)]
 
 
-def look_at(folder: str, nodata: float | None = None, limit: int = 500) -> Survey:
-    """Read up to ``limit`` images, spread over a folder.
+def look_at(folder: str, nodata: float | None = None) -> Survey:
+    """Read up to 500 images, spread over a folder.
 
     Args:
         nodata: The value of pixels without data; None takes what the files say.
@@ -119,7 +120,7 @@ def look_at(folder: str, nodata: float | None = None, limit: int = 500) -> Surve
     load = LoadMultiBandImage(nodata=nodata)
     moments: list[np.ma.MaskedArray] = []
     seen, first = Counter(), {}  # digests, and an image of each type or number of channels
-    chosen = [survey.paths[i] for i in spread(len(survey.paths), limit)]
+    chosen = [survey.paths[i] for i in spread(len(survey.paths), MOST_READ)]
     shown = {chosen[i] for i in spread(len(chosen), SHOWN)}
     with Progress('looking at images', len(chosen)) as progress:
         for path in chosen:
@@ -195,12 +196,7 @@ def contact_sheet(survey: Survey) -> np.ndarray:
     tiles = []
     for image in survey.thumbnails:
         small = (image.astype(np.float32) - survey.low) / span
-        small = to_rgb(small.clip(0, 1).transpose(2, 0, 1)[None])[0]
-        scale = min(TILE / max(small.shape[:2]), 1)
-        size = [max(round(scale * side), 1) for side in small.shape[1::-1]]
-        tile = np.full((TILE, TILE, 3), 255, np.uint8)
-        tile[: size[1], : size[0]] = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
-        tiles.append(tile)
+        tiles.append(tile(to_rgb(small.transpose(2, 0, 1)[None])[0], TILE))
     columns = min(len(tiles), 6)
     tiles += [np.full((TILE, TILE, 3), 255, np.uint8)] * (-len(tiles) % columns)
     return grid([tiles[start : start + columns] for start in range(0, len(tiles), columns)])
