@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from beit_mm.contracts import UserError
+from beit_mm.preflight.config.keys import value_at
 from beit_mm.preflight.config.structure import BOOLEANS
 
 SPACES = re.compile(r'(?<=[^ ,(\[]) +(?=[^ ,)\]])')  # inside of a text
@@ -64,7 +65,7 @@ def merge_options(config: Config, options: dict) -> None:
             if other.startswith(f'{key}.'):
                 raise UserError(f'--cfg-options has both {key} and {other}; give one of them')
         _check(whole, key, options)
-        _check_boolean(whole, key, options[key])
+        _check_boolean(value_at(whole, key), key, options[key])
     config.merge_from_dict(options)
 
 
@@ -100,13 +101,6 @@ def _check(value, key: str, options: dict) -> None:
 
 def _check_boolean(value, key: str, given) -> None:
     """Refuse ``no`` or ``off`` for what is True or False in the config: text counts as True."""
-    for part in key.split('.'):
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return
     if isinstance(value, bool) and isinstance(given, str) and given.lower() in BOOLEANS:
         raise UserError(
             f'--cfg-options {key}={given}: {given!r} is text, which counts as True; write '

@@ -48,7 +48,6 @@ def choose_hardware(path: Path) -> Hardware:
         return Hardware(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):  # not there, or cut off
         found = Hardware(1, True) if torch.cuda.is_available() else fastest(measured())
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(asdict(found), indent=2).encode())
         return found
 

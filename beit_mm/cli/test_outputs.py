@@ -6,7 +6,7 @@ import json
 import math
 import pickle
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,22 +46,19 @@ def write_metrics(path: Path, metrics: Mapping, rows: Sequence[Mapping], images:
     """
     plain = {name: to_json(value) for name, value in metrics.items()}
     if path.suffix in PICKLES:
-        _write(path, pickle.dumps(dict(metrics)))
+        write_atomically(path, pickle.dumps(dict(metrics)))
     elif path.suffix == '.json':
         plain['images'] = images
         plain['written'] = time.strftime('%Y/%m/%d %H:%M:%S')  # as in logs
         if rows:
             plain['per_class'] = to_json(rows)
-        _write(path, (json.dumps(plain, indent=2, allow_nan=False) + '\n').encode())
+        _write_json(path, plain)
     else:
-        lines = [dict(metric=name, value=value) for name, value in plain.items()]
+        lines = [['metric', 'class', 'value']]
+        lines += [[name, None, value] for name, value in plain.items()]
         for row in rows:
-            others = {name: value for name, value in row.items() if name != 'class'}
-            lines += [
-                {'metric': name, 'class': row['class'], 'value': value}
-                for name, value in others.items()
-            ]
-        _write(path, _csv(['metric', 'class', 'value'], lines))
+            lines += [[name, row['class'], row[name]] for name in row if name != 'class']
+        write_atomically(path, _csv(lines))
 
 
 def write_predictions(path: Path, predictions: Sequence[Mapping], classes: Sequence[str]) -> None:
@@ -71,13 +68,14 @@ def write_predictions(path: Path, predictions: Sequence[Mapping], classes: Seque
         UserError: A format of text is asked for predictions that are no classes of images.
     """
     if path.suffix in PICKLES:
-        _write(path, pickle.dumps(list(predictions)))
+        write_atomically(path, pickle.dumps(list(predictions)))
         return
     rows = [_as_row(path, sample, classes) for sample in predictions]
     if path.suffix == '.json':
-        _write(path, (json.dumps(to_json(rows), indent=2, allow_nan=False) + '\n').encode())
+        _write_json(path, to_json(rows))
     else:
-        _write(path, _csv(list(rows[0]) if rows else [], rows))
+        lines = [[*rows[0]], *(row.values() for row in rows)] if rows else [[]]
+        write_atomically(path, _csv(lines))
 
 
 def table_of(rows: Sequence[Mapping]) -> str:
@@ -104,6 +102,10 @@ def to_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_json(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_json(path: Path, value: Any) -> None:
+    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + '\n').encode())
 
 
 def _as_row(path: Path, sample: Mapping, classes: Sequence[str]) -> dict[str, Any]:
@@ -136,14 +138,7 @@ def _text(value: Any) -> str:
     return '-' if value is None else f'{value:.2f}' if isinstance(value, float) else str(value)
 
 
-def _csv(names: list[str], rows: Sequence[Mapping]) -> bytes:
+def _csv(lines: Iterable[Iterable]) -> bytes:
     text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)  # None is an empty field
+    csv.writer(text, lineterminator='\n').writerows(lines)  # None is an empty field
     return text.getvalue().encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)

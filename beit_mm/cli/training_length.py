@@ -1,11 +1,11 @@
 """The length of a training, and all that a config sets in proportion to it."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from mmengine.config import Config
 
 from beit_mm.contracts import UserError
+from beit_mm.contracts.config_walk import entries, is_number
 
 LENGTHS = ('max_iters', 'max_epochs')
 OF_LOOP = ('val_interval', 'val_begin')
@@ -64,32 +64,28 @@ def _scale(part: dict, names: tuple[str, ...], factor: float) -> None:
     for name in names:
         value = part.get(name)
         least = 1 if name in INTERVALS else 0
-        if _is_number(value) and value > 0:
+        if is_number(value) and value > 0:
             part[name] = max(round(value * factor), least)
-        elif isinstance(value, list | tuple) and all(map(_is_number, value)):
+        elif isinstance(value, list | tuple) and all(map(is_number, value)):
             part[name] = [max(round(v * factor), least) for v in value]
 
 
 def _steps_beyond(scheduler: Mapping, unit: str, length: int) -> int | None:
     """Return how much later than the training a schedule ends, which does not grow with it."""
     end = scheduler.get('end')
-    if scheduler.get('by_epoch', True) != (unit == 'max_epochs') or not _is_number(end):
+    if scheduler.get('by_epoch', True) != (unit == 'max_epochs') or not is_number(end):
         return None
     return end - length if end >= length else None
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _is_empty(scheduler: Mapping) -> bool:
     end = scheduler.get('end')
-    return _is_number(end) and end <= scheduler.get('begin', 0)
+    return is_number(end) and end <= scheduler.get('begin', 0)
 
 
 def _schedulers(config: Config) -> list[dict]:
-    found = config.get('param_scheduler') or []
-    return [s for s in (found if isinstance(found, list) else [found]) if isinstance(s, dict)]
+    found = entries(config.get('param_scheduler'), 'param_scheduler')
+    return [scheduler for _, scheduler in found if isinstance(scheduler, dict)]
 
 
 def _hooks(config: Config) -> Iterator[dict]:
@@ -103,7 +99,5 @@ def _hooks(config: Config) -> Iterator[dict]:
 
 
 def _attribute_schedules(hook: Mapping) -> Iterator[dict]:
-    for parts in (hook.get('schedules') or {}).values():
-        for part in parts if isinstance(parts, list) else [parts]:
-            if isinstance(part, dict):
-                yield part
+    for name, parts in (hook.get('schedules') or {}).items():
+        yield from (part for _, part in entries(parts, name) if isinstance(part, dict))
