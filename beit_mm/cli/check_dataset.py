@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -96,16 +97,13 @@ def check_files(split: Split, samples: list, workers: int) -> Iterator:
 
 
 def report(found: list[Finding], most: int) -> None:
-    """Print at most ``most`` findings of each kind."""
-    shown = Counter()
-    totals = Counter((finding.level, finding.kind) for finding in found)
-    for finding in found:
-        kind = finding.level, finding.kind
-        shown[kind] += 1
-        if shown[kind] <= most:
+    """Print at most ``most`` of the sorted findings of each kind."""
+    for (level, kind), group in groupby(found, key=lambda finding: (finding.level, finding.kind)):
+        several = [*group]
+        for finding in several[:most]:
             print(finding)
-        elif shown[kind] == most + 1:
-            print(f'{finding.level}: {finding.kind}: {totals[kind] - most} more (--out has all)')
+        if len(several) > most:
+            print(f'{level}: {kind}: {len(several) - most} more (--out has all)')
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

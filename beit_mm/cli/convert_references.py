@@ -88,12 +88,6 @@ def run_original(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Ten
     return dict(tokens=x)
 
 
-def run_original_segmentor(
-    state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor
-) -> Outputs:
-    return run_original(_below(state, 'backbone.'), sizes, x, mask)
-
-
 def run_timm(state: Mapping[str, Tensor], sizes: Sizes, x: Tensor, mask: Tensor) -> Outputs:
     from timm.models.beit import Beit
 
@@ -203,7 +197,7 @@ def _load(model: torch.nn.Module, state: Mapping[str, Tensor], unused: set | Non
 REFERENCES = dict(
     beit_mm=(run_ours, None),
     unilm=(run_original, None),
-    unilm_seg=(run_original_segmentor, None),
+    unilm_seg=(lambda state, *batch: run_original(_below(state, 'backbone.'), *batch), None),
     timm=(run_timm, 'timm'),
     huggingface=(run_huggingface, 'transformers'),
     mmpretrain=(run_mmpretrain, 'mmpretrain'),

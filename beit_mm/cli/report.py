@@ -51,9 +51,7 @@ def make_table(chains: Sequence[Path], is_complete: bool = True) -> list[list[st
     are_alike = all(are_repeats([found[stage] for found in runs]) for stage in stages)
     for stage, key, title in ROWS:
         values = [stage_runs[stage].metric(key) for stage_runs in runs]
-        if all(value is None for value in values):
-            continue
-        if None in values and not is_complete:
+        if all(value is None for value in values) or None in values and not is_complete:
             continue
         if None in values:
             path = chains[values.index(None)] / stage / 'metrics.json'
@@ -82,25 +80,24 @@ def write_figure(report: Report, path: Path) -> None:
     Raises:
         UserError: The runs are others, or they have no images.
     """
+    segmentors = [run for run in report.runs if run.task == 'segmentation']
     found = {
-        name: next((run for run in report.runs if run.task == task and rule(run)), None)
-        for name, task, rule in (
-            ('masked', 'pretraining', lambda run: True),
-            ('pre-trained', 'segmentation', lambda run: run.is_pretrained),
-            ('scratch', 'segmentation', lambda run: not run.is_pretrained),
-        )
+        'masked': [run for run in report.runs if run.task == 'pretraining'],
+        'pre-trained': [run for run in segmentors if run.is_pretrained],
+        'scratch': [run for run in segmentors if not run.is_pretrained],
     }
-    models = {name: run and report.models[run.name] for name, run in found.items()}
+    models = {name: report.models[runs[0].name] if runs else None for name, runs in found.items()}
     if None in models.values():
         raise UserError(
             f'--figure={path} needs a pre-training and two segmentations, one of them from '
             'scratch, each with a checkpoint'
         )
     masked = models.pop('masked')
-    images, places = report.images(found['scratch'], models['scratch'])
+    scratch = found['scratch'][0]
+    images, places = report.images(scratch, models['scratch'])
     if not images:
         raise UserError(f'--figure={path}: there are no images; give some by --images')
-    truths = report.truths(found['scratch'], places)
+    truths = report.truths(scratch, places)
     predicted = pictures.masked_predictions(masked, images)
     segmented = pictures.segmentations(models, images, truths)
     rows = [a + b for a, b in zip(predicted.rows, segmented.rows, strict=True)]
