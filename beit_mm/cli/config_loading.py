@@ -15,11 +15,8 @@ from beit_mm.contracts import MissingFileError, UserError
 from beit_mm.contracts.config_sizes import apply_sizes
 from beit_mm.contracts.config_walk import DATALOADERS
 from beit_mm.datasets import image_files  # noqa: F401  (restricts Pillow before any data set)
+from beit_mm.preflight.config.keys import MMENGINE_HOOKS
 
-# Default hooks that MMEngine lets a config remove.
-MMENGINE_HOOKS = (
-    *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
-)
 MOST_VALUES = 100_000  # of a YAML config
 CONFIG_FILE = str(Path('mmengine', 'config', 'config.py'))
 

@@ -54,9 +54,7 @@ def check_config(config: Config, world_size: int = 1, files: bool = False) -> li
     if files:
         found += guarded(check_files(config), 'check_files')
     if config.get('train_cfg') is not None:  # the training does not build what only a test needs
-        found = [_as_warning(f) if f.place.startswith(IN_TEST_ALONE) else f for f in found]
+        found = [
+            replace(f, level='warning') if f.place.startswith(IN_TEST_ALONE) else f for f in found
+        ]
     return sorted(dict.fromkeys(found), key=lambda finding: finding.level != 'error')
-
-
-def _as_warning(finding: Finding) -> Finding:
-    return replace(finding, level='warning')

@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, DefaultScope
 from beit_mm.contracts import Finding
 from beit_mm.contracts.config_walk import class_name
 from beit_mm.preflight.config.keys import value_at
+from beit_mm.preflight.config.model import without_weights
 from beit_mm.preflight.config.quiet import quiet
 
 # Last parts of parameter names in BEiTEncoder and in the Transformers of mmpretrain and timm.
@@ -66,12 +67,9 @@ def _decayed(config: Config, backbone: Mapping, wrapper: Mapping) -> Iterator[tu
     """
     with quiet(), DefaultScope.overwrite_default_scope(config.get('default_scope')):
         try:
-            given = copy.deepcopy(dict(backbone))
-            for name in ('init_cfg', 'pretrained'):  # no weights are needed
-                given.pop(name, None)
             model = nn.Module()
             with torch.device('meta'):
-                model.backbone = MODELS.build(given)
+                model.backbone = MODELS.build(without_weights(backbone))
             if not any(name.split('.')[-1] in TOKENS for name, _ in model.named_parameters()):
                 return
             names = ('optimizer', 'constructor', 'paramwise_cfg')  # mixed precision asks for a GPU

@@ -12,19 +12,21 @@ from torch.utils.data import DataLoader
 from beit_mm.contracts import Finding
 from beit_mm.contracts.config_walk import DATALOADERS, class_name
 
-# Dicts of which MMEngine reads these keys and passes over others.
-IGNORES_OTHERS = {
+# Dicts of which MMEngine reads these keys; it passes over others, but for randomness.
+READ_KEYS = {
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
     'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
     'env_cfg.dist_cfg': {'backend', 'timeout', 'init_backend'},
     'auto_scale_lr': {'base_batch_size', 'enable'},
+    'randomness': {'seed', 'diff_rank_seed', 'deterministic'},  # arguments of a method
 }
-# Arguments of a method of the runner.
-REFUSES_OTHERS = {'randomness': {'seed', 'diff_rank_seed', 'deterministic'}}
 CLIP_GRAD = dict(norm=clip_grad_norm_, value=clip_grad_value_)  # by its type
-# Those of MMEngine and of configs/_base_/runtime.
-DEFAULT_HOOKS = {
+# Those of MMEngine, which a config may remove, and of configs/_base_/runtime.
+MMENGINE_HOOKS = (
     *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
+)
+DEFAULT_HOOKS = {
+    *MMENGINE_HOOKS,
     *('load_report', 'dataset_check', 'non_finite_guard', 'update_guard', 'prediction_guard'),
     *('codebook_guard', 'run_record', 'graceful_stop', 'worker_timeout'),
 }
@@ -47,10 +49,9 @@ def check_keys(config: Config) -> Iterator[Finding]:
 
     An error is what MMEngine stops at; it passes over other keys.
     """
-    for key, known in IGNORES_OTHERS.items():
-        yield from _unknown(value_at(config, key), known, key, 'warning')
-    for key, known in REFUSES_OTHERS.items():
-        yield from _unknown(value_at(config, key), known, key, 'error')
+    for key, known in READ_KEYS.items():
+        level = 'error' if key == 'randomness' else 'warning'
+        yield from _unknown(value_at(config, key), known, key, level)
     yield from _clip_grad(value_at(config, 'optim_wrapper.clip_grad'))
     for name in DATALOADERS:
         yield from _unknown(config.get(name), DATALOADER, name, 'error')
@@ -63,11 +64,12 @@ def check_keys(config: Config) -> Iterator[Finding]:
         if class_name(dict(type=constructor)) == f'{owner}OptimWrapperConstructor':
             key = 'optim_wrapper.paramwise_cfg'
             yield from _unknown(value_at(config, key), known, key, level)
-    for name in ('train_cfg', 'test_cfg'):  # a model may read other keys
-        part = value_at(config, f'model.{name}')
-        for key in set(part) - MODEL_CFGS if isinstance(part, Mapping) else ():
-            if close := get_close_matches(str(key), MODEL_CFGS, 1, 0.75):
-                yield Finding.warning(f'model.{name}.{key}', f"did you mean '{close[0]}'?")
+    for key, known in (
+        ('default_hooks', DEFAULT_HOOKS),  # others may be added
+        ('model.train_cfg', MODEL_CFGS),  # a model may read other keys
+        ('model.test_cfg', MODEL_CFGS),
+    ):
+        yield from _misspelt(value_at(config, key), known, key)
 
 
 def value_at(config: Config, key: str) -> Any:
@@ -81,10 +83,7 @@ def value_at(config: Config, key: str) -> Any:
 
 
 def _hooks(hooks) -> Iterator[Finding]:
-    """Find misspelt names, and hooks without a class; other hooks may be added."""
-    for key in set(hooks) - DEFAULT_HOOKS if isinstance(hooks, Mapping) else ():
-        if close := get_close_matches(str(key), DEFAULT_HOOKS, 1, 0.75):
-            yield Finding.warning(f'default_hooks.{key}', f"did you mean '{close[0]}'?")
+    """Find hooks without a class."""
     for key in hooks if isinstance(hooks, Mapping) else ():
         if isinstance(hooks[key], Mapping) and 'type' not in hooks[key]:
             close = get_close_matches(str(key), DEFAULT_HOOKS - {key}, 1, 0.75)
@@ -102,6 +101,12 @@ def _clip_grad(clip) -> Iterator[Finding]:
         return
     known = set(inspect.signature(CLIP_GRAD[kind]).parameters) - {'parameters'}
     yield from _unknown(clip, known | {'type'}, 'optim_wrapper.clip_grad', 'error')
+
+
+def _misspelt(part, known: set[str], key: str) -> Iterator[Finding]:
+    for name in set(part) - known if isinstance(part, Mapping) else ():
+        if close := get_close_matches(str(name), known, 1, 0.75):
+            yield Finding.warning(f'{key}.{name}', f"did you mean '{close[0]}'?")
 
 
 def _unknown(part, known: set[str], key: str, level: str) -> Iterator[Finding]:

@@ -74,7 +74,7 @@ def _parts(model: Mapping, scope: str) -> Iterator[Finding]:
 def _build(given: Mapping, scope: str) -> tuple[nn.Module | None, Exception | None]:
     with quiet(), DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
         try:
-            return MODELS.build(_without_weights(given)), None
+            return MODELS.build(without_weights(given)), None
         except UserError as error:
             return None, error
         except (TypeError, KeyError, AssertionError, AttributeError, ValueError) as error:
@@ -134,11 +134,11 @@ def _is_known(value: Any, scope: str) -> bool:
     return all(_is_known(part, inner) for key, part in value.items() if key not in WEIGHTS)
 
 
-def _without_weights(value: Any) -> Any:
+def without_weights(value: Any) -> Any:
     """Copy a config without what loads files."""
     if isinstance(value, Mapping):
-        kept = {key: _without_weights(part) for key, part in value.items() if key not in WEIGHTS}
+        kept = {key: without_weights(part) for key, part in value.items() if key not in WEIGHTS}
         return type(value)(kept)
     if isinstance(value, list | tuple):
-        return type(value)(map(_without_weights, value))
+        return type(value)(map(without_weights, value))
     return copy.deepcopy(value)

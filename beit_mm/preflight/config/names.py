@@ -218,14 +218,10 @@ def _check_type(part: dict, place: Place) -> Iterator[Finding]:
     if place.kind in EVALUATORS and 'metrics' in part:
         registry = root.EVALUATOR
     key = place.key if place.kind == 'constructor' else f'{place.key}.type'
-    if not isinstance(name, str):
-        if not callable(name):
-            message = f'{name!r}; expected the name of a class, in quotes'
-            yield Finding(place.level, key, message)
-            return None
-        cls = name
-    else:
-        cls = find_class(registry, name, place.scope)
+    if not isinstance(name, str) and not callable(name):
+        yield Finding(place.level, key, f'{name!r}; expected the name of a class, in quotes')
+        return None
+    cls = find_class(registry, name, place.scope)
     if cls is None and place.is_deep and not name[:1].isupper():
         return None  # no class, but a word that the part around it knows
     if cls is None:

@@ -69,19 +69,15 @@ def _parts(config: Config, scope: str) -> Iterator[tuple[str, str, Callable[[], 
         for key, metric in entries(config.get(name), name):
             if _is_known(root.METRICS, metric, scope) and not set(WRITES_FILES) & set(metric):
                 yield key, scope, _builder(root.METRICS, metric)
-    yield from _preprocessor(config, scope)
-    for key, hook in hook_configs(config):
-        if _is_known(root.HOOKS, hook, scope, packages=('beit_mm', 'mmengine')):
-            yield key, scope, _builder(root.HOOKS, hook)
-    yield from _optimization(config, scope)
-
-
-def _preprocessor(config: Config, scope: str) -> Iterator[tuple[str, str, Callable[[], Any]]]:
     given = value_at(config, key := preprocessor_key(config))
     if isinstance(given, Mapping):
         given = {'type': DEFAULT_PREPROCESSORS.get(scope), **given}
         if _is_known(root.MODELS, given, scope):
             yield key, scope, _builder(root.MODELS, given)
+    for key, hook in hook_configs(config):
+        if _is_known(root.HOOKS, hook, scope, packages=('beit_mm', 'mmengine')):
+            yield key, scope, _builder(root.HOOKS, hook)
+    yield from _optimization(config, scope)
 
 
 def _optimization(config: Config, scope: str) -> Iterator[tuple[str, str, Callable[[], Any]]]:

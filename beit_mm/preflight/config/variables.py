@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from functools import cache, partial
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -42,22 +42,11 @@ OLD_NAMES = dict(
 
 def top_level_keys(config: Config) -> set[str]:
     """Return the keys that are read at the top of a config, by its runner and by the tools."""
-    kind = config.get('runner_type')
-    classes = [Runner, RUNNERS.get('FlexibleRunner') if config.get('strategy') else None]
-    classes += [kind if inspect.isclass(kind) else None]
-    if isinstance(kind, str):
-        classes.append(_runner(kind))
-    parameters = (inspect.signature(cls.__init__).parameters for cls in classes if cls)
+    classes = [Runner, find_class(RUNNERS, config.get('runner_type'), 'mmengine')]
+    classes += [RUNNERS.get('FlexibleRunner')] if config.get('strategy') else []
+    known = filter(inspect.isclass, classes)
+    parameters = (inspect.signature(cls.__init__).parameters for cls in known)
     return OTHER_KEYS | {name for some in parameters for name in some} - {'self', 'cfg'}
-
-
-@cache
-def _runner(name: str) -> type | None:
-    try:
-        cls = RUNNERS.get(name)
-    except Exception:  # whatever the import of a user's module raises
-        return None
-    return cls if inspect.isclass(cls) else None
 
 
 def check_variables(config: Config) -> Iterator[Finding]:

@@ -62,10 +62,9 @@ def read_file(path: str, what: str = '') -> tuple[bytes | None, Finding | None]:
     try:
         refuse_unreadable(path)
         content = Path(path).read_bytes()
-    except ImageTooLargeError as error:
-        return None, Finding.error(path, str(error), f'{what}decompression-bomb')
     except UserError as error:
-        return None, Finding.error(path, str(error), f'{what}unreadable')
+        kind = 'decompression-bomb' if isinstance(error, ImageTooLargeError) else 'unreadable'
+        return None, Finding.error(path, str(error), f'{what}{kind}')
     except FileNotFoundError:
         message = 'the data set names it, but there is no such file; restore or remove its entry'
         return None, Finding.error(path, message, f'{what}missing')
@@ -267,12 +266,10 @@ def _check_bands(
 ) -> tuple[list[Finding], ImageFacts | None]:
     try:
         img = loader.bands.transform(dict(img_path=path))['img']
-    except ImageTooLargeError as error:
-        message = str(error).removeprefix(f'{path} ')
-        return [Finding.error(path, message, 'decompression-bomb')], None
     except Exception as error:  # a decoder may raise anything on a broken file
         message = str(error).removeprefix(f'{path} ')
-        return [Finding.error(path, message, 'undecodable')], None
+        kind = 'decompression-bomb' if isinstance(error, ImageTooLargeError) else 'undecodable'
+        return [Finding.error(path, message, kind)], None
     size = img.shape[:2]
     found = [*_check_size(path, size, loader), *_check_content(path, img)]
     return found, ImageFacts(size, values=f'{img.shape[2]} bands of type {img.dtype}')
