@@ -14,7 +14,7 @@ from beit_mm.apis.model import Model
 from beit_mm.checkpoints import in_our_layout, read_checkpoint, read_description, unwrap
 from beit_mm.checkpoints.description import facts_of, images_of
 from beit_mm.checkpoints.description.architecture import NotPlainError, plain_config, scoped_type
-from beit_mm.checkpoints.description.stored import FORMAT
+from beit_mm.checkpoints.description.stored import FORMAT, meta_of
 from beit_mm.checkpoints.find_checkpoint import EXPORTED, find_checkpoint
 from beit_mm.contracts import Backbone, MissingFileError, UserError
 from beit_mm.contracts.config_sizes import apply_sizes
@@ -132,8 +132,7 @@ def _from_config(config: Config, checkpoint: Any, weights: Mapping[str, Tensor],
         raise UserError(f'config.model: {error}; write it with names and numbers') from error
     with MODELS.switch_scope_and_registry(scope):
         module = build_model(architecture, weights, str(path), allow=None)
-    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    meta = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    meta = meta_of(checkpoint).get('dataset_meta')
     if not isinstance(meta, Mapping):
         leaf = next(leaf_dataset_configs(config), None)
         meta = leaf.config.get('metainfo') if leaf is not None else None

@@ -24,6 +24,7 @@ from beit_mm.checkpoints import (
     unwrap,
     write_weights,
 )
+from beit_mm.checkpoints.description.stored import meta_of
 from beit_mm.checkpoints.layouts.rules import CONSTANT, note_pooling
 from beit_mm.cli.convert_proof import prove, prove_resized, prove_target
 from beit_mm.contracts import UserError, printable
@@ -82,9 +83,7 @@ def read_dataset_meta(paths: list[str]) -> dict | None:
     them; without it they take the names of a known data set.
     """
     for path in paths:
-        checkpoint = read_checkpoint(fetch(path) if '://' in path else path)
-        meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-        meta = meta if isinstance(meta, Mapping) else {}
+        meta = meta_of(read_checkpoint(fetch(path) if '://' in path else path))
         found = meta.get('dataset_meta')
         if not isinstance(found, Mapping):  # of mmseg and mmcls before 1.0, or the description
             said = read_description(path) or {}

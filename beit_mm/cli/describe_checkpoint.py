@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from beit_mm.checkpoints import detect, peek, read_description, unwrap
+from beit_mm.checkpoints.description.stored import meta_of
 from beit_mm.contracts import UserError, printable
 from beit_mm.contracts.digest import plain
 
@@ -18,8 +19,7 @@ def read_facts(path: str) -> dict[str, Any]:
     parts = Counter()
     for name, tensor in weights.items():
         parts[name.split('.')[0] if '.' in name else '(itself)'] += tensor.numel()
-    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    meta = meta if isinstance(meta, Mapping) else {}
+    meta = meta_of(checkpoint)
     names = ('epoch', 'iter', 'seed', 'time', 'experiment_name')
     config = meta.get('cfg', meta.get('config'))
     return dict(

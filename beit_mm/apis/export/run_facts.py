@@ -10,6 +10,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from beit_mm.checkpoints import peek, read_checkpoint
+from beit_mm.checkpoints.description.stored import meta_of
 from beit_mm.visualization import read_log
 
 LENGTH = ('epoch', 'iter', 'seed', 'time')
@@ -26,7 +27,7 @@ def read_run(source: str) -> dict[str, dict]:
         checkpoint, text = read_checkpoint(source), config_text(source)
     except (OSError, ValueError):
         return {}
-    meta = _mapping(checkpoint, 'meta')
+    meta = meta_of(checkpoint)
     length = {name: meta[name] for name in LENGTH if isinstance(meta.get(name), int | str)}
     metrics = _validation_of(Path(source), length.get('iter'))
     if not metrics:
@@ -39,7 +40,7 @@ def read_run(source: str) -> dict[str, dict]:
 
 def config_text(source: str) -> str | None:
     """Return the text of the config, which reading the weights leaves out."""
-    meta = _mapping(peek(source), 'meta')
+    meta = meta_of(peek(source))
     text = meta.get('cfg', meta.get('config'))
     return text if isinstance(text, str) else None
 

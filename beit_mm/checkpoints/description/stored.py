@@ -30,14 +30,19 @@ PARTS = dict(
 LISTS = dict(pipeline=Mapping, size=int, token_size=int, range=int | float)  # in preprocessing
 
 
+def meta_of(checkpoint: Any) -> Mapping:
+    """Return what a checkpoint has under ``meta``; empty if that is no dict, or not there."""
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    return meta if isinstance(meta, Mapping) else {}
+
+
 def description_of(checkpoint: Any) -> dict | None:
     """Return the parts of a checkpoint's description that have the right form, None without any.
 
     Formats 1 and 2 do not say how to build the model. One of format 1 is returned without digests
     of the tokenizer.
     """
-    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    found = meta.get(KEY) if isinstance(meta, Mapping) else None
+    found = meta_of(checkpoint).get(KEY)
     if not isinstance(found, Mapping) or found.get('format') not in READ:
         return None
     parts = {name: found[name] for name, kind in PARTS.items() if isinstance(found.get(name), kind)}
