@@ -10,6 +10,7 @@ import beit_mm
 from beit_mm.cli.config_loading import load_config
 from beit_mm.cli.stages import Stages, end_in_words
 from beit_mm.contracts import MissingFileError, UserError
+from beit_mm.contracts.config_walk import DATALOADERS
 
 ROOT = Path(beit_mm.__file__).resolve().parents[1]
 # name, config, seconds that it took on the machine of docs/evidence.md
@@ -62,8 +63,9 @@ class Quickstart(Stages):
     def options(self, name: str, config: Config) -> list[str]:
         """Return what differs from the config: seed, data, checkpoints of earlier stages."""
         options = [f'randomness.seed={self.seed}', *(SMOKE_OPTIONS if self.smoke else [])]
-        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-            options.append(self.data_option(config, loader))
+        for loader in DATALOADERS:
+            folder = Path(config[loader].dataset.data_root).relative_to(DATA)
+            options.append(f'{loader}.dataset.data_root={self.data / folder}')
         if name == 'pretrain':
             path = last_checkpoint(self.work_dir / 'tokenizer')
             options.append(f'model.tokenizer.init_cfg.checkpoint={path}')
@@ -71,10 +73,6 @@ class Quickstart(Stages):
             path = last_checkpoint(self.work_dir / 'pretrain')
             options.append(f'model.backbone.init_cfg.checkpoint={path}')
         return options
-
-    def data_option(self, config: Config, loader: str) -> str:
-        folder = Path(config[loader].dataset.data_root).relative_to(DATA)
-        return f'{loader}.dataset.data_root={self.data / folder}'
 
 
 def config_of(stage: str) -> Config:

@@ -23,8 +23,8 @@ from beit_mm.cli.arguments import (
 )
 from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts import Tokenizer, UserError
+from beit_mm.contracts.target import tokenizer_of
 from beit_mm.datasets.spread import spread
-from beit_mm.models import MaskedImageModel
 from beit_mm.registry import DATASETS, MODELS
 from beit_mm.visualization import (
     code_atlas,
@@ -44,7 +44,7 @@ def build(config: Config, checkpoint: str) -> tuple[nn.Module, Tokenizer]:
     """Return the config's model with the checkpoint's weights, and the tokenizer in it."""
     model = MODELS.build(dict(config.model, data_preprocessor=config.data_preprocessor)).eval()
     load_checkpoint(model, checkpoint, map_location='cpu')
-    tokenizer = model.tokenizer if isinstance(model, MaskedImageModel) else model
+    tokenizer = tokenizer_of(model)[0]
     if not isinstance(tokenizer, Tokenizer) or tokenizer.vocab_size is None:
         raise UserError(f'model.type={config.model.type} has no tokenizer with a vocabulary')
     return model, tokenizer

@@ -30,13 +30,14 @@ from beit_mm.cli.config_loading import load_config
 from beit_mm.cli.hardware import Hardware
 from beit_mm.cli.own_folder import run
 from beit_mm.cli.own_folder.config_file import differences, render
-from beit_mm.cli.own_folder.configs import LEAVES, LOADERS, ChainConfigs, Labels
+from beit_mm.cli.own_folder.configs import LEAVES, ChainConfigs, Labels
 from beit_mm.cli.own_folder.plan import Plan, choose
 from beit_mm.cli.own_folder.run import START_SECONDS, divide_time, stage_names, write_configs
 from beit_mm.cli.own_folder.survey import Survey, contact_sheet, look_at
 from beit_mm.cli.own_folder.tasks import find_size, read_labels, read_masks, weigh_classes
 from beit_mm.cli.own_folder.weights import architecture_of
 from beit_mm.contracts import UserError
+from beit_mm.contracts.config_walk import DATALOADERS
 from beit_mm.datasets import LabelledImageFolder
 from beit_mm.models import BEiTEncoder
 from beit_mm.preflight.config import check_config
@@ -333,7 +334,7 @@ def test_configs__are_children_that_say_what_is_meant(tmp_path, name):
             assert found['test_pipeline'] == found['test_dataloader']['dataset']['pipeline']
         assert found['work_dir'] == str(tmp_path / stage) and found['randomness']['seed'] == 3
         assert found['train_cfg']['max_iters'] == 50
-        parts = {loader: found[loader]['dataset'] for loader in LOADERS}
+        parts = {loader: found[loader]['dataset'] for loader in DATALOADERS}
         parts = {loader: data.get('dataset', data)['part'] for loader, data in parts.items()}
         assert [*parts.values()] == ['train', 'val', 'val'] and found['val_evaluator']
         if stage in ('tokenizer', 'pretrain'):
@@ -670,7 +671,7 @@ def test_broken_images__are_left_out_or_skipped(images, tmp_path, is_complete):
         config = load_config(
             configs.write(name, configs.make(name, labels if name == 'cls_beit' else None))
         )
-        for loader in LOADERS:
+        for loader in DATALOADERS:
             is_wrapped = config[loader].dataset.type == 'beit_mm.SkipBadSamples'
             assert is_wrapped == (not is_complete and loader == 'train_dataloader')
             options = config[loader].dataset

@@ -14,6 +14,7 @@ from beit_mm.cli.own_folder.config_file import write_config
 from beit_mm.cli.own_folder.plan import Plan
 from beit_mm.cli.own_folder.survey import EXTENSIONS, Survey
 from beit_mm.contracts.config_sizes import set_sizes
+from beit_mm.contracts.config_walk import DATALOADERS
 from beit_mm.named_configs import PACKAGE
 
 LEAVES = dict(
@@ -42,7 +43,6 @@ MARGIN = 0.1  # of a range
 LIKE = 8  # parts of a tokenizer's values that other images have at least to be of its kind
 SPLITS = {'train', 'training', 'val', 'valid', 'validation', 'test', 'testing'}
 PARTS = dict(train='training', val='validation')
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 @dataclass
@@ -143,7 +143,7 @@ class ChainConfigs:
         set_sizes(config, self.plan.token_size if kind == 'tokenizer' else self.plan.size)
         config.work_dir = str(self.folder / stage)
         config.randomness.seed = self.seed
-        for name in LOADERS:
+        for name in DATALOADERS:
             if config.get(name):
                 self._set_data(config[name], 'train' if 'train' in name else 'val', labels)
         if config.get('auto_scale_lr'):  # its learning rate is taken for this batch, too

@@ -65,14 +65,12 @@ def tokenizer_of(source: str, channels: int) -> FrozenTokenizer:
             f'{target.in_channels} channels, expected some of {channels}, as the images have'
         )
     config['init_cfg'] = dict(type='Pretrained', checkpoint=path)
-    loader = find_transform(
-        description.get('preprocessing', {}).get('pipeline', []), 'LoadMultiBandImage'
-    )
-    seen = description.get('images') or {}
-    if loader is None or seen.get('mean') != [0.0] or len(seen['std']) != 1:
-        return FrozenTokenizer(source, config, target.stride, target.vocab_size)
-    values = seen['std'][0], loader[1].get('window')
-    return FrozenTokenizer(source, config, target.stride, target.vocab_size, *values)
+    found = FrozenTokenizer(source, config, target.stride, target.vocab_size)
+    pipeline = description.get('preprocessing', {}).get('pipeline', [])
+    loader, seen = find_transform(pipeline, 'LoadMultiBandImage'), description.get('images') or {}
+    if loader is not None and seen.get('mean') == [0.0] and len(seen['std']) == 1:
+        found.scale, found.window = seen['std'][0], loader[1].get('window')
+    return found
 
 
 def _published(weights: Mapping[str, Tensor]) -> dict | None:
