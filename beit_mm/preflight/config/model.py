@@ -25,6 +25,7 @@ SIZES = re.compile(
     'reduction dim|channel dimensions'
 )
 BUILT_OF = (*KNOWN_PACKAGES, 'torch')
+REFUSED = (UserError, TypeError, KeyError, AssertionError, AttributeError, ValueError)
 
 
 def check_model(config: Config, known: list[str]) -> Iterator[Finding]:
@@ -75,12 +76,9 @@ def _build(given: Mapping, scope: str) -> tuple[nn.Module | None, Exception | No
     with quiet(), DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
         try:
             return MODELS.build(without_weights(given)), None
-        except UserError as error:
-            return None, error
-        except (TypeError, KeyError, AssertionError, AttributeError, ValueError) as error:
-            return None, error
-        except Exception as error:  # of memory that is not there, for example
-            return None, error if SIZES.search(str(error)) else None
+        except Exception as error:  # others may be of memory that is not there
+            is_said = isinstance(error, REFUSED) or SIZES.search(str(error))
+            return None, error if is_said else None
 
 
 def _forward(model: nn.Module | None, config: Config) -> tuple[Exception | None, str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from mmengine.config import Config
 
 from beit_mm.contracts import Finding
-from beit_mm.contracts.config_walk import find_transform, walk_pipelines
+from beit_mm.contracts.config_walk import find_transform, is_number, walk_pipelines
 from beit_mm.preflight.config.parts import preprocessor_in, preprocessor_key
 
 ONE_OR_THREE = ('ImgDataPreprocessor', 'SegDataPreProcessor')
@@ -51,8 +51,9 @@ def _mean(settings: dict, key: str) -> Iterator[Finding]:
 def _range(config: Config, settings: dict, key: str) -> Iterator[Finding]:
     """Find mean and std of images in [0, 1], where a loader of 8 bits leaves them in [0, 255]."""
     mean, std = (settings.get(name) for name in ('mean', 'std'))
-    if not all(_is_numbers(values) for values in (mean, std)):
-        return
+    for values in (mean, std):
+        if not isinstance(values, list | tuple) or not values or not all(map(is_number, values)):
+            return
     pipelines = [pipeline for _, pipeline in walk_pipelines(config, ('train_dataloader',))]
     if not any(find_transform(pipeline, 'LoadImageFromFile') for pipeline in pipelines):
         return
@@ -62,11 +63,3 @@ def _range(config: Config, settings: dict, key: str) -> Iterator[Finding]:
             f'{list(mean)} and std={list(std)} are those of images in [0, 1], but these are in '
             '[0, 255]; multiply both by 255',
         )
-
-
-def _is_numbers(values) -> bool:
-    return (
-        isinstance(values, list | tuple)
-        and len(values) > 0
-        and all(isinstance(value, int | float) for value in values)
-    )

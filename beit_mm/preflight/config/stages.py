@@ -62,11 +62,8 @@ def parts_of_config(config: Config) -> dict[str, Any]:
         backbone['adapts_channels'] = arguments.get('adapt_channels') is not None
     if found is not None:
         options = with_defaults(found.cls, found.config)
-        numbers = (
-            found.vocab_size,
-            found.stride,
-            options.get('in_channels', found.cls.in_channels),
-        )
+        channels = options.get('in_channels', found.cls.in_channels)
+        numbers = (found.vocab_size, found.stride, channels)
         tokenizer = tokenizer_facts(found.cls, found.config, *numbers)
     return join_facts(
         config,

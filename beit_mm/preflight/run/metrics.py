@@ -111,20 +111,13 @@ METRICS = dict(
 def _may_give(metric, name: str) -> bool:
     if not isinstance(metric, BaseMetric):
         return True
-    prefix, _, bare = name.rpartition('/')
-    if metric.prefix:
-        if not name.startswith(f'{metric.prefix}/'):
-            return False
-        bare = name.removeprefix(f'{metric.prefix}/')
-    elif prefix and names_of(metric) is None:
-        return True
-    else:
-        bare = name
-    names = names_of(metric)
-    return names is None or bare in names
+    names, start = names_of(metric), _start_of(metric)
+    return name.startswith(start) and (names is None or name.removeprefix(start) in names)
 
 
 def _listed(metric) -> list[str]:
-    prefix = f'{metric.prefix}/' if isinstance(metric, BaseMetric) and metric.prefix else ''
-    names = names_of(metric)
-    return [f'{prefix}{name}' for name in names] if names else [f'{prefix}...']
+    return [f'{_start_of(metric)}{name}' for name in names_of(metric) or ['...']]
+
+
+def _start_of(metric) -> str:
+    return f'{metric.prefix}/' if isinstance(metric, BaseMetric) and metric.prefix else ''
