@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 
 from beit_mm.apis.results.picture_names import write_png
-from beit_mm.apis.results.segmentations import distinct_colors, legend_of
+from beit_mm.apis.results.segmentations import distinct_colors, draw_classes, legend_of
 from beit_mm.cli.arguments import add_overwrite, config_parser, positive_int, refuse_existing
 from beit_mm.cli.config_loading import load_config
 from beit_mm.contracts import UserError
@@ -22,15 +22,7 @@ from beit_mm.datasets.random_state import kept_random_state
 from beit_mm.datasets.samplers import SeededIndex
 from beit_mm.datasets.spread import spread
 from beit_mm.datasets.transforms import LoadMultiBandImage
-from beit_mm.visualization import (
-    class_legend,
-    grid,
-    mask_patches,
-    segmentation_overlay,
-    stretched,
-    tile,
-    to_rgb,
-)
+from beit_mm.visualization import class_legend, grid, mask_patches, stretched, tile, to_rgb
 
 SIDE = 160  # pixels of a tile
 WIDTH, LINES = 13, 8  # letters of a line beside a row
@@ -88,8 +80,7 @@ class Browser:
         truth = sample.get('data_samples')
         if truth is not None and 'gt_sem_seg' in truth:
             ids = truth.gt_sem_seg.data[0].numpy()
-            first = 0 if any(self.palette[0]) else 1  # a black background is clear
-            views['classes'] = segmentation_overlay(views['input'], ids, self.palette, first=first)
+            views['classes'] = draw_classes(views['input'], ids, self.palette)
             labels = [int(number) for number in np.unique(ids) if number < len(names)]
             self.seen.update(labels)
         shown = [str(names[number] if number < len(names) else number) for number in labels]

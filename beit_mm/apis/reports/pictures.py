@@ -11,11 +11,11 @@ from beit_mm.apis.images.find_images import find_images
 from beit_mm.apis.model import Model
 from beit_mm.apis.reports.run_data import RunData
 from beit_mm.apis.results.reconstructions import Reconstructions, shown
-from beit_mm.apis.results.segmentations import distinct_colors, legend_of
+from beit_mm.apis.results.segmentations import distinct_colors, draw_classes, legend_of
 from beit_mm.contracts import UserError
 from beit_mm.datasets.random_state import kept_random_state
 from beit_mm.datasets.transforms import BlockwiseMask
-from beit_mm.visualization import confusion_figure, paste_patches, segmentation_overlay, to_svg
+from beit_mm.visualization import confusion_figure, paste_patches, to_svg
 
 Rows = list[list[np.ndarray]]
 RATIO = 0.4  # masked patches: BEiT, section 2.3
@@ -174,9 +174,8 @@ def segmentations(
     has_truth = all(truth is not None for truth in truths)
     columns = [[*truths]] * has_truth + [[*result.masks] for result in found.values()]
     palette = model.palette or distinct_colors(len(first.names))
-    start = 0 if any(palette[0]) else 1  # a black background is clear
     rows = [
-        [image, *(segmentation_overlay(image, mask, palette, first=start) for mask in masks)]
+        [image, *(draw_classes(image, mask, palette) for mask in masks)]
         for image, *masks in zip(first.images, *columns, strict=True)
     ]
     seen = {int(label) for column in columns for mask in column for label in np.unique(mask)}

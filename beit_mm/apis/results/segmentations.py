@@ -59,14 +59,18 @@ class Segmentations(Result):
     def save_pictures(self, folder: Path, names: Mapping[str, str], overwrite: bool) -> None:
         """Write ``masks/``: class ids as gray PNG; ``overlays/``: colors, with a legend."""
         palette = self.palette or distinct_colors(len(self.names))
-        first = 0 if any(palette[0]) else 1  # a black background is clear
         for index, file in enumerate(self.files):
             mask, image = self.masks[index], self.images[index]
             wide = mask.astype(np.uint8 if mask.max(initial=0) < 256 else np.uint16)
             write_png(folder / 'masks' / f'{names[file]}.png', wide, overwrite)
-            overlay = segmentation_overlay(image, mask, palette, first=first)
+            overlay = draw_classes(image, mask, palette)
             overlay = class_legend(overlay, legend_of(self.names, palette, {*np.unique(mask)}))
             write_png(folder / 'overlays' / f'{names[file]}.png', overlay, overwrite)
+
+
+def draw_classes(image: np.ndarray, mask: np.ndarray, palette: Sequence) -> np.ndarray:
+    """Lay the colors of a mask (H, W) over an image (H, W, 3); a black first one is clear."""
+    return segmentation_overlay(image, mask, palette, first=0 if any(palette[0]) else 1)
 
 
 def legend_of(names: Sequence[str], palette: Sequence, ids: set[int]) -> list[tuple[str, Sequence]]:
