@@ -38,6 +38,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--long-seeds', type=int, nargs='*', default=[0], help='of four times as long ones'
     )
+    parser.add_argument(
+        '--pretrain-seeds', type=int, nargs='*', default=[], help='of more pre-trainings'
+    )
     parser.add_argument('--labels', type=int, nargs='+', default=[400, 4_000])
     parser.add_argument(
         '--methods', nargs='+', choices=cifar10.PEERS, default=['beit'], help='pre-trainings'

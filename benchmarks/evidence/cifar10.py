@@ -268,6 +268,13 @@ def few_labels(bench: Bench, args: Namespace) -> None:
             for amount in args.labels:
                 for start, rate in sides:
                     finetune(bench, start, amount, rate, seed, steps)
+    for seed in args.pretrain_seeds:
+        for (method, steps), (_, rate) in zip(kinds, sides[1:], strict=True):
+            start = pretrain(bench, method, seed, steps)
+            if method not in FOREIGN:
+                probes(bench, start)
+            for amount in args.labels:
+                finetune(bench, start, amount, rate, seed)
 
 
 def peers(bench: Bench, args: Namespace) -> None:

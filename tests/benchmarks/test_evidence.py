@@ -83,12 +83,13 @@ def test_cifar10__quick_to_its_end_and_nothing_twice(tmp_path, monkeypatch):
             write_images(tmp_path / 'data' / part / f'class{number}', count)
     words = ['--data', str(tmp_path / 'data'), '--out', str(tmp_path / 'out'), '--quick']
     words += ['--seeds', '0', '--labels', '40', '--long-seeds', '--methods', 'beit', 'mae']
+    words += ['--pretrain-seeds', '1']
     monkeypatch.setattr(sys, 'argv', ['evidence', 'cifar10', *words])
     tool.main()
     found = [json.loads(path.read_text()) for path in (tmp_path / 'out/records').rglob('*.json')]
     kinds = sorted(record['kind'] for record in found)
-    trained = ['cls'] * 3 + ['pretrain'] * 2
-    assert kinds == [*trained, 'probes', *['select'] * 3, 'tokenizer']
+    trained = ['cls'] * 5 + ['pretrain'] * 4
+    assert kinds == [*trained, *['probes'] * 2, *['select'] * 3, 'tokenizer']
     monkeypatch.setattr(train, 'main', lambda arguments: pytest.fail('trained again'))
     tool.main()
     assert page.collect(tmp_path / 'out') == []  # quick figures never reach the page
@@ -128,6 +129,15 @@ def test_gains__are_over_the_best_of_random_weights():
     runs += [run('cls', 'beit-1-s0', 21.0, seed=0), run('cls', 'beit-1-s0', 9.0, seed=1)]
     rows = page.gains(runs).splitlines()[2:]
     assert rows == ['| CIFAR-10, 400 labels | BEiT, 1 steps | 400 | 1.0 | 1 |']
+
+
+def test_peer_rates__hold_the_seed_and_the_length():
+    runs = [run('cls', 'hog-1000-s0', 10.0 + n, rate=rate) for n, rate in enumerate((1e-3, 2e-3))]
+    runs += [run('cls', 'hog-1000-s0', 99.0, rate=4e-3, steps=1_000)]  # of another table
+    runs += [run('cls', 'hog-1000-s1', 99.0, seed=1)]
+    rows = page.peer_rates(runs).splitlines()[2:]
+    assert rows == ['| 400 | HOG, 1,000 steps | 10.0 | 11.0 | not run |']
+    assert page.title('mae-tokens-1000-s2') == "MAE with BEiT's tokens, 1,000 steps, seed 2"
 
 
 def pretrained(variant, seed, linear):
