@@ -352,9 +352,11 @@ def draw(runs: list[dict], path: Path) -> None:
 
     groups = grouped(runs, 'cls', ('start', 'steps', 'rate', 'variant'), 'cifar10')
     figure, axes = pyplot.subplots(figsize=(6, 5.4), layout='constrained')
+    colors, markers = {}, {}  # of starts, and of rates
     for (start, steps, rate, variant), group in sorted(groups.items(), key=str):
         is_main = start in main_starts(runs) and steps % FINETUNE_STEPS == 0
-        if not is_main or variant:  # shorter fine-tunings are in the tables alone
+        is_other_seed = ', seed ' in title(start)
+        if not is_main or variant or is_other_seed:  # shorter fine-tunings are in tables alone
             continue
         labels = sorted({run['labels'] for run in group})
         values = [
@@ -365,7 +367,12 @@ def draw(runs: list[dict], path: Path) -> None:
         down = [mean - min(value) for mean, value in zip(means, values, strict=True)]
         up = [max(value) - mean for mean, value in zip(means, values, strict=True)]
         name = f'{title(start)}; {steps:,} steps of fine-tuning, rate {rate:g}'
-        axes.errorbar(labels, means, yerr=[down, up], marker='o', capsize=3, label=name)
+        style = dict(
+            color=f'C{colors.setdefault(start, len(colors))}',
+            linestyle='-' if steps == FINETUNE_STEPS else '--',
+            marker=markers.setdefault(rate, 'osv^D'[len(markers) % 5]),
+        )
+        axes.errorbar(labels, means, yerr=[down, up], capsize=3, label=name, **style)
     axes.set(xscale='log', xlabel='labelled images', ylabel='accuracy on CIFAR-10, %')
     amounts = sorted({run['labels'] for run in runs if run['kind'] == 'cls'})
     axes.set_xticks(amounts, [f'{amount:,}' for amount in amounts])
