@@ -28,7 +28,7 @@ KINDS = (
     'quantizers',
     'tokenizers',
 )
-MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_THE_PACKAGE = 300, 60, 37_450
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_THE_PACKAGE = 300, 60, 37_350
 MOST_SNIFFING = 39  # getattr and hasattr, for objects of other libraries
 FILES = sorted(ROOT.rglob('*.py'))
 files = pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT)))
