@@ -19,7 +19,7 @@ from benchmarks.evidence.bench import LOADERS, QUICK_IMAGES, Bench
 TOKENIZER_STEPS, PRETRAIN_STEPS, SHORT_STEPS, INIT_STEPS = 1_000, 6_000, 1_000, 500
 FINETUNE_STEPS, SELECT_STEPS, SHORT_FINETUNE_STEPS = 1_000, 500, 400
 RATES = dict(pretrained=(1e-3, 2e-3, 4e-3, 8e-3), scratch=(5e-4, 1e-3, 2e-3, 4e-3))
-SHORT_RATES = (1e-3, 2e-3, 4e-3)  # of short fine-tunings; all but the first for one seed alone
+SHORT_RATES = (1e-3, 2e-3, 4e-3)  # of short fine-tunings; the first for all seeds
 CHOSEN_WITH = 4_000  # labels that choose the learning rate
 PROBED = 2_000  # labelled images of the probes
 
@@ -282,7 +282,7 @@ def peers(bench: Bench, args: Namespace) -> None:
     compare(bench, args, [(method, '') for method in PEERS])
     starts = [None, *(pretrain(bench, method, steps=SHORT_STEPS) for method in PEERS)]
     for start in starts:
-        for rate in SHORT_RATES[1:]:
+        for rate in SHORT_RATES:
             for amount in args.labels:
                 finetune(bench, start, amount, rate, steps=SHORT_FINETUNE_STEPS)
 
